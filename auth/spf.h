@@ -1,0 +1,56 @@
+/*
+ * auth/spf.h - may this host speak for this domain?              RFC 7208
+ *
+ * Ownership  All memory comes from `mem` (the arena of the session or of the
+ *            transaction); nothing is freed piece by piece. The strings in
+ *            `ask` are borrowed and must live as long as `mem`.
+ * Timing     `done` runs exactly once, never before spf_start() has returned,
+ *            and never after spf_cancel(). The caller has the deadline of 20 s.
+ * Limits     10 querying terms, 2 void lookups, 10 names of an mx or ptr; beyond that SPF_PERMERROR
+ *            (RFC 7208 4.6.4). Macro expansions are bounded by the length of a name.
+ * Errors     None to return: DNS trouble is SPF_TEMPERROR and a broken record
+ *            is SPF_PERMERROR. Both are answers (RFC 7208 2.6), not failures.
+ */
+#ifndef AUTH_SPF_H
+#define AUTH_SPF_H
+
+#include "base/mode.h"
+#include "dns/dns.h"
+
+enum spf_result { SPF_NONE, SPF_NEUTRAL, SPF_PASS, SPF_FAIL, SPF_SOFTFAIL, SPF_TEMPERROR, SPF_PERMERROR };
+enum spf_scope { SPF_HELO, SPF_MFROM };
+
+struct spf_settings {
+    enum mode mode;
+    enum on_event on_fail, on_softfail, on_temperror, on_permerror;
+};
+
+struct spf_ask {
+    struct ip client;
+    const char *helo;             /* as the client said it */
+    const char *mail_from;        /* "" for the null sender: postmaster@helo is checked then (RFC 7208 2.4) */
+    enum spf_scope scope;         /* SPF_HELO: mail_from is not looked at */
+    const char *receiver;         /* %{r}: our own name */
+    const char *client_name;      /* verified host name for %{p}, or NULL: looked up when a macro needs it */
+    int64_t now_unix;             /* %{t} */
+};
+
+struct spf_answer {
+    enum spf_result result;
+    enum spf_scope scope;
+    const char *domain;      /* whose record was asked for first */
+    const char *mechanism;   /* the term that matched, as in the record ("ip4:192.0.2.0/24"); "default" when none did; NULL without a record */
+    const char *explanation; /* expanded exp= text on fail, else "" */
+    unsigned lookups, void_lookups; /* as counted by RFC 7208 4.6.4 */
+    const char *reason;      /* one sentence for the log and for people */
+};
+
+struct spf_query; /* opaque: one evaluation in flight */
+typedef void spf_done_fn(const struct spf_answer *answer, void *arg);
+
+struct spf_query *spf_start(struct arena *mem, struct dns *dns, const struct spf_ask *ask, spf_done_fn *done, void *arg);
+void spf_cancel(struct spf_query **query);      /* NULL is fine; leaves NULL */
+const char *spf_result_name(enum spf_result r); /* "softfail", RFC 8601 2.7.2 */
+const char *spf_scope_name(enum spf_scope s);   /* "helo", "mfrom" */
+
+#endif

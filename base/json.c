@@ -1,0 +1,145 @@
+#include "base/json.h"
+
+void json_init(struct json *j, struct buf *out)
+{
+    *j = (struct json){.out = out};
+}
+
+static void before_value(struct json *j)
+{
+    if (j->need_comma)
+        buf_add_char(j->out, ',');
+    j->need_comma = true;
+}
+
+static void open_with(struct json *j, char c)
+{
+    before_value(j);
+    buf_add_char(j->out, c);
+    j->need_comma = false;
+}
+
+static void close_with(struct json *j, char c)
+{
+    buf_add_char(j->out, c);
+    j->need_comma = true;
+}
+
+void json_object(struct json *j)
+{
+    open_with(j, '{');
+}
+
+void json_object_end(struct json *j)
+{
+    close_with(j, '}');
+}
+
+void json_array(struct json *j)
+{
+    open_with(j, '[');
+}
+
+void json_array_end(struct json *j)
+{
+    close_with(j, ']');
+}
+
+/* Length of the well-formed UTF-8 character at the start of s, or 0 (RFC 3629 4). */
+static size_t utf8_length(struct str s)
+{
+    const unsigned char *b = (const unsigned char *)s.p;
+    size_t n = b[0] < 0x80 ? 1 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2 : (b[0] & 0xf0) == 0xe0 ? 3 : b[0] >= 0xf0 && b[0] < 0xf5 ? 4 : 0;
+
+    if (n == 0 || n > s.n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((b[i] & 0xc0) != 0x80)
+            return 0;
+    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] >= 0xa0) || (b[0] == 0xf0 && b[1] < 0x90) ||
+        (b[0] == 0xf4 && b[1] >= 0x90))
+        return 0;
+    return n;
+}
+
+static void add_text(struct buf *out, struct str s)
+{
+    buf_add_char(out, '"');
+    while (s.n > 0) {
+        unsigned char c = (unsigned char)s.p[0];
+        size_t n = utf8_length(s);
+
+        if (c == '"' || c == '\\')
+            buf_fmt(out, "\\%c", c);
+        else if (n == 0 || c < 0x20 || c == 0x7f)
+            buf_fmt(out, "\\u%04x", c);
+        else
+            buf_add(out, s.p, n);
+        s = str_from(s, n > 0 ? n : 1);
+    }
+    buf_add_char(out, '"');
+}
+
+void json_key(struct json *j, const char *key)
+{
+    before_value(j);
+    add_text(j->out, str_of(key));
+    buf_add_char(j->out, ':');
+    j->need_comma = false;
+}
+
+void json_str(struct json *j, struct str s)
+{
+    before_value(j);
+    add_text(j->out, s);
+}
+
+void json_z(struct json *j, const char *text)
+{
+    if (text == NULL)
+        json_null(j);
+    else
+        json_str(j, str_of(text));
+}
+
+void json_int(struct json *j, int64_t value)
+{
+    before_value(j);
+    buf_fmt(j->out, "%lld", (long long)value);
+}
+
+void json_bool(struct json *j, bool value)
+{
+    before_value(j);
+    buf_add_z(j->out, value ? "true" : "false");
+}
+
+void json_null(struct json *j)
+{
+    before_value(j);
+    buf_add_z(j->out, "null");
+}
+
+void json_put_z(struct json *j, const char *key, const char *text)
+{
+    json_key(j, key);
+    json_z(j, text);
+}
+
+void json_put_str(struct json *j, const char *key, struct str s)
+{
+    json_key(j, key);
+    json_str(j, s);
+}
+
+void json_put_int(struct json *j, const char *key, int64_t value)
+{
+    json_key(j, key);
+    json_int(j, value);
+}
+
+void json_put_bool(struct json *j, const char *key, bool value)
+{
+    json_key(j, key);
+    json_bool(j, value);
+}

@@ -1,0 +1,58 @@
+/*
+ * cli/cli.h - the verbs of the command line
+ *
+ * One file a verb; main.c has the table. Every verb knows --json and --help; its exit code is one of these.
+ * With --json exactly one JSON object goes to standard output; messages for people go to standard error.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "config/config.h"
+
+enum {
+    CLI_FINE = 0,
+    CLI_NO = 1,           /* the answer is "no" */
+    CLI_USAGE = 64,
+    CLI_BAD_INPUT = 65,
+    CLI_UNREACHABLE = 69, /* the daemon */
+    CLI_TEMPORARY = 75,   /* DNS */
+    CLI_SETTINGS = 78,
+};
+
+#define CLI_CONFIG_FILE "/etc/smtpguard/smtpguard.yaml"
+
+/* argv[0] is the verb's last word; the rest are its own arguments (getopt_long may be used from there). */
+struct cli_verb {
+    const char *words;    /* "test spf" */
+    const char *synopsis; /* "[--dns IP:PORT] --ip IP [--helo NAME] …" */
+    const char *summary;  /* one sentence */
+    int (*run)(int argc, char **argv);
+};
+
+int cli_run(int argc, char **argv);
+int cli_check_config(int argc, char **argv);
+int cli_config_show(int argc, char **argv);
+int cli_test_spf(int argc, char **argv);
+int cli_test_message(int argc, char **argv);
+int cli_test_dmarc(int argc, char **argv);
+int cli_test_dnsbl(int argc, char **argv);
+int cli_sink(int argc, char **argv);
+int cli_version(int argc, char **argv);
+
+extern const struct cli_verb cli_verbs[];
+extern const size_t cli_verbs_count;
+
+/* "smtpguard test spf: …" and the synopsis on standard error; returns CLI_USAGE. */
+int cli_usage(const char *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What every test verb needs: a loop with a resolver (--dns IP:PORT or the settings') on this thread. */
+struct cli_lookup {
+    struct arena *mem;
+    struct loop *loop;
+    struct dns *dns;
+    const struct config *config; /* -c FILE, or the built-in defaults */
+};
+int cli_lookup_open(struct cli_lookup *lookup, const char *config_file, const char *dns_server); /* 0 or an exit code, said why */
+void cli_lookup_close(struct cli_lookup *lookup);
+
+#endif

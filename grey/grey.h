@@ -1,0 +1,77 @@
+/*
+ * grey/grey.h - greylisting: strangers are asked to come again
+ *
+ * The policy is pure: grey_step() sees what is remembered and the time, and says what happens and what
+ * to remember. grey_start() asks the store to do that atomically. Nothing here knows SQL, sockets or the clock.
+ *
+ * Identity  The key of a client is the domain that SPF passed for, else the organisational domain of its verified host
+ *           name, else its /24 or /64: a large sender that retries from another address is still itself.
+ */
+#ifndef GREY_GREY_H
+#define GREY_GREY_H
+
+#include "base/ip.h"
+#include "base/mode.h"
+#include "store/store.h"
+
+enum grey_when { GREY_SUSPICIOUS, GREY_ALWAYS };
+
+/* One entry of the allow list. */
+struct grey_allow {
+    struct net net;     /* family 0: it is a domain */
+    const char *domain; /* "example.org" (and what is below it) */
+};
+
+struct grey_settings {
+    enum mode mode;
+    enum grey_when when;
+    int64_t delay_s, window_s, keep_s;
+    unsigned allow_after;
+    unsigned ipv4_prefix, ipv6_prefix;
+    const struct grey_allow *allow;
+    size_t allow_count;
+};
+
+/* What is known of the client when RCPT comes. */
+struct grey_client {
+    struct ip ip;
+    const char *verified_host; /* FCrDNS name, or NULL */
+    const char *spf_domain;    /* MAIL FROM (or HELO) domain that SPF passed for, or NULL */
+};
+
+/* "spf:example.org", "host:example.org", "net:192.0.2.0/24" */
+const char *grey_identity(struct arena *mem, const struct grey_settings *settings, const struct grey_client *client);
+bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client);
+
+enum grey_verdict {
+    GREY_NEW,       /* first seen: come again after the delay */
+    GREY_EARLY,     /* came again too soon */
+    GREY_PASSED,    /* came again in time: passes, now and from here on */
+    GREY_KNOWN,     /* had passed before */
+    GREY_TRUSTED,   /* this client passed often enough: not asked any more */
+    GREY_UNANSWERED /* the store did not answer: passes, and is said so */
+};
+
+struct grey_answer {
+    enum grey_verdict verdict;
+    int64_t wait_s;     /* NEW, EARLY: seconds until it would pass */
+    int64_t first_unix; /* when it was first seen */
+};
+
+struct grey_ask {
+    const char *identity;
+    struct str sender, recipient; /* envelope addresses as written; normalised here */
+    int64_t now_unix;
+};
+
+struct grey_query;
+typedef void grey_done_fn(const struct grey_answer *answer, void *arg);
+/* settings live longer than the query; `done` exactly once, later; the caller has the deadline. */
+struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop, const struct grey_settings *settings,
+                              const struct grey_ask *ask, grey_done_fn *done, void *arg);
+void grey_cancel(struct grey_query **query);
+
+const char *grey_verdict_name(enum grey_verdict verdict); /* "new", "early", "passed", "known", "trusted", "unanswered" */
+bool grey_must_wait(enum grey_verdict verdict);           /* NEW, EARLY */
+
+#endif

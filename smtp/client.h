@@ -1,0 +1,77 @@
+/*
+ * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, Postfix XCLIENT_README
+ *
+ * The caller sends what gathers in `out`, feeds what arrives, and takes events. The dialogue knows
+ * which replies are due: a reply nobody waits for, a code of the wrong class where the standard leaves
+ * no choice (354), or garbage is SMTP_CLIENT_BROKEN, after which the connection is only good for closing.
+ *
+ * Order      open: greeting, EHLO (HELO when refused), STARTTLS and EHLO again, XCLIENT and EHLO again;
+ *            then transactions: mail, rcpt…, data, message, or reset.
+ * Pipelining Commands that may be pipelined leave without waiting when the backend offers it.
+ */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include "smtp/reply.h"
+
+struct smtp_client;
+
+/* What the backend said it can do; remembered by the caller between connections. */
+struct smtp_capabilities {
+    bool esmtp, pipelining, size, eightbitmime, smtputf8, chunking, dsn, starttls, xclient, xforward, enhanced;
+    uint64_t size_max;       /* 0: no fixed limit */
+    unsigned xclient_fields; /* SMTP_XCLIENT_… */
+};
+enum { SMTP_XCLIENT_NAME = 1, SMTP_XCLIENT_ADDR = 2, SMTP_XCLIENT_PORT = 4, SMTP_XCLIENT_PROTO = 8, SMTP_XCLIENT_HELO = 16, SMTP_XCLIENT_LOGIN = 32, SMTP_XCLIENT_DESTADDR = 64, SMTP_XCLIENT_DESTPORT = 128 };
+
+/* Who the true client is. Texts from outside are encoded as xtext (RFC 3461 4). */
+struct smtp_identity {
+    const char *name; /* verified host name; NULL: [UNAVAILABLE] */
+    const char *addr; /* "192.0.2.1", "2001:db8::1" (IPV6: is added) */
+    uint16_t port;
+    const char *helo;
+    bool esmtp;
+};
+
+enum smtp_client_event_kind {
+    SMTP_CLIENT_NEED_INPUT,
+    SMTP_CLIENT_STARTTLS,   /* start the handshake, then call smtp_client_tls_started() */
+    SMTP_CLIENT_READY,      /* greeting and EHLO are done; transactions may begin */
+    SMTP_CLIENT_IDENTIFIED, /* XCLIENT and the EHLO behind it are done */
+    SMTP_CLIENT_MAIL,       /* `reply` */
+    SMTP_CLIENT_RCPT,       /* `reply`, in the order of smtp_client_rcpt() */
+    SMTP_CLIENT_DATA,       /* `reply`: 354 sends the message now; else the transaction ends with it */
+    SMTP_CLIENT_MESSAGE,    /* `reply` to the end of the message: the one that counts */
+    SMTP_CLIENT_RESET,      /* RSET was answered 250: ready for the next transaction */
+    SMTP_CLIENT_REFUSED,    /* greeting, EHLO or XCLIENT got 4xx or 5xx: `reply` */
+    SMTP_CLIENT_BROKEN,     /* `why` */
+};
+
+struct smtp_client_event {
+    enum smtp_client_event_kind kind;
+    struct smtp_reply reply;
+    const char *why;
+};
+
+struct smtp_client *smtp_client_new(const char *hostname, bool want_tls, struct buf *out);
+void smtp_client_free(struct smtp_client **client);
+
+void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n);
+void smtp_client_next(struct smtp_client *client, struct smtp_client_event *event_out);
+void smtp_client_tls_started(struct smtp_client *client);
+
+void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *identity); /* XCLIENT */
+void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit); /* size 0: unknown */
+void smtp_client_rcpt(struct smtp_client *client, struct str path);
+void smtp_client_data(struct smtp_client *client);
+/* Between the 354 and this call the caller writes the dot-stuffed message to the connection itself;
+ * this adds the final dot to `out` (with the CRLF before it when `ends_with_crlf` is false). */
+void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf);
+void smtp_client_reset(struct smtp_client *client);
+void smtp_client_quit(struct smtp_client *client);
+
+const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client);
+bool smtp_client_is_idle(const struct smtp_client *client); /* ready, no reply due, nothing unread */
+unsigned smtp_client_replies_due(const struct smtp_client *client);
+
+#endif

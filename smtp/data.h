@@ -1,0 +1,45 @@
+/*
+ * smtp/data.h - the message on the wire: dots, line ends, and the end     RFC 5321 4.5.2, 2.3.8
+ *
+ * The decoder takes what follows 354 in any pieces, removes the transparency dots and finds the
+ * end, which is CRLF.CRLF and nothing else. Bare CR, bare LF and NUL are never repaired: they are
+ * noted (the first fault is kept), the rest is swallowed up to the true end, and the caller refuses.
+ *
+ * Copies   None: the decoder calls `sink` with views into the input wherever it can.
+ * Limits   Lines of at most `line_max` octets with their CRLF. Counts every octet.
+ */
+#ifndef SMTP_DATA_H
+#define SMTP_DATA_H
+
+#include "base/str.h"
+
+enum smtp_data_fault { SMTP_DATA_OK, SMTP_DATA_BARE_CR, SMTP_DATA_BARE_LF, SMTP_DATA_NUL, SMTP_DATA_LONG_LINE };
+
+struct smtp_data_decoder {
+    int state;                  /* where in CRLF . CRLF we are */
+    enum smtp_data_fault fault; /* the first one */
+    size_t line_bytes, line_max;
+    uint64_t bytes;             /* of the message, transparency removed, so far */
+    bool ended;
+};
+
+/* Called with pieces of the message, in order. After a fault it is not called any more. */
+typedef void smtp_data_sink_fn(struct str piece, void *arg);
+
+void smtp_data_decoder_init(struct smtp_data_decoder *d, size_t line_max);
+
+/* Returns how many bytes of `in` belong to the message and its end: all of them, unless the end came. */
+size_t smtp_data_decode(struct smtp_data_decoder *d, struct str in, smtp_data_sink_fn *sink, void *arg);
+
+/* Dot-stuffing on the way out, without copying: cuts a message into pieces such that a "." is due in
+ * front of every piece but (perhaps) the first. Start with at_line_start = true at the first octet. */
+struct smtp_data_encoder {
+    bool at_line_start;
+};
+/* Takes the longest piece from the front of *in that can be sent as it is; *dot_out tells whether a
+ * "." must be sent before it. False when *in is empty. */
+bool smtp_data_encode(struct smtp_data_encoder *e, struct str *in, bool *dot_out, struct str *piece_out);
+
+const char *smtp_data_fault_name(enum smtp_data_fault fault); /* "bare LF" */
+
+#endif

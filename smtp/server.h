@@ -1,0 +1,88 @@
+/*
+ * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 6152
+ *
+ * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), replies and everything
+ * else that is to be sent gathers in `out`. What needs no judgement is answered inside (NOOP, RSET,
+ * VRFY, HELP, syntax and sequence errors); what does is an event, and the dialogue stands still until
+ * smtp_server_answer(). Replies to a pipelined group gather until the client must wait for us.
+ *
+ * Ownership  The server owns its input buffer. `out` is the caller's; the caller sends and consumes it.
+ *            Views in an event are good until the next call of smtp_server_next() or _answer().
+ * Limits     Input that waits is bounded (smtp_server_is_full: stop reading). Command lines: 512 octets,
+ *            more for MAIL and RCPT as their extensions say; a longer line is 500 and its tail is skipped;
+ *            beyond 64 KiB the session ends. Errors: after `errors_max` 421 and SMTP_EV_CLOSE.
+ * State      After STARTTLS, EHLO, RSET and the end of a message nothing of the transaction is left.
+ */
+#ifndef SMTP_SERVER_H
+#define SMTP_SERVER_H
+
+#include "smtp/command.h"
+#include "smtp/data.h"
+#include "smtp/reply.h"
+
+struct smtp_server;
+
+struct smtp_server_settings {
+    const char *hostname;
+    uint64_t message_bytes_max; /* offered as SIZE */
+    unsigned recipients_max;
+    unsigned errors_max;
+    size_t line_bytes_max;      /* of data */
+};
+
+enum smtp_event_kind {
+    SMTP_EV_NEED_INPUT,  /* nothing to do: flush `out`, then feed */
+    SMTP_EV_HELO,        /* `command` (EHLO or HELO) waits for an answer */
+    SMTP_EV_STARTTLS,    /* waits: answer 220 and start the handshake, or 454 */
+    SMTP_EV_MAIL,        /* waits */
+    SMTP_EV_RCPT,        /* waits */
+    SMTP_EV_DATA,        /* waits: answer 354 to take the body, or refuse */
+    SMTP_EV_BODY,        /* `piece` of the message; no answer */
+    SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
+    SMTP_EV_RESET,       /* the transaction is over (RSET, EHLO, QUIT in it, STARTTLS); no answer */
+    SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */
+};
+
+struct smtp_event {
+    enum smtp_event_kind kind;
+    const struct smtp_command *command; /* HELO, MAIL, RCPT */
+    struct str piece;                   /* BODY */
+    enum smtp_data_fault fault;         /* MESSAGE */
+    bool too_big;                       /* MESSAGE: beyond message_bytes_max */
+    uint64_t bytes;                     /* MESSAGE: octets of the message */
+    const char *why;                    /* CLOSE: "quit", "too many errors", "foreign protocol", "line too long" */
+};
+
+struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings, struct buf *out);
+void smtp_server_free(struct smtp_server **server);
+
+void smtp_server_greet(struct smtp_server *server, int code, const char *text); /* 220, 421 or 554 */
+void smtp_server_offer_starttls(struct smtp_server *server, bool offer); /* in EHLO, from now on */
+void smtp_server_require_tls(struct smtp_server *server, bool require);  /* MAIL before TLS is 530 5.7.0 */
+
+/* Lends bytes to the dialogue: they are read in place by smtp_server_next(), so that a body is not copied
+ * here. Before the lender takes them back it calls smtp_server_keep(), which copies what is still unread
+ * (commands that wait behind a pending answer). False: more than the input buffer holds; the caller did
+ * not stop reading when smtp_server_is_full() said so. */
+void smtp_server_feed(struct smtp_server *server, const char *bytes, size_t n);
+bool smtp_server_keep(struct smtp_server *server);
+bool smtp_server_is_full(const struct smtp_server *server);
+/* Bytes the client sent that are not answered yet: before the greeting, an early talker. */
+size_t smtp_server_waiting(const struct smtp_server *server);
+
+void smtp_server_next(struct smtp_server *server, struct smtp_event *event_out);
+
+/* The answer to the event that waits. Codes of 400 and above leave the dialogue's state as it was before
+ * the command (a refused MAIL is no transaction) and count as errors. EHLO's 250 ignores text: the server
+ * writes its extensions. */
+void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text);
+
+/* TLS is up: forgets everything the client said before, unread input included (RFC 3207 4.2). */
+void smtp_server_tls_started(struct smtp_server *server);
+
+bool smtp_server_in_transaction(const struct smtp_server *server);
+bool smtp_server_is_esmtp(const struct smtp_server *server);
+unsigned smtp_server_errors(const struct smtp_server *server);
+void smtp_server_count_error(struct smtp_server *server); /* for faults that the caller found */
+
+#endif

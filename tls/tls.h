@@ -1,0 +1,61 @@
+/*
+ * tls/tls.h - TLS as an engine: bytes in, bytes out             (the door to OpenSSL for connections)
+ *
+ * No sockets. What came from the wire goes in by tls_receive(), plaintext for the wire by tls_send(); both leave
+ * what is to be written in `wire`. Contexts are immutable, reference-counted and shared by threads; engines belong to one thread.
+ * Limits     An engine between messages keeps no buffers (SSL_MODE_RELEASE_BUFFERS); TLS 1.2 at least by default; no renegotiation, no compression.
+ */
+#ifndef TLS_TLS_H
+#define TLS_TLS_H
+
+#include "base/buf.h"
+#include "base/fail.h"
+
+enum tls_version { TLS_1_2, TLS_1_3 };
+
+struct tls_pair {
+    const char *cert, *key; /* PEM files; the certificate first, then its chain */
+};
+
+struct tls_settings {
+    struct tls_pair pair;         /* used when no name matches; cert NULL or "": no TLS */
+    const struct tls_pair *more;  /* chosen by SNI */
+    size_t more_count;
+    enum tls_version min_version;
+    const char *ciphers;          /* OpenSSL list for TLS 1.2; "": the default for port 25 */
+};
+
+struct tls_context;
+
+/* Reads files and checks that each key fits its certificate. NULL and a fail when one does not: keep the old one. */
+struct tls_context *tls_server_context(const struct tls_settings *settings, struct fail *fail);
+
+enum tls_verify { TLS_VERIFY_NOTHING, TLS_VERIFY_NAME };
+struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail);
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context **context);
+int64_t tls_context_not_after_unix(const struct tls_context *context); /* the soonest expiry of its certificates */
+
+struct tls_engine;
+struct tls_engine *tls_server_engine(struct tls_context *context);
+struct tls_engine *tls_client_engine(struct tls_context *context, const char *server_name); /* NULL: no SNI */
+void tls_engine_free(struct tls_engine **engine);
+
+enum tls_status {
+    TLS_HANDSHAKING, /* more is needed from the other side */
+    TLS_OPEN,
+    TLS_ENDED,       /* the other side said close_notify */
+    TLS_FAILED,      /* see tls_engine_why() */
+};
+
+/* Client engines begin with tls_receive() of nothing. Plaintext that came out is appended to `plain`. */
+enum tls_status tls_receive(struct tls_engine *engine, const char *bytes, size_t n, struct buf *plain, struct buf *wire);
+enum tls_status tls_send(struct tls_engine *engine, const char *plain, size_t n, struct buf *wire);
+void tls_finish(struct tls_engine *engine, struct buf *wire); /* close_notify */
+
+const char *tls_engine_version(const struct tls_engine *engine); /* "TLSv1.3" */
+const char *tls_engine_cipher(const struct tls_engine *engine);
+const char *tls_engine_sni(const struct tls_engine *engine);     /* or NULL */
+const char *tls_engine_why(const struct tls_engine *engine);     /* a sentence */
+
+#endif
