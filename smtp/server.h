@@ -1,8 +1,8 @@
 /*
  * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 6152
  *
- * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), replies and everything
- * else that is to be sent gathers in `out`. What needs no judgement is answered inside (NOOP, RSET,
+ * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), the octets of a message go to
+ * the `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP, RSET,
  * VRFY, HELP, syntax and sequence errors); what does is an event, and the dialogue stands still until
  * smtp_server_answer(). Replies to a pipelined group gather until the client must wait for us.
  *
@@ -28,6 +28,7 @@ struct smtp_server_settings {
     unsigned recipients_max;
     unsigned errors_max;
     size_t line_bytes_max;      /* of data */
+    struct smtp_offer offer;
 };
 
 enum smtp_event_kind {
@@ -37,7 +38,6 @@ enum smtp_event_kind {
     SMTP_EV_MAIL,        /* waits */
     SMTP_EV_RCPT,        /* waits */
     SMTP_EV_DATA,        /* waits: answer 354 to take the body, or refuse */
-    SMTP_EV_BODY,        /* `piece` of the message; no answer */
     SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
     SMTP_EV_RESET,       /* the transaction is over (RSET, EHLO, QUIT in it, STARTTLS); no answer */
     SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */
@@ -46,14 +46,15 @@ enum smtp_event_kind {
 struct smtp_event {
     enum smtp_event_kind kind;
     const struct smtp_command *command; /* HELO, MAIL, RCPT */
-    struct str piece;                   /* BODY */
     enum smtp_data_fault fault;         /* MESSAGE */
     bool too_big;                       /* MESSAGE: beyond message_bytes_max */
     uint64_t bytes;                     /* MESSAGE: octets of the message */
-    const char *why;                    /* CLOSE: "quit", "too many errors", "foreign protocol", "line too long" */
+    const char *why;                    /* CLOSE: "quit", "too many errors", "foreign protocol", … */
 };
 
-struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings, struct buf *out);
+/* settings are copied; body is called from inside smtp_server_next(), and never feeds or answers. */
+struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings, struct buf *out,
+                                    smtp_data_sink_fn *body, void *body_arg);
 void smtp_server_free(struct smtp_server **server);
 
 void smtp_server_greet(struct smtp_server *server, int code, const char *text); /* 220, 421 or 554 */
@@ -73,7 +74,8 @@ size_t smtp_server_waiting(const struct smtp_server *server);
 void smtp_server_next(struct smtp_server *server, struct smtp_event *event_out);
 
 /* The answer to the event that waits. Codes of 400 and above leave the dialogue's state as it was before
- * the command (a refused MAIL is no transaction) and count as errors. EHLO's 250 ignores text: the server
+ * the command (a refused MAIL is no transaction); those of 500 and above count as errors (a greylisted
+ * client has made none). EHLO's 250 ignores text: the server
  * writes its extensions. */
 void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text);
 

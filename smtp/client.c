@@ -1,0 +1,376 @@
+#include "smtp/client.h"
+
+#include "base/bug.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { INPUT_MAX = 256 * 1024, COMMANDS_MAX = 4 * 1024 * 1024, DUE_MAX = 64 * 1024 };
+
+/* What a reply is the answer to. Each command that is sent leaves one of these in `due`. */
+enum expected { AT_GREETING, AT_EHLO, AT_HELO, AT_STARTTLS, AT_XCLIENT, AT_XCLIENT_EHLO, AT_MAIL, AT_RCPT, AT_DATA,
+                AT_MESSAGE, AT_RSET, AT_QUIT };
+
+struct smtp_client {
+    const char *hostname;
+    struct buf *out;
+    bool want_tls, tls_done, ready;
+    const char *broken_why;
+    struct buf input;
+    struct buf due;  /* a queue of enum expected, one byte each */
+    struct buf held; /* command lines that wait, because the backend does not pipeline */
+    struct buf held_due;
+    struct smtp_reply_reader reader;
+    struct smtp_capabilities capabilities;
+};
+
+struct smtp_client *smtp_client_new(const char *hostname, bool want_tls, struct buf *out)
+{
+    struct smtp_client *client = calloc(1, sizeof(*client));
+
+    if (client == NULL)
+        out_of_memory();
+    client->hostname = hostname;
+    client->want_tls = want_tls;
+    client->out = out;
+    buf_init(&client->input, INPUT_MAX);
+    buf_init(&client->due, DUE_MAX);
+    buf_init(&client->held, COMMANDS_MAX);
+    buf_init(&client->held_due, DUE_MAX);
+    smtp_reply_reader_init(&client->reader);
+    buf_add_char(&client->due, AT_GREETING);
+    return client;
+}
+
+void smtp_client_free(struct smtp_client **client)
+{
+    struct smtp_client *c = *client;
+
+    if (c == NULL)
+        return;
+    buf_fini(&c->input);
+    buf_fini(&c->due);
+    buf_fini(&c->held);
+    buf_fini(&c->held_due);
+    smtp_reply_reader_fini(&c->reader);
+    free(c);
+    *client = NULL;
+}
+
+const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client)
+{
+    return &client->capabilities;
+}
+
+unsigned smtp_client_replies_due(const struct smtp_client *client)
+{
+    return (unsigned)(client->due.n + client->held_due.n);
+}
+
+bool smtp_client_is_idle(const struct smtp_client *client)
+{
+    return client->ready && client->broken_why == NULL && client->due.n == 0 && client->held_due.n == 0 &&
+           client->input.n == 0 && client->reader.line.n == 0;
+}
+
+/* ---- commands ---- */
+
+/* Sends what is held, as far as the backend lets us go ahead of its replies (RFC 2920 3.1). */
+static void send_held(struct smtp_client *client)
+{
+    while (client->held_due.n > 0 && (client->due.n == 0 || client->capabilities.pipelining)) {
+        size_t line = str_find(buf_str(&client->held), '\n') + 1;
+
+        buf_add(client->out, client->held.p, line);
+        buf_consume(&client->held, line);
+        buf_add_char(&client->due, client->held_due.p[0]);
+        buf_consume(&client->held_due, 1);
+    }
+}
+
+static void command(struct smtp_client *client, enum expected what, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void command(struct smtp_client *client, enum expected what, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (!buf_vfmt(&client->held, format, args) || !buf_add_z(&client->held, "\r\n") ||
+        !buf_add_char(&client->held_due, (char)what))
+        client->broken_why = "too many commands wait for the backend";
+    va_end(args);
+    send_held(client);
+}
+
+void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit)
+{
+    const struct smtp_capabilities *c = &client->capabilities;
+    char size_text[32] = "";
+
+    if (c->size && size > 0)
+        snprintf(size_text, sizeof(size_text), " SIZE=%llu", (unsigned long long)size);
+    command(client, AT_MAIL, "MAIL FROM:<%.*s>%s%s", STR_ARG(path), size_text,
+            c->eightbitmime && eightbit ? " BODY=8BITMIME" : "");
+}
+
+void smtp_client_rcpt(struct smtp_client *client, struct str path)
+{
+    command(client, AT_RCPT, "RCPT TO:<%.*s>", STR_ARG(path));
+}
+
+void smtp_client_data(struct smtp_client *client)
+{
+    command(client, AT_DATA, "DATA");
+}
+
+void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf)
+{
+    buf_add_z(client->out, ends_with_crlf ? ".\r\n" : "\r\n.\r\n");
+    buf_add_char(&client->due, AT_MESSAGE);
+}
+
+void smtp_client_reset(struct smtp_client *client)
+{
+    command(client, AT_RSET, "RSET");
+}
+
+void smtp_client_quit(struct smtp_client *client)
+{
+    command(client, AT_QUIT, "QUIT");
+}
+
+/* RFC 3461 4: what is not a printable character of its own becomes +XX. */
+static void add_xtext(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        if (c <= ' ' || c >= 127 || c == '+' || c == '=')
+            buf_fmt(out, "+%02X", c);
+        else
+            buf_add_char(out, (char)c);
+    }
+}
+
+static void add_attribute(struct smtp_client *client, struct buf *out, unsigned field, const char *name,
+                          const char *value)
+{
+    if (!(client->capabilities.xclient_fields & field))
+        return;
+    buf_fmt(out, " %s=", name);
+    if (value != NULL && *value != '\0')
+        add_xtext(out, value);
+    else
+        buf_add_z(out, "[UNAVAILABLE]");
+}
+
+void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *who)
+{
+    struct buf line, addr, port;
+
+    buf_init(&line, SMTP_REPLY_LINE * 4);
+    buf_init(&addr, 64);
+    buf_init(&port, 8);
+    buf_fmt(&addr, "%s%s", strchr(who->addr, ':') != NULL ? "IPV6:" : "", who->addr);
+    buf_fmt(&port, "%u", who->port);
+    add_attribute(client, &line, SMTP_XCLIENT_NAME, "NAME", who->name);
+    add_attribute(client, &line, SMTP_XCLIENT_ADDR, "ADDR", buf_z(&addr));
+    add_attribute(client, &line, SMTP_XCLIENT_PORT, "PORT", buf_z(&port));
+    add_attribute(client, &line, SMTP_XCLIENT_PROTO, "PROTO", who->esmtp ? "ESMTP" : "SMTP");
+    add_attribute(client, &line, SMTP_XCLIENT_HELO, "HELO", who->helo);
+    command(client, AT_XCLIENT, "XCLIENT%s", buf_z(&line));
+    buf_fini(&line);
+    buf_fini(&addr);
+    buf_fini(&port);
+}
+
+/* ---- EHLO ---- */
+
+static unsigned xclient_field(struct str word)
+{
+    static const struct {
+        const char *name;
+        unsigned field;
+    } fields[] = {
+        {"NAME", SMTP_XCLIENT_NAME},   {"ADDR", SMTP_XCLIENT_ADDR},         {"PORT", SMTP_XCLIENT_PORT},
+        {"PROTO", SMTP_XCLIENT_PROTO}, {"HELO", SMTP_XCLIENT_HELO},         {"LOGIN", SMTP_XCLIENT_LOGIN},
+        {"DESTADDR", SMTP_XCLIENT_DESTADDR}, {"DESTPORT", SMTP_XCLIENT_DESTPORT},
+    };
+
+    for (size_t i = 0; i < COUNT(fields); i++)
+        if (str_same_z(word, fields[i].name))
+            return fields[i].field;
+    return 0;
+}
+
+static void read_capability(struct smtp_capabilities *c, struct str line)
+{
+    struct str keyword, rest, word;
+
+    str_cut(line, ' ', &keyword, &rest);
+    if (str_same_z(keyword, "PIPELINING")) {
+        c->pipelining = true;
+    } else if (str_same_z(keyword, "SIZE")) {
+        c->size = true;
+        if (!str_to_u64(str_trim(rest), UINT64_MAX, &c->size_max))
+            c->size_max = 0;
+    } else if (str_same_z(keyword, "8BITMIME")) {
+        c->eightbitmime = true;
+    } else if (str_same_z(keyword, "SMTPUTF8")) {
+        c->smtputf8 = true;
+    } else if (str_same_z(keyword, "CHUNKING")) {
+        c->chunking = true;
+    } else if (str_same_z(keyword, "DSN")) {
+        c->dsn = true;
+    } else if (str_same_z(keyword, "STARTTLS")) {
+        c->starttls = true;
+    } else if (str_same_z(keyword, "ENHANCEDSTATUSCODES")) {
+        c->enhanced = true;
+    } else if (str_same_z(keyword, "XFORWARD")) {
+        c->xforward = true;
+    } else if (str_same_z(keyword, "XCLIENT")) {
+        c->xclient = true;
+        while (rest.n > 0) {
+            str_cut(rest, ' ', &word, &rest);
+            c->xclient_fields |= xclient_field(word);
+        }
+    }
+}
+
+static void read_ehlo(struct smtp_client *client, struct str text)
+{
+    struct str line, rest;
+
+    client->capabilities = (struct smtp_capabilities){.esmtp = true};
+    str_cut(text, '\n', &line, &rest); /* its name */
+    while (rest.n > 0) {
+        str_cut(rest, '\n', &line, &rest);
+        read_capability(&client->capabilities, str_trim(line));
+    }
+}
+
+/* ---- replies ---- */
+
+void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n)
+{
+    if (!buf_add(&client->input, bytes, n))
+        client->broken_why = "the backend talks without end";
+}
+
+void smtp_client_tls_started(struct smtp_client *client)
+{
+    buf_clear(&client->input); /* said in plaintext: not the backend's word (RFC 3207 4.2) */
+    client->tls_done = true;
+    command(client, AT_EHLO, "EHLO %s", client->hostname);
+}
+
+static enum smtp_client_event_kind ready(struct smtp_client *client)
+{
+    client->ready = true;
+    return SMTP_CLIENT_READY;
+}
+
+static enum smtp_client_event_kind broken(struct smtp_client *client, const char *why)
+{
+    client->broken_why = why;
+    return SMTP_CLIENT_BROKEN;
+}
+
+static enum smtp_client_event_kind after_ehlo(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (reply->code >= 500) {
+        client->capabilities = (struct smtp_capabilities){0};
+        command(client, AT_HELO, "HELO %s", client->hostname);
+        return SMTP_CLIENT_NEED_INPUT;
+    }
+    if (reply->code >= 400)
+        return SMTP_CLIENT_REFUSED;
+    read_ehlo(client, reply->text);
+    if (client->want_tls && !client->tls_done && client->capabilities.starttls) {
+        command(client, AT_STARTTLS, "STARTTLS");
+        return SMTP_CLIENT_NEED_INPUT;
+    }
+    return ready(client);
+}
+
+/* After XCLIENT the backend begins anew as if the true client had connected, greeting included. */
+static enum smtp_client_event_kind after_xclient(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (reply->code == 421)
+        return SMTP_CLIENT_REFUSED;
+    if (reply->code >= 400)
+        return SMTP_CLIENT_IDENTIFIED; /* not allowed: the caller sees it in the reply */
+    command(client, AT_XCLIENT_EHLO, "EHLO %s", client->hostname);
+    return SMTP_CLIENT_NEED_INPUT;
+}
+
+static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (reply->code >= 400)
+        return SMTP_CLIENT_REFUSED;
+    read_ehlo(client, reply->text);
+    return SMTP_CLIENT_IDENTIFIED;
+}
+
+static enum smtp_client_event_kind take_reply(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    enum expected what;
+
+    if (client->due.n == 0)
+        return broken(client, reply->code == 421 ? "the backend closed the session (421)"
+                                                 : "a reply that nobody waits for");
+    what = (enum expected)client->due.p[0];
+    buf_consume(&client->due, 1);
+    send_held(client);
+    switch (what) {
+    case AT_GREETING:
+        if (reply->code >= 400)
+            return SMTP_CLIENT_REFUSED;
+        command(client, AT_EHLO, "EHLO %s", client->hostname);
+        return SMTP_CLIENT_NEED_INPUT;
+    case AT_EHLO:
+        return after_ehlo(client, reply);
+    case AT_HELO:
+        return reply->code >= 400 ? SMTP_CLIENT_REFUSED : ready(client);
+    case AT_STARTTLS:
+        return reply->code == 220 ? SMTP_CLIENT_STARTTLS : ready(client);
+    case AT_XCLIENT:
+        return after_xclient(client, reply);
+    case AT_XCLIENT_EHLO:
+        return after_xclient_ehlo(client, reply);
+    case AT_MAIL:
+        return SMTP_CLIENT_MAIL;
+    case AT_RCPT:
+        return SMTP_CLIENT_RCPT;
+    case AT_DATA:
+        if (reply->code < 400 && reply->code != 354)
+            return broken(client, "DATA was answered with neither 354 nor a refusal");
+        return SMTP_CLIENT_DATA;
+    case AT_MESSAGE:
+        if (reply->code >= 300 && reply->code < 400)
+            return broken(client, "the end of the message was answered with a 3xx");
+        return SMTP_CLIENT_MESSAGE;
+    case AT_RSET:
+        return reply->code < 300 ? SMTP_CLIENT_RESET : broken(client, "RSET was refused");
+    default:
+        return broken(client, "closed after QUIT");
+    }
+}
+
+void smtp_client_next(struct smtp_client *client, struct smtp_client_event *event_out)
+{
+    *event_out = (struct smtp_client_event){.kind = SMTP_CLIENT_NEED_INPUT};
+    while (event_out->kind == SMTP_CLIENT_NEED_INPUT && client->broken_why == NULL) {
+        struct str in = buf_str(&client->input);
+        enum smtp_reply_status status = smtp_reply_read(&client->reader, &in, &event_out->reply);
+
+        buf_consume(&client->input, client->input.n - in.n);
+        if (status == SMTP_REPLY_MORE)
+            break;
+        event_out->kind = status == SMTP_REPLY_READY ? take_reply(client, &event_out->reply)
+                                                     : broken(client, "an answer that is no SMTP reply");
+    }
+    if (client->broken_why != NULL)
+        *event_out = (struct smtp_client_event){.kind = SMTP_CLIENT_BROKEN, .why = client->broken_why};
+}

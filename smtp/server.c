@@ -1,0 +1,523 @@
+#include "smtp/server.h"
+
+#include "base/bug.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INPUT_MAX = 192 * 1024,    /* one lent read and what was kept before it */
+    INPUT_FULL = 16 * 1024,    /* from here on the caller stops reading */
+    COMMAND_LINE = 512,        /* RFC 5321 4.5.3.1.4, with CRLF */
+    ENVELOPE_LINE = 512 + 26 + 17 + 10 + 500, /* and SIZE, BODY, SMTPUTF8, ORCPT: RFC 1870, 6152, 6531, 3461 */
+    AUTH_LINE = 12288,         /* RFC 4954 4 */
+    ENDLESS_LINE = 64 * 1024,  /* no line at all: the session ends */
+    IDLE_COMMANDS_MAX = 100,   /* NOOP, RSET, VRFY, … since the last transaction; then each is an error */
+};
+
+enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, HANDSHAKE, CLOSED };
+
+struct smtp_server {
+    struct smtp_server_settings settings;
+    struct buf *out;
+    smtp_data_sink_fn *body;
+    void *body_arg;
+
+    enum state state;
+    enum smtp_event_kind due; /* in ANSWER_DUE: what the answer is for */
+    const char *closed_why;
+
+    struct buf kept; /* input that waits */
+    struct str lent; /* the caller's bytes, while kept is empty */
+    struct buf line; /* the command that is worked on; command's views point into it */
+    struct smtp_command command;
+    bool skipping;   /* the rest of a line that was too long */
+    size_t skipped;
+
+    bool esmtp, helo_seen, tls_offered, tls_required, tls_done;
+    bool mail_seen, helo_due;
+    unsigned recipients, errors, idle_commands;
+    struct smtp_data_decoder decoder;
+    bool too_big;
+};
+
+struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings, struct buf *out,
+                                    smtp_data_sink_fn *body, void *body_arg)
+{
+    struct smtp_server *server = calloc(1, sizeof(*server));
+
+    if (server == NULL)
+        out_of_memory();
+    server->settings = *settings;
+    server->out = out;
+    server->body = body;
+    server->body_arg = body_arg;
+    buf_init(&server->kept, INPUT_MAX);
+    buf_init(&server->line, AUTH_LINE);
+    return server;
+}
+
+void smtp_server_free(struct smtp_server **server)
+{
+    if (*server == NULL)
+        return;
+    buf_fini(&(*server)->kept);
+    buf_fini(&(*server)->line);
+    free(*server);
+    *server = NULL;
+}
+
+void smtp_server_offer_starttls(struct smtp_server *server, bool offer)
+{
+    server->tls_offered = offer;
+}
+
+void smtp_server_require_tls(struct smtp_server *server, bool require)
+{
+    server->tls_required = require;
+}
+
+bool smtp_server_in_transaction(const struct smtp_server *server)
+{
+    return server->mail_seen;
+}
+
+bool smtp_server_is_esmtp(const struct smtp_server *server)
+{
+    return server->esmtp;
+}
+
+unsigned smtp_server_errors(const struct smtp_server *server)
+{
+    return server->errors;
+}
+
+void smtp_server_count_error(struct smtp_server *server)
+{
+    server->errors++;
+}
+
+/* ---- input ---- */
+
+void smtp_server_feed(struct smtp_server *server, const char *bytes, size_t n)
+{
+    if (server->lent.n > 0)
+        bug("smtp_server_feed before smtp_server_keep");
+    if (server->kept.n > 0)
+        buf_add(&server->kept, bytes, n);
+    else
+        server->lent = str_make(bytes, n);
+}
+
+bool smtp_server_keep(struct smtp_server *server)
+{
+    if (server->lent.n > 0)
+        buf_add_str(&server->kept, server->lent);
+    server->lent = (struct str){0};
+    if (server->kept.n == 0)
+        buf_fini(&server->kept); /* an idle session keeps no buffer */
+    return !server->kept.overflow;
+}
+
+static struct str input(const struct smtp_server *server)
+{
+    return server->kept.n > 0 ? buf_str(&server->kept) : server->lent;
+}
+
+static void consume(struct smtp_server *server, size_t n)
+{
+    if (server->kept.n > 0)
+        buf_consume(&server->kept, n);
+    else
+        server->lent = str_from(server->lent, n);
+}
+
+bool smtp_server_is_full(const struct smtp_server *server)
+{
+    return server->kept.n >= INPUT_FULL;
+}
+
+size_t smtp_server_waiting(const struct smtp_server *server)
+{
+    return input(server).n;
+}
+
+/* ---- replies ---- */
+
+static void reply(struct smtp_server *server, int code, const char *enhanced, const char *text)
+{
+    smtp_reply_write(server->out, code, enhanced, str_of(text));
+    if (code >= 500)
+        server->errors++;
+}
+
+static void close_dialogue(struct smtp_server *server, const char *why)
+{
+    server->state = CLOSED;
+    server->closed_why = why;
+}
+
+void smtp_server_greet(struct smtp_server *server, int code, const char *text)
+{
+    if (code == 220) {
+        /* "ESMTP" in the greeting is what makes old clients say EHLO. */
+        buf_fmt(server->out, "220 %s ESMTP\r\n", server->settings.hostname);
+        server->state = COMMANDS;
+        return;
+    }
+    smtp_reply_write(server->out, code, code == 421 ? "4.3.2" : "5.7.1", str_of(text));
+    close_dialogue(server, "refused at the greeting");
+}
+
+static void write_ehlo(struct smtp_server *server)
+{
+    const struct smtp_server_settings *s = &server->settings;
+
+    buf_fmt(server->out, "250-%s\r\n250-PIPELINING\r\n", s->hostname);
+    if (s->offer.size)
+        buf_fmt(server->out, "250-SIZE %llu\r\n", (unsigned long long)s->message_bytes_max);
+    if (server->tls_offered && !server->tls_done)
+        buf_add_z(server->out, "250-STARTTLS\r\n");
+    if (s->offer.eightbitmime)
+        buf_add_z(server->out, "250-8BITMIME\r\n");
+    buf_add_z(server->out, "250 ENHANCEDSTATUSCODES\r\n");
+}
+
+/* ---- state ---- */
+
+static void end_transaction(struct smtp_server *server)
+{
+    server->mail_seen = false;
+    server->recipients = 0;
+}
+
+void smtp_server_tls_started(struct smtp_server *server)
+{
+    end_transaction(server);
+    buf_fini(&server->kept);
+    server->lent = (struct str){0};
+    server->esmtp = server->helo_seen = false;
+    server->tls_done = true;
+    if (server->state == HANDSHAKE)
+        server->state = COMMANDS;
+}
+
+static void answer_helo(struct smtp_server *server, int code, const char *enhanced, struct str text)
+{
+    if (code >= 400) {
+        smtp_reply_write(server->out, code, enhanced, text);
+        return;
+    }
+    server->helo_seen = true;
+    server->esmtp = server->command.verb == SMTP_EHLO;
+    if (server->esmtp)
+        write_ehlo(server);
+    else
+        buf_fmt(server->out, "250 %s\r\n", server->settings.hostname);
+}
+
+/* What a good answer (below 400) does to the dialogue. */
+static void accept_command(struct smtp_server *server)
+{
+    switch (server->due) {
+    case SMTP_EV_STARTTLS:
+        server->state = HANDSHAKE;
+        break;
+    case SMTP_EV_MAIL:
+        server->mail_seen = true;
+        server->recipients = 0;
+        server->idle_commands = 0;
+        break;
+    case SMTP_EV_RCPT:
+        server->recipients++;
+        break;
+    case SMTP_EV_DATA:
+        server->state = BODY;
+        server->too_big = false;
+        smtp_data_decoder_init(&server->decoder, server->settings.line_bytes_max);
+        break;
+    default:
+        break;
+    }
+}
+
+void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text)
+{
+    if (server->state != ANSWER_DUE)
+        bug("smtp_server_answer %d, but nothing waits", code);
+    server->state = COMMANDS;
+    if (server->due == SMTP_EV_HELO)
+        answer_helo(server, code, enhanced, text);
+    else
+        smtp_reply_write(server->out, code, enhanced, text);
+    if (code >= 500)
+        server->errors++;
+    if (server->due == SMTP_EV_MESSAGE)
+        end_transaction(server);
+    else if (code < 400)
+        accept_command(server);
+    if (code == 421)
+        close_dialogue(server, "refused");
+}
+
+/* ---- commands ---- */
+
+static size_t line_limit(struct str line)
+{
+    struct str verb = str_upto(line, 4);
+
+    if (str_same_z(verb, "MAIL") || str_same_z(verb, "RCPT"))
+        return ENVELOPE_LINE;
+    return str_same_z(verb, "AUTH") ? AUTH_LINE : COMMAND_LINE;
+}
+
+/* Skips the tail of a line that was refused already. False: its end has not come yet. */
+static bool skip_line(struct smtp_server *server)
+{
+    struct str in = input(server);
+    size_t end = str_find(in, '\n');
+
+    server->skipped += end;
+    if (server->skipped > ENDLESS_LINE)
+        close_dialogue(server, "endless line");
+    consume(server, end < in.n ? end + 1 : in.n);
+    server->skipping = end == in.n;
+    return !server->skipping;
+}
+
+/* Takes one line out of the input. False: there is none (yet), or it was answered here. */
+static bool take_line(struct smtp_server *server)
+{
+    struct str in = input(server);
+    size_t end = str_find(in, '\n');
+    size_t limit = line_limit(in);
+
+    if (end == in.n && in.n <= limit)
+        return false;
+    if (end >= limit) {
+        reply(server, 500, "5.5.2", "Line too long");
+        server->skipped = 0;
+        skip_line(server);
+        return false;
+    }
+    if (end == 0 || in.p[end - 1] != '\r') {
+        consume(server, end + 1);
+        reply(server, 500, "5.5.2", "Lines end with CRLF; a bare LF is refused");
+        return false;
+    }
+    buf_clear(&server->line);
+    buf_add(&server->line, in.p, end - 1);
+    consume(server, end + 1);
+    return true;
+}
+
+static bool wait_for_answer(struct smtp_server *server, enum smtp_event_kind kind, struct smtp_event *event_out)
+{
+    server->state = ANSWER_DUE;
+    server->due = kind;
+    *event_out = (struct smtp_event){.kind = kind, .command = &server->command};
+    return true;
+}
+
+static bool do_helo(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (server->mail_seen) { /* EHLO ends a transaction (RFC 5321 4.1.4); itself it comes next */
+        end_transaction(server);
+        server->helo_due = true;
+        *event_out = (struct smtp_event){.kind = SMTP_EV_RESET};
+        return true;
+    }
+    return wait_for_answer(server, SMTP_EV_HELO, event_out);
+}
+
+static bool do_starttls(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (server->tls_done)
+        reply(server, 503, "5.5.1", "TLS is already active");
+    else if (!server->tls_offered)
+        reply(server, 502, "5.5.1", "STARTTLS is not offered");
+    else
+        return wait_for_answer(server, SMTP_EV_STARTTLS, event_out);
+    return false;
+}
+
+static bool do_mail(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (!server->helo_seen)
+        reply(server, 503, "5.5.1", "Say EHLO first");
+    else if (server->tls_required && !server->tls_done)
+        reply(server, 530, "5.7.0", "Must issue a STARTTLS command first");
+    else if (server->mail_seen)
+        reply(server, 503, "5.5.1", "Nested MAIL command");
+    else if (server->command.size > server->settings.message_bytes_max)
+        reply(server, 552, "5.3.4", "Message size exceeds the limit");
+    else
+        return wait_for_answer(server, SMTP_EV_MAIL, event_out);
+    return false;
+}
+
+static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (!server->mail_seen)
+        reply(server, 503, "5.5.1", "Need MAIL before RCPT");
+    else if (server->recipients >= server->settings.recipients_max)
+        reply(server, 452, "4.5.3", "Too many recipients");
+    else
+        return wait_for_answer(server, SMTP_EV_RCPT, event_out);
+    return false;
+}
+
+/* Whoever sends the message before our 354 does not listen to what we say, or smuggles (RFC 2920 3.1: DATA is the
+ * last command of a group). */
+static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (!server->mail_seen)
+        reply(server, 503, "5.5.1", "Need MAIL and RCPT before DATA");
+    else if (server->recipients == 0)
+        reply(server, 554, "5.5.1", "No valid recipients");
+    else if (input(server).n == 0)
+        return wait_for_answer(server, SMTP_EV_DATA, event_out);
+    else {
+        reply(server, 554, "5.5.0", "Data came before it was asked for (354)");
+        close_dialogue(server, "data before 354");
+    }
+    return false;
+}
+
+static bool do_rset(struct smtp_server *server, struct smtp_event *event_out)
+{
+    bool was_in_transaction = server->mail_seen;
+
+    end_transaction(server);
+    reply(server, 250, "2.0.0", "Ok");
+    if (was_in_transaction)
+        *event_out = (struct smtp_event){.kind = SMTP_EV_RESET};
+    return was_in_transaction;
+}
+
+static void count_idle_command(struct smtp_server *server)
+{
+    if (++server->idle_commands > IDLE_COMMANDS_MAX)
+        server->errors++;
+}
+
+/* Returns whether the command is an event. What is answered here needs no judgement. */
+static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (server->command.reply_code != 0) {
+        smtp_reply_write(server->out, server->command.reply_code, "", str_of(server->command.reply_text));
+        server->errors++;
+        return false;
+    }
+    switch (server->command.verb) {
+    case SMTP_EHLO:
+    case SMTP_HELO:
+        count_idle_command(server);
+        return do_helo(server, event_out);
+    case SMTP_STARTTLS:
+        return do_starttls(server, event_out);
+    case SMTP_MAIL:
+        return do_mail(server, event_out);
+    case SMTP_RCPT:
+        return do_rcpt(server, event_out);
+    case SMTP_DATA:
+        return do_data(server, event_out);
+    case SMTP_RSET:
+        count_idle_command(server);
+        return do_rset(server, event_out);
+    case SMTP_NOOP:
+        count_idle_command(server);
+        reply(server, 250, "2.0.0", "Ok");
+        return false;
+    case SMTP_VRFY:
+        count_idle_command(server);
+        reply(server, 252, "2.5.2", "Cannot verify, but will take a message and attempt delivery");
+        return false;
+    case SMTP_HELP:
+        count_idle_command(server);
+        reply(server, 214, "2.0.0", "This is smtpguard; see RFC 5321");
+        return false;
+    case SMTP_QUIT:
+        reply(server, 221, "2.0.0", "Bye");
+        close_dialogue(server, "quit");
+        return false;
+    case SMTP_FOREIGN:
+        reply(server, 554, "5.5.1", "This is an SMTP server");
+        close_dialogue(server, "another protocol");
+        return false;
+    case SMTP_UNKNOWN:
+        reply(server, 500, "5.5.2", "Command not recognized");
+        return false;
+    default:
+        reply(server, 502, "5.5.1", "Command not implemented");
+        return false;
+    }
+}
+
+/* ---- the message ---- */
+
+static void on_body(struct str piece, void *arg)
+{
+    struct smtp_server *server = arg;
+
+    if (server->decoder.bytes > server->settings.message_bytes_max)
+        server->too_big = true;
+    if (!server->too_big)
+        server->body(piece, server->body_arg);
+}
+
+static bool do_body(struct smtp_server *server, struct smtp_event *event_out)
+{
+    consume(server, smtp_data_decode(&server->decoder, input(server), on_body, server));
+    if (!server->decoder.ended)
+        return false;
+    wait_for_answer(server, SMTP_EV_MESSAGE, event_out);
+    event_out->command = NULL;
+    event_out->fault = server->decoder.fault;
+    event_out->bytes = server->decoder.bytes;
+    event_out->too_big = server->too_big || server->decoder.bytes > server->settings.message_bytes_max;
+    return true;
+}
+
+/* ---- */
+
+static bool too_many_errors(struct smtp_server *server)
+{
+    if (server->errors < server->settings.errors_max)
+        return false;
+    smtp_reply_write(server->out, 421, "4.7.0", STR("Too many errors"));
+    close_dialogue(server, "too many errors");
+    return true;
+}
+
+/* One step; false when there is nothing to do without more input. */
+static bool step(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (server->helo_due) {
+        server->helo_due = false;
+        return wait_for_answer(server, SMTP_EV_HELO, event_out);
+    }
+    while (server->state == COMMANDS && !too_many_errors(server)) {
+        size_t before = input(server).n;
+
+        if (server->skipping && !skip_line(server))
+            return false;
+        if (take_line(server)) {
+            smtp_command_parse(buf_str(&server->line), &server->settings.offer, &server->command);
+            if (do_command(server, event_out))
+                return true;
+        } else if (input(server).n == before) {
+            return false;
+        }
+    }
+    return server->state == BODY && do_body(server, event_out);
+}
+
+void smtp_server_next(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (step(server, event_out))
+        return;
+    *event_out = (struct smtp_event){.kind = SMTP_EV_NEED_INPUT};
+    if (server->state == CLOSED)
+        *event_out = (struct smtp_event){.kind = SMTP_EV_CLOSE, .why = server->closed_why};
+}
