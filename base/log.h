@@ -38,6 +38,9 @@ struct log_line {
     enum log_level level;
     char text[LOG_LINE_MAX];
     size_t n;
+    enum log_format format; /* as the line began; a reload changes the next one */
+    enum log_target target;
+    bool cut; /* a field did not fit: it is missing, and the line ends with cut=1 */
 };
 void log_line_begin(struct log_line *line, enum log_level level, const char *id, const char *event);
 void log_put(struct log_line *line, const char *key, struct str value); /* empty values are left out */
