@@ -1,0 +1,41 @@
+/*
+ * proxy/conn.h - a connection that may become encrypted: base/stream.h with tls/tls.h inside
+ *
+ * Ownership  conn_close() ends it at once: no callback runs afterwards. Its memory goes on a later turn of the loop, so
+ *            it may be closed from inside its own callbacks.
+ * Timing     As base/stream.h. After conn_start_tls_…() plaintext flows again once `on_tls` said so.
+ * Errors     `on_end` once: `error` 0 for an orderly end; the sentence is for the log.
+ */
+#ifndef PROXY_CONN_H
+#define PROXY_CONN_H
+
+#include "base/stream.h"
+#include "tls/tls.h"
+
+struct conn;
+
+struct conn_events {
+    void (*on_connect)(void *arg);
+    void (*on_data)(const char *bytes, size_t n, void *arg);
+    void (*on_drain)(void *arg);
+    void (*on_tls)(void *arg); /* the handshake is done */
+    void (*on_end)(int error, const char *why, void *arg); /* a failed handshake ends the connection, too */
+};
+
+struct conn *conn_accept(struct loop *loop, int fd, const struct conn_events *events, void *arg);
+struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events, void *arg);
+void conn_close(struct conn **conn);
+
+/* What was written before leaves in plaintext first. */
+void conn_start_tls_server(struct conn *conn, struct tls_context *context);
+void conn_start_tls_client(struct conn *conn, struct tls_context *context, const char *server_name);
+const struct tls_engine *conn_tls(const struct conn *conn); /* NULL in plaintext and while shaking hands */
+
+void conn_write(struct conn *conn, const struct iovec *pieces, int count);
+void conn_write_buf(struct conn *conn, struct buf *out); /* all of it; leaves it empty */
+size_t conn_queued(const struct conn *conn);
+void conn_pause(struct conn *conn);
+void conn_resume(struct conn *conn);
+struct endpoint conn_local(const struct conn *conn);
+
+#endif

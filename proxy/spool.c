@@ -1,0 +1,306 @@
+#include "proxy/spool.h"
+
+#include "base/bug.h"
+#include "base/buf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FIRST_CHUNK = 4 * 1024, MOST_CHUNK = 64 * 1024, READ_BYTES = 64 * 1024 };
+
+struct chunk {
+    struct chunk *next;
+    size_t n, room;
+    char bytes[];
+};
+
+struct spool {
+    struct loop *loop;
+    const char *dir;
+    size_t memory_max;
+    loop_fn *on_ready;
+    void *arg;
+
+    struct chunk *first, *last;
+    uint64_t bytes, in_memory;
+    char tail[2];
+
+    /* The file. Only one piece of work is with the helper threads at a time; meanwhile they own `writing`,
+     * `read_buf`, `fd` and the results, and the loop owns the rest. */
+    int fd;
+    bool working, failed, orphaned, was_busy;
+    struct buf unwritten, writing;
+    uint64_t written;
+    int work_error;
+
+    const struct chunk *read_chunk;
+    uint64_t read_file_at;
+    char *read_buf;
+    size_t read_n;
+    bool read_started, read_ready, reading;
+};
+
+struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, loop_fn *on_ready, void *arg)
+{
+    struct spool *spool = calloc(1, sizeof(*spool));
+
+    if (spool == NULL)
+        out_of_memory();
+    *spool = (struct spool){.loop = loop, .dir = dir, .memory_max = memory_max, .on_ready = on_ready, .arg = arg, .fd = -1};
+    buf_init(&spool->unwritten, SIZE_MAX / 4); /* bounded by spool_is_busy() and one read */
+    buf_init(&spool->writing, SIZE_MAX / 4);
+    return spool;
+}
+
+static void destroy(struct spool *spool)
+{
+    while (spool->first != NULL) {
+        struct chunk *next = spool->first->next;
+
+        free(spool->first);
+        spool->first = next;
+    }
+    if (spool->fd >= 0)
+        close(spool->fd);
+    buf_fini(&spool->unwritten);
+    buf_fini(&spool->writing);
+    free(spool->read_buf);
+    free(spool);
+}
+
+void spool_free(struct spool **spool)
+{
+    struct spool *s = *spool;
+
+    if (s == NULL)
+        return;
+    *spool = NULL;
+    if (s->working)
+        s->orphaned = true; /* on_worked() buries it */
+    else
+        destroy(s);
+}
+
+/* ---- the file ---- */
+
+static int open_file(const char *dir)
+{
+    char path[4096];
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        return fd;
+    snprintf(path, sizeof(path), "%s/message.XXXXXX", dir); /* a file system without O_TMPFILE */
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
+}
+
+static void write_work(void *arg)
+{
+    struct spool *spool = arg;
+    size_t done = 0;
+
+    spool->work_error = 0;
+    if (spool->fd < 0)
+        spool->fd = open_file(spool->dir);
+    if (spool->fd < 0) {
+        spool->work_error = errno;
+        return;
+    }
+    while (done < spool->writing.n) {
+        ssize_t n = pwrite(spool->fd, spool->writing.p + done, spool->writing.n - done, (off_t)(spool->written + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            spool->work_error = n < 0 ? errno : ENOSPC;
+            return;
+        }
+        done += (size_t)n;
+    }
+}
+
+static void start_writing(struct spool *spool);
+
+static void on_written(void *arg)
+{
+    struct spool *spool = arg;
+
+    spool->working = false;
+    if (spool->orphaned) {
+        destroy(spool);
+        return;
+    }
+    spool->written += spool->writing.n;
+    buf_fini(&spool->writing);
+    if (spool->work_error != 0)
+        spool->failed = true;
+    start_writing(spool);
+    if (spool->was_busy && !spool_is_busy(spool)) {
+        spool->was_busy = false;
+        spool->on_ready(spool->arg);
+    }
+}
+
+static void start_writing(struct spool *spool)
+{
+    struct buf empty = spool->writing;
+
+    if (spool->failed)
+        buf_fini(&spool->unwritten);
+    if (spool->working || spool->unwritten.n == 0)
+        return;
+    spool->writing = spool->unwritten;
+    spool->unwritten = empty;
+    spool->working = true;
+    loop_work(spool->loop, write_work, on_written, spool);
+}
+
+/* ---- adding ---- */
+
+static void add_chunk(struct spool *spool)
+{
+    size_t room = spool->last == NULL ? FIRST_CHUNK : spool->last->room < MOST_CHUNK ? spool->last->room * 4 : MOST_CHUNK;
+    struct chunk *chunk = malloc(sizeof(*chunk) + room);
+
+    if (chunk == NULL)
+        out_of_memory();
+    *chunk = (struct chunk){.room = room};
+    if (spool->last != NULL)
+        spool->last->next = chunk;
+    else
+        spool->first = chunk;
+    spool->last = chunk;
+}
+
+static size_t add_to_memory(struct spool *spool, struct str piece)
+{
+    size_t n;
+
+    if (spool->last == NULL || spool->last->n == spool->last->room)
+        add_chunk(spool);
+    n = spool->last->room - spool->last->n;
+    if (n > piece.n)
+        n = piece.n;
+    memcpy(spool->last->bytes + spool->last->n, piece.p, n);
+    spool->last->n += n;
+    spool->in_memory += n;
+    return n;
+}
+
+void spool_add(struct spool *spool, struct str piece)
+{
+    if (piece.n == 0)
+        return;
+    spool->bytes += piece.n;
+    spool->tail[0] = piece.n > 1 ? piece.p[piece.n - 2] : spool->tail[1];
+    spool->tail[1] = piece.p[piece.n - 1];
+    while (piece.n > 0 && spool->in_memory < spool->memory_max)
+        piece = str_from(piece, add_to_memory(spool, piece));
+    if (piece.n == 0 || spool->failed)
+        return;
+    buf_add_str(&spool->unwritten, piece);
+    start_writing(spool);
+    if (spool_is_busy(spool))
+        spool->was_busy = true;
+}
+
+bool spool_is_busy(const struct spool *spool)
+{
+    return spool->unwritten.n > SPOOL_UNWRITTEN_MAX;
+}
+
+bool spool_failed(const struct spool *spool)
+{
+    return spool->failed;
+}
+
+uint64_t spool_bytes(const struct spool *spool)
+{
+    return spool->bytes;
+}
+
+bool spool_ends_with_crlf(const struct spool *spool)
+{
+    return spool->tail[0] == '\r' && spool->tail[1] == '\n';
+}
+
+/* ---- reading ---- */
+
+void spool_rewind(struct spool *spool)
+{
+    spool->read_started = spool->read_ready = false;
+    spool->read_file_at = 0;
+}
+
+static void read_work(void *arg)
+{
+    struct spool *spool = arg;
+    ssize_t n;
+
+    do
+        n = pread(spool->fd, spool->read_buf, READ_BYTES, (off_t)spool->read_file_at);
+    while (n < 0 && errno == EINTR);
+    spool->work_error = n > 0 ? 0 : n < 0 ? errno : EIO;
+    spool->read_n = n > 0 ? (size_t)n : 0;
+}
+
+static void on_read(void *arg)
+{
+    struct spool *spool = arg;
+
+    spool->working = spool->reading = false;
+    if (spool->orphaned) {
+        destroy(spool);
+        return;
+    }
+    if (spool->work_error != 0)
+        spool->failed = true;
+    spool->read_file_at += spool->read_n;
+    spool->read_ready = true;
+    spool->on_ready(spool->arg);
+}
+
+/* The part of the file: what the disk has not written yet is waited for first. */
+static enum spool_status read_file(struct spool *spool, struct str *piece_out)
+{
+    if (spool->failed)
+        return SPOOL_ERROR;
+    if (spool->read_ready) {
+        spool->read_ready = false;
+        *piece_out = str_make(spool->read_buf, spool->read_n);
+        return SPOOL_PIECE;
+    }
+    if (spool->working) {
+        spool->was_busy = true; /* on_written() calls on_ready, and we come back */
+        return SPOOL_WAIT;
+    }
+    if (spool->in_memory + spool->read_file_at >= spool->bytes)
+        return SPOOL_END;
+    if (spool->read_buf == NULL && (spool->read_buf = malloc(READ_BYTES)) == NULL)
+        out_of_memory();
+    spool->working = spool->reading = true;
+    loop_work(spool->loop, read_work, on_read, spool);
+    return SPOOL_WAIT;
+}
+
+enum spool_status spool_read(struct spool *spool, struct str *piece_out)
+{
+    if (!spool->read_started) {
+        spool->read_started = true;
+        spool->read_chunk = spool->first;
+    }
+    if (spool->read_chunk != NULL) {
+        *piece_out = str_make(spool->read_chunk->bytes, spool->read_chunk->n);
+        spool->read_chunk = spool->read_chunk->next;
+        return SPOOL_PIECE;
+    }
+    return read_file(spool, piece_out);
+}

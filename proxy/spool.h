@@ -1,0 +1,38 @@
+/*
+ * proxy/spool.h - the body of one message, in memory and, when it is large, in an unlinked file
+ *
+ * Ownership  The session owns the spool; spool_free() may be called at any time, also while the disk works: the memory
+ *            goes when the disk is done.
+ * Limits     Up to `memory_max` octets are kept in memory; what comes behind them goes to the file, written by the loop's
+ *            helper threads (no disk access on the loop). While more than SPOOL_UNWRITTEN_MAX waits for the disk,
+ *            spool_is_busy(): the caller stops reading the client, and goes on at `on_ready`.
+ * Errors     A disk that refuses makes spool_failed() true; the message can then only be deferred (452 4.3.1).
+ */
+#ifndef PROXY_SPOOL_H
+#define PROXY_SPOOL_H
+
+#include "base/loop.h"
+#include "base/str.h"
+
+enum { SPOOL_UNWRITTEN_MAX = 1024 * 1024 };
+
+struct spool;
+
+/* dir is borrowed. on_ready(arg) runs later: after spool_is_busy() it is no longer, or spool_read() has its piece. */
+struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, loop_fn *on_ready, void *arg);
+void spool_free(struct spool **spool); /* NULL is fine; leaves NULL */
+
+void spool_add(struct spool *spool, struct str piece); /* copies */
+bool spool_is_busy(const struct spool *spool);
+bool spool_failed(const struct spool *spool);
+uint64_t spool_bytes(const struct spool *spool);
+bool spool_ends_with_crlf(const struct spool *spool);
+
+enum spool_status { SPOOL_PIECE, SPOOL_WAIT, SPOOL_END, SPOOL_ERROR };
+
+/* Reading, from the start, once: the next piece (at most 64 KiB), good until the next call. SPOOL_WAIT: the file is being
+ * read, on_ready will tell. spool_rewind() starts over, for a second try on a fresh connection. */
+enum spool_status spool_read(struct spool *spool, struct str *piece_out);
+void spool_rewind(struct spool *spool);
+
+#endif
