@@ -14,7 +14,7 @@
 
 struct dns_reply {
     size_t holders;
-    size_t bytes; /* of the block */
+    size_t bytes;             /* of the block */
     struct dns_answer answer; /* without `name`: each asker has its own spelling */
 };
 

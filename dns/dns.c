@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-struct dns_token *dns_query(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done, void *arg)
+struct dns_token *dns_query(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done,
+                            void *arg)
 {
     return dns->ops->query(dns, type, name, done, arg);
 }
@@ -31,8 +32,14 @@ bool dns_is_void(enum dns_status status)
 const char *dns_status_name(enum dns_status status)
 {
     static const char *const names[] = {
-        [DNS_OK] = "ok",           [DNS_NODATA] = "nodata",   [DNS_NXDOMAIN] = "nxdomain", [DNS_SERVFAIL] = "servfail",
-        [DNS_REFUSED] = "refused", [DNS_TIMEOUT] = "timeout", [DNS_GARBLED] = "garbled",   [DNS_BADNAME] = "badname",
+        [DNS_OK] = "ok",
+        [DNS_NODATA] = "nodata",
+        [DNS_NXDOMAIN] = "nxdomain",
+        [DNS_SERVFAIL] = "servfail",
+        [DNS_REFUSED] = "refused",
+        [DNS_TIMEOUT] = "timeout",
+        [DNS_GARBLED] = "garbled",
+        [DNS_BADNAME] = "badname",
     };
 
     if ((size_t)status >= COUNT(names))
@@ -100,7 +107,9 @@ static size_t reverse_ipv6(const unsigned char *b, char *out)
 void dns_reverse_name(const struct ip *ip, const char *zone, char name_out[DNS_NAME_MAX + 1])
 {
     char reverse[REVERSE_MAX];
-    size_t n = ip->family == 4 ? reverse_ipv4(ip->b, reverse) : ip->family == 6 ? reverse_ipv6(ip->b, reverse) : 0;
+    size_t n = ip->family == 4   ? reverse_ipv4(ip->b, reverse)
+               : ip->family == 6 ? reverse_ipv6(ip->b, reverse)
+                                 : 0;
     size_t zone_n = strlen(zone);
 
     name_out[0] = '\0'; /* what does not fit cannot be asked: DNS_BADNAME */

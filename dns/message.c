@@ -33,7 +33,8 @@ static unsigned char *put16(unsigned char *p, unsigned value)
 
 /* ---- questions ---- */
 
-/* Every octet but the dot stands for itself: labels made of mail data need no escapes, and cannot abuse any. */
+/* Every octet but the dot stands for itself: labels made of mail data need no escapes, and cannot abuse any.
+ */
 bool dns_question_init(struct dns_question *question, enum dns_type type, const char *name)
 {
     unsigned char *wire = put16(question->key, (unsigned)type), *length = wire, *p = wire + 1;
@@ -151,7 +152,8 @@ static bool skip_name(const struct packet *packet, size_t *at)
 }
 
 /* Copies a name, uncompressed and in lower case. 0: there is no such name. */
-static size_t unpack_name(const struct packet *packet, size_t offset, unsigned char wire_out[DNS_WIRE_NAME_MAX])
+static size_t unpack_name(const struct packet *packet, size_t offset,
+                          unsigned char wire_out[DNS_WIRE_NAME_MAX])
 {
     struct labels walk = labels_at(offset);
     const unsigned char *label;
@@ -276,7 +278,8 @@ static bool read_name(struct arena *mem, const struct packet *packet, const stru
 }
 
 /* The strings of one record, joined (RFC 7208 3.3, RFC 6376 3.6.2.2). */
-static bool read_text(struct arena *mem, const struct packet *packet, const struct rr *rr, struct str *text_out)
+static bool read_text(struct arena *mem, const struct packet *packet, const struct rr *rr,
+                      struct str *text_out)
 {
     const unsigned char *p = packet->p + rr->data, *end = p + rr->data_n;
     char *text = arena_alloc(mem, rr->data_n + 1);
@@ -298,8 +301,8 @@ static bool read_text(struct arena *mem, const struct packet *packet, const stru
 }
 
 /* RFC 1035 3.3.13: two names and five numbers, the last of them the negative TTL (RFC 2308 4). */
-static bool read_soa(struct arena *mem, const struct packet *packet, const struct rr *rr, const char **name_out,
-                     uint32_t *minimum_out)
+static bool read_soa(struct arena *mem, const struct packet *packet, const struct rr *rr,
+                     const char **name_out, uint32_t *minimum_out)
 {
     size_t at = rr->data;
 
@@ -310,7 +313,8 @@ static bool read_soa(struct arena *mem, const struct packet *packet, const struc
     return *name_out != NULL;
 }
 
-static bool read_record(struct arena *mem, const struct packet *packet, const struct rr *rr, struct dns_record *record)
+static bool read_record(struct arena *mem, const struct packet *packet, const struct rr *rr,
+                        struct dns_record *record)
 {
     uint32_t minimum;
 
@@ -349,7 +353,8 @@ struct sections {
 
 static bool read_sections(const struct packet *packet, size_t at, struct sections *s)
 {
-    unsigned answers = get16(packet->p + 6), authority = get16(packet->p + 8), additional = get16(packet->p + 10);
+    unsigned answers = get16(packet->p + 6), authority = get16(packet->p + 8),
+             additional = get16(packet->p + 10);
     struct rr rr;
 
     if (answers > ANSWERS_MAX)
@@ -380,7 +385,8 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* All records of the wanted type that the owner has. False: one of them cannot be read, or they are too many. */
+/* All records of the wanted type that the owner has. False: one of them cannot be read, or they are too many.
+ */
 static bool collect(struct arena *mem, const struct packet *packet, const struct sections *s, unsigned type,
                     const unsigned char *owner, struct dns_answer *answer)
 {
@@ -392,7 +398,8 @@ static bool collect(struct arena *mem, const struct packet *packet, const struct
         if (rr->type != type || rr->class != CLASS_IN || !is_name(packet, rr->owner, owner))
             continue;
         if (records == NULL)
-            records = ARENA_ARRAY(mem, struct dns_record, least((uint32_t)(s->answers_count - i), DNS_RECORDS_MAX));
+            records =
+                ARENA_ARRAY(mem, struct dns_record, least((uint32_t)(s->answers_count - i), DNS_RECORDS_MAX));
         if (answer->count == DNS_RECORDS_MAX || !read_record(mem, packet, rr, &records[answer->count]))
             return false;
         answer->count++;
@@ -402,7 +409,8 @@ static bool collect(struct arena *mem, const struct packet *packet, const struct
     return true;
 }
 
-static const struct rr *find_alias(const struct packet *packet, const struct sections *s, const unsigned char *owner)
+static const struct rr *find_alias(const struct packet *packet, const struct sections *s,
+                                   const unsigned char *owner)
 {
     for (size_t i = 0; i < s->answers_count; i++)
         if (s->answers[i].type == DNS_CNAME && s->answers[i].class == CLASS_IN &&
@@ -436,7 +444,8 @@ static bool follow(struct arena *mem, const struct packet *packet, const struct 
 }
 
 /* RFC 2308 5: the lesser of the SOA's TTL and its MINIMUM; without an SOA it must not be kept. */
-static bool read_negative_ttl(struct arena *mem, const struct packet *packet, const struct sections *s, uint32_t *ttl)
+static bool read_negative_ttl(struct arena *mem, const struct packet *packet, const struct sections *s,
+                              uint32_t *ttl)
 {
     const char *name;
     uint32_t minimum;
@@ -463,8 +472,8 @@ static bool is_answer_to(const struct packet *packet, const struct dns_question 
     return memcmp(packet->p + at, question->key, 2) == 0 && get16(packet->p + at + 2) == CLASS_IN;
 }
 
-static enum dns_status read_answer(struct arena *mem, const struct packet *packet, const struct dns_question *question,
-                                   struct dns_answer *answer)
+static enum dns_status read_answer(struct arena *mem, const struct packet *packet,
+                                   const struct dns_question *question, struct dns_answer *answer)
 {
     enum { QR = 0x80, OPCODE = 0x78, AA = 0x04, TC = 0x02, AD = 0x20 };
     struct sections s = {.answers_count = 0};
@@ -477,8 +486,8 @@ static enum dns_status read_answer(struct arena *mem, const struct packet *packe
         return DNS_SERVFAIL;
     if (rcode == 5)
         return DNS_REFUSED;
-    if ((rcode != 0 && rcode != 3) || !is_answer_to(packet, question, &at) || !read_sections(packet, at, &s) ||
-        s.extended_rcode != 0 || !follow(mem, packet, &s, question, answer))
+    if ((rcode != 0 && rcode != 3) || !is_answer_to(packet, question, &at) ||
+        !read_sections(packet, at, &s) || s.extended_rcode != 0 || !follow(mem, packet, &s, question, answer))
         return DNS_GARBLED;
     answer->authenticated = (packet->p[3] & AD) != 0;
     if (answer->count > 0)
@@ -492,8 +501,8 @@ static enum dns_status read_answer(struct arena *mem, const struct packet *packe
     return DNS_NODATA;
 }
 
-void dns_message_parse(struct arena *mem, const struct dns_question *question, const unsigned char *packet, size_t n,
-                       struct dns_answer *answer_out)
+void dns_message_parse(struct arena *mem, const struct dns_question *question, const unsigned char *packet,
+                       size_t n, struct dns_answer *answer_out)
 {
     struct packet whole = {packet, n};
 

@@ -18,7 +18,8 @@
 enum {
     DNS_WIRE_NAME_MAX = 255,
     DNS_CHAIN_MAX = 8,
-    DNS_EDNS_BYTES = 1232, /* the answer that fits one packet everywhere (RFC 6891 6.2.5, DNS flag day 2020) */
+    DNS_EDNS_BYTES =
+        1232, /* the answer that fits one packet everywhere (RFC 6891 6.2.5, DNS flag day 2020) */
     DNS_QUERY_MAX = 12 + DNS_WIRE_NAME_MAX + 4 + 11,
     DNS_RCODE_FORMERR = 1,
 };
@@ -30,7 +31,8 @@ struct dns_question {
     unsigned char key[2 + DNS_WIRE_NAME_MAX];
 };
 
-bool dns_question_init(struct dns_question *question, enum dns_type type, const char *name); /* false: bad name */
+bool dns_question_init(struct dns_question *question, enum dns_type type,
+                       const char *name); /* false: bad name */
 
 /* A query with RD and AD set (AD: we understand the bit in the answer, RFC 6840 5.7). Returns its length. */
 size_t dns_message_build(const struct dns_question *question, uint16_t id, bool edns,
@@ -38,8 +40,8 @@ size_t dns_message_build(const struct dns_question *question, uint16_t id, bool 
 
 /* Fills all but `name` and `cached`. `authenticated` is the AD bit as it came: whether to believe it is for
  * the caller to know. `ttl_s` is 0 for what must not be kept. */
-void dns_message_parse(struct arena *mem, const struct dns_question *question, const unsigned char *packet, size_t n,
-                       struct dns_answer *answer_out);
+void dns_message_parse(struct arena *mem, const struct dns_question *question, const unsigned char *packet,
+                       size_t n, struct dns_answer *answer_out);
 
 /* The four bits of the header; 0 for what is too short to have them. */
 unsigned dns_message_rcode(const unsigned char *packet, size_t n);

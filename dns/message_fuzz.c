@@ -6,7 +6,8 @@
 /* The first octet chooses the type, the rest is the packet. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum dns_type types[] = {DNS_A, DNS_NS, DNS_CNAME, DNS_SOA, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA};
+    static const enum dns_type types[] = {DNS_A,   DNS_NS, DNS_CNAME, DNS_SOA,
+                                          DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA};
     struct dns_question question;
     struct dns_answer answer;
     struct arena *mem;
