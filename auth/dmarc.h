@@ -1,11 +1,14 @@
 /*
- * auth/dmarc.h - does anything vouch for the From domain, and what does its owner ask for?      RFC 9989
+ * auth/dmarc.h - does anything vouch for the From domain, and what does its owner ask for?   RFC 9989
  *
  * Two steps. Discovery (dmarc_start) walks the DNS tree for the policy of the From domain, and for the
- * organisational domains that relaxed alignment needs. Evaluation (dmarc_evaluate) is pure.
+ * organisational domain that relaxed alignment needs. Alignment (dmarc_align_start) compares it with what
+ * passed.
  *
- * Ownership  Memory from `mem`. Timing: `done` exactly once, never before the start has returned, never after cancel.
- * Limits     8 queries a walk (RFC 9989 4.10). Records longer than 8 KiB are none.
+ * Ownership  Memory from `mem`.
+ * Timing     `done` exactly once, never before the start has returned, never after cancel.
+ * Limits     8 queries a walk (RFC 9989 4.10), a walk for each identifier that names alone do not decide, no name
+ *            asked twice. Records longer than 8 KiB are none.
  */
 #ifndef AUTH_DMARC_H
 #define AUTH_DMARC_H
@@ -44,13 +47,14 @@ enum dmarc_found { DMARC_FOUND, DMARC_NOT_FOUND, DMARC_FOUND_TEMPERROR, DMARC_FO
 struct dmarc_discovery {
     enum dmarc_found found;
     const char *from_domain;
-    bool from_exists;           /* false: NXDOMAIN, so np= applies */
+    bool from_exists;           /* false: NXDOMAIN, so np= applies; true where nobody had to ask */
     const char *record_domain;  /* where the record was, or NULL */
     const char *org_domain;     /* of the From domain */
-    const struct dmarc_record *record; /* NULL when none */
+    const struct dmarc_record *record; /* NULL: none; of a temperror the author domain's own, if it came */
     const char *const *queries; /* names asked for TXT, in order */
     size_t queries_count;
     const char *reason;
+    const struct dmarc_known *known; /* what the walk has learnt, for dmarc_align_start; may be NULL */
 };
 
 /* An authenticated identifier, to be compared with the From domain. */
@@ -66,15 +70,20 @@ struct dmarc_evaluation {
     const char *reason;
 };
 
+/* The one domain of the From field, or NULL: no field, several, not valid, several domains (RFC 9989 5.3.1). */
+const char *dmarc_from_domain(struct arena *mem, const struct header *header, const char **why_out);
+
 struct dmarc_query;
 typedef void dmarc_found_fn(const struct dmarc_discovery *discovery, void *arg);
 
 /* `from_domain`: lower-case A-labels (smtp/mailbox.h). */
-struct dmarc_query *dmarc_start(struct arena *mem, struct dns *dns, const char *from_domain, dmarc_found_fn *done, void *arg);
+struct dmarc_query *dmarc_start(struct arena *mem, struct dns *dns, const char *from_domain, dmarc_found_fn *done,
+                                void *arg);
 void dmarc_cancel(struct dmarc_query **query);
 
-/* The second step needs the organisational domains of the identifiers that passed (relaxed alignment): dmarc_align_start
- * asks for those that are not decided by names alone; each walk is shared with the ones before. */
+/* The second step needs the organisational domains of the identifiers that passed (relaxed alignment):
+ * dmarc_align_start asks for those that are not decided by names alone; each walk is shared with the ones before.
+ * `ask` is copied; what it points to lives until the answer. */
 struct dmarc_ask {
     const struct dmarc_discovery *discovery;
     const struct spf_answer *spf;    /* of MAIL FROM (or of HELO for the null sender); NULL: not checked */
@@ -82,11 +91,13 @@ struct dmarc_ask {
 };
 struct dmarc_alignment; /* opaque: in flight */
 typedef void dmarc_done_fn(const struct dmarc_evaluation *evaluation, void *arg);
-struct dmarc_alignment *dmarc_align_start(struct arena *mem, struct dns *dns, const struct dmarc_ask *ask, dmarc_done_fn *done, void *arg);
+struct dmarc_alignment *dmarc_align_start(struct arena *mem, struct dns *dns, const struct dmarc_ask *ask,
+                                          dmarc_done_fn *done, void *arg);
 void dmarc_align_cancel(struct dmarc_alignment **alignment);
 
 /* Pure parts, for tables and fuzzers. */
-const struct dmarc_record *dmarc_record_parse(struct arena *mem, struct str text, const char **why_out); /* NULL: no DMARC record */
+const struct dmarc_record *dmarc_record_parse(struct arena *mem, struct str text,
+                                              const char **why_out); /* NULL: no DMARC record */
 
 const char *dmarc_result_name(enum dmarc_result r);
 const char *dmarc_policy_name(enum dmarc_policy p);
