@@ -10,6 +10,9 @@
  *            store_cancel(). Requests are grouped into transactions by themselves: while one commits, the next gather.
  * Errors     STORE_UNAVAILABLE is a value: the caller's settings say what doubt means.
  * Limits     Keys 512 octets, values STORE_VALUE_MAX; requests that wait are bounded, beyond it STORE_UNAVAILABLE at once.
+ *            A table keeps a bounded number of rows that expire: beyond it those that would expire first go. Rows that
+ *            never expire are their owner's to bound.
+ * Threads    A loop that has asked lives until store_close() has returned. store_cancel() is for the loop's own thread.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -18,7 +21,7 @@
 #include "base/loop.h"
 #include "base/str.h"
 
-enum { STORE_KEYS_MAX = 4, STORE_VALUE_MAX = 4096, STORE_RESULT_MAX = 256 };
+enum { STORE_KEYS_MAX = 4, STORE_KEY_BYTES_MAX = 512, STORE_VALUE_MAX = 4096, STORE_RESULT_MAX = 256 };
 
 enum store_status { STORE_DONE, STORE_UNAVAILABLE };
 
@@ -58,7 +61,9 @@ int store_each(struct store *store, const char *table, struct str prefix, store_
 
 struct store_settings {
     const char *url; /* sqlite:PATH */
-    int64_t timeout_ms;
+    int64_t timeout_ms; /* how long the store's thread waits for another process's lock: 1 to 1,000; 0: 1,000 */
+    size_t waiting_max; /* requests; 0: 10,000 */
+    size_t rows_max;    /* that expire, in a table; 0: 1,000,000 */
 };
 
 /* Opens and starts the store's thread. A corrupt file is set aside and begun anew; a directory that is missing or read-only
@@ -67,5 +72,11 @@ struct store_settings {
 struct store *store_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail);
 void store_close(struct store **store); /* what was asked before is done first */
 bool store_is_available(const struct store *store);
+
+/* Since the start, for metrics and tests: updates / commits is the size of a group. From any thread. */
+struct store_counts {
+    uint64_t updates, commits, unanswered;
+};
+struct store_counts store_counts(const struct store *store);
 
 #endif
