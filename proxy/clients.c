@@ -1,0 +1,206 @@
+#include "proxy/clients.h"
+
+#include "base/hash.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { SLICES = 16, SLICE_MAX = CLIENTS_MAX / SLICES };
+
+/* postscreen remembers a passed test for 30 days; this memory does not outlive the process, so it is kept as long. */
+static const int64_t praise_lasts_ms = 30LL * 24 * 3600 * 1000;
+
+struct client {
+    struct ip key;
+    unsigned connections, recent; /* recent: new connections since window_ms */
+    int64_t window_ms, good_until_ms;
+    struct client *newer, *older; /* a ring by last use; the slice is its head */
+    UT_hash_handle hh;
+};
+
+struct slice {
+    pthread_mutex_t lock;
+    struct client *table;
+    struct client ring;
+    unsigned count;
+};
+
+struct clients {
+    struct slice slices[SLICES];
+    atomic_uint connections;
+};
+
+struct clients *clients_new(void)
+{
+    struct clients *clients = calloc(1, sizeof(*clients));
+
+    if (clients == NULL)
+        out_of_memory();
+    for (int i = 0; i < SLICES; i++) {
+        struct slice *slice = &clients->slices[i];
+
+        pthread_mutex_init(&slice->lock, NULL);
+        slice->ring.newer = slice->ring.older = &slice->ring;
+    }
+    return clients;
+}
+
+static void forget(struct slice *slice, struct client *client)
+{
+    client->newer->older = client->older;
+    client->older->newer = client->newer;
+    HASH_DEL(slice->table, client);
+    slice->count--;
+    free(client);
+}
+
+void clients_free(struct clients **clients)
+{
+    if (*clients == NULL)
+        return;
+    for (int i = 0; i < SLICES; i++) {
+        struct slice *slice = &(*clients)->slices[i];
+
+        while (slice->ring.older != &slice->ring)
+            forget(slice, slice->ring.older);
+        pthread_mutex_destroy(&slice->lock);
+    }
+    free(*clients);
+    *clients = NULL;
+}
+
+static struct ip key_of(const struct ip *ip)
+{
+    struct ip key = {0}; /* every byte is compared, so none is left to chance */
+    struct ip prefix = ip_prefix(ip, ip->family == 4 ? 32 : 64);
+
+    key.family = prefix.family;
+    for (int i = 0; i < (prefix.family == 4 ? 4 : 8); i++)
+        key.b[i] = prefix.b[i];
+    return key;
+}
+
+static struct slice *lock_slice(struct clients *clients, const struct ip *key)
+{
+    struct slice *slice = &clients->slices[hash_bytes(key, sizeof(*key)) % SLICES];
+
+    pthread_mutex_lock(&slice->lock);
+    return slice;
+}
+
+static struct client *find(struct slice *slice, const struct ip *key)
+{
+    struct client *client;
+
+    HASH_FIND(hh, slice->table, key, sizeof(*key), client);
+    return client;
+}
+
+static void make_room(struct slice *slice)
+{
+    for (struct client *oldest = slice->ring.newer; oldest != &slice->ring; oldest = oldest->newer)
+        if (oldest->connections == 0) {
+            forget(slice, oldest);
+            return;
+        }
+}
+
+static struct client *find_or_add(struct slice *slice, const struct ip *key)
+{
+    struct client *client = find(slice, key);
+
+    if (client != NULL) {
+        client->newer->older = client->older;
+        client->older->newer = client->newer;
+    } else {
+        if (slice->count >= SLICE_MAX)
+            make_room(slice);
+        client = calloc(1, sizeof(*client));
+        if (client == NULL)
+            out_of_memory();
+        client->key = *key;
+        HASH_ADD(hh, slice->table, key, sizeof(client->key), client);
+        slice->count++;
+    }
+    client->older = slice->ring.older; /* the ring's older end is the most recently used */
+    client->newer = &slice->ring;
+    slice->ring.older->newer = client;
+    slice->ring.older = client;
+    return client;
+}
+
+static enum clients_refusal judge(struct client *client, const struct limit_settings *limits, int64_t now_ms)
+{
+    if (now_ms - client->window_ms >= limits->new_connections_ms) {
+        client->window_ms = now_ms;
+        client->recent = 0;
+    }
+    if (client->connections >= limits->connections_per_client)
+        return CLIENT_TOO_MANY_CONNECTIONS;
+    if (client->recent >= limits->new_connections)
+        return CLIENT_TOO_FAST;
+    return CLIENT_WELCOME;
+}
+
+enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits, const struct ip *ip,
+                                   int64_t now_ms)
+{
+    struct ip key = key_of(ip);
+    enum clients_refusal refusal;
+    struct client *client;
+    struct slice *slice;
+
+    if (atomic_fetch_add(&clients->connections, 1) >= limits->connections) {
+        atomic_fetch_sub(&clients->connections, 1);
+        return CLIENT_SERVER_FULL;
+    }
+    slice = lock_slice(clients, &key);
+    client = find_or_add(slice, &key);
+    refusal = judge(client, limits, now_ms);
+    if (refusal == CLIENT_WELCOME) {
+        client->connections++;
+        client->recent++;
+    }
+    pthread_mutex_unlock(&slice->lock);
+    if (refusal != CLIENT_WELCOME)
+        atomic_fetch_sub(&clients->connections, 1);
+    return refusal;
+}
+
+void clients_leave(struct clients *clients, const struct ip *ip)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice = lock_slice(clients, &key);
+    struct client *client = find(slice, &key);
+
+    if (client != NULL && client->connections > 0)
+        client->connections--;
+    pthread_mutex_unlock(&slice->lock);
+    atomic_fetch_sub(&clients->connections, 1);
+}
+
+void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice = lock_slice(clients, &key);
+
+    find_or_add(slice, &key)->good_until_ms = now_ms + praise_lasts_ms;
+    pthread_mutex_unlock(&slice->lock);
+}
+
+bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice = lock_slice(clients, &key);
+    struct client *client = find(slice, &key);
+    bool good = client != NULL && client->good_until_ms > now_ms;
+
+    pthread_mutex_unlock(&slice->lock);
+    return good;
+}
+
+unsigned clients_connections(const struct clients *clients)
+{
+    return atomic_load(&clients->connections);
+}

@@ -1,0 +1,33 @@
+/*
+ * proxy/clients.h - what is known of client hosts across sessions and threads: how many connections, how fast, how well behaved
+ *
+ * A client is an IPv4 address or an IPv6 /64. One table for the process, in slices with a lock each.
+ * Limits  CLIENTS_MAX hosts; beyond it the one that was seen least recently and has no connection open makes room.
+ */
+#ifndef PROXY_CLIENTS_H
+#define PROXY_CLIENTS_H
+
+#include "base/ip.h"
+#include "config/config.h"
+
+enum { CLIENTS_MAX = 200000 };
+
+struct clients;
+
+enum clients_refusal { CLIENT_WELCOME, CLIENT_TOO_MANY_CONNECTIONS, CLIENT_TOO_FAST, CLIENT_SERVER_FULL };
+
+struct clients *clients_new(void);
+void clients_free(struct clients **clients);
+
+/* Counts a new connection, or refuses it. Every welcome is followed by one clients_leave(). */
+enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits, const struct ip *ip,
+                                   int64_t now_ms);
+void clients_leave(struct clients *clients, const struct ip *ip);
+
+/* A host that behaved needs no waiting at the banner: it has once delivered mail that was accepted. */
+void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms);
+bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms);
+
+unsigned clients_connections(const struct clients *clients);
+
+#endif

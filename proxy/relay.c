@@ -1,0 +1,787 @@
+#include "proxy/relay.h"
+
+#include "base/bug.h"
+#include "base/log.h"
+#include "base/metric.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A link is one connection to a backend. It is opened for a relay, serves one transaction after the other, and rests in
+ * its backend's pool between them. A relay is one transaction's view of it, with the memory of what has been answered.
+ *
+ * Roads not taken: BDAT to the backend (the next step of this file), and speaking to two backends in one transaction
+ * (a 4xx after one of them has taken the message would make a duplicate).
+ */
+
+enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000, IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000 };
+enum { PIECES_A_WRITE = 16 };
+
+struct backend {
+    const struct backend_settings *settings;
+    struct smtp_capabilities capabilities;
+    struct link *pool; /* resting links, the most recently used first */
+    unsigned pooled;
+    int64_t down_until_ms, no_tls_until_ms;
+    unsigned failures; /* in a row */
+    bool xclient_refused;
+    struct metric *up, *opened;
+};
+
+struct backends {
+    struct loop *loop;
+    const struct config *config;
+    struct tls_context *tls;
+    struct backend *list;
+    size_t count;
+    struct link *resetting; /* links without a relay that wait for the answer to RSET */
+};
+
+enum link_state { LINK_OPENING, LINK_IDENTIFYING, LINK_BUSY, LINK_RESETTING, LINK_RESTING };
+
+struct link {
+    struct backends *backends;
+    struct backend *backend;
+    struct relay *relay; /* NULL while resetting or resting */
+    struct conn *conn;
+    struct smtp_client *dialogue;
+    struct buf out;
+    enum link_state state;
+    struct timer deadline;
+    struct later burial;
+    struct link *next;
+    char identity[512]; /* of the last XCLIENT: the same client need not be introduced twice */
+    unsigned uses;
+    bool reused, heard, closed;
+};
+
+enum relay_state { RELAY_UNUSED, RELAY_WAITS_RCPT, RELAY_OPEN, RELAY_WAITS_DATA, RELAY_SENDING, RELAY_WAITS_MESSAGE, RELAY_OVER };
+
+struct relay {
+    struct arena *mem;
+    struct backends *backends;
+    struct relay_ask ask;
+    relay_fn *answer;
+    void *arg;
+    enum relay_state state;
+    struct link *link;
+    struct str recipient; /* the one whose answer is due */
+    size_t tried;         /* backends that could not be reached, from the first */
+    bool answered;        /* at least one reply went to the session: no second connection any more */
+    bool mail_done;
+    int refused_code;     /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
+    const char *refused_enhanced;
+    struct str refused_text;
+    struct later again;   /* answers that need no waiting, and connections that must be tried anew */
+    const char *trouble;
+    struct relay_message message;
+    size_t next_piece;
+    struct smtp_data_encoder encoder;
+    struct str unsent;
+};
+
+/* ---- backends ---- */
+
+struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls)
+{
+    struct backends *b = calloc(1, sizeof(*b));
+    char labels[128];
+
+    if (b == NULL || (b->list = calloc(config->backends_count, sizeof(*b->list))) == NULL)
+        out_of_memory();
+    b->loop = loop;
+    b->config = config;
+    b->tls = tls != NULL ? tls_context_ref(tls) : NULL;
+    b->count = config->backends_count;
+    for (size_t i = 0; i < b->count; i++) {
+        struct backend *backend = &b->list[i];
+
+        backend->settings = &config->backends[i];
+        snprintf(labels, sizeof(labels), "address=\"%s\"", backend->settings->address);
+        backend->up = metric_gauge("smtpguard_upstream_up", "1 while the backend could be reached at the last try.", labels);
+        backend->opened = metric_counter("smtpguard_upstream_opened_total", "Connections opened to the backend.", labels);
+        metric_set(backend->up, 1);
+    }
+    return b;
+}
+
+static void close_link(struct link *link);
+
+void backends_free(struct backends **backends)
+{
+    struct backends *b = *backends;
+
+    if (b == NULL)
+        return;
+    *backends = NULL;
+    for (size_t i = 0; i < b->count; i++)
+        while (b->list[i].pool != NULL)
+            close_link(b->list[i].pool);
+    while (b->resetting != NULL)
+        close_link(b->resetting);
+    tls_context_unref(&b->tls);
+    free(b->list);
+    free(b);
+}
+
+const struct smtp_capabilities *backends_capabilities(const struct backends *backends)
+{
+    return &backends->list[0].capabilities;
+}
+
+static void backend_failed(struct backends *b, struct backend *backend, const char *why)
+{
+    int64_t wait = BACKOFF_FIRST_MS;
+
+    for (unsigned i = 0; i < backend->failures && wait < BACKOFF_MOST_MS; i++)
+        wait *= 2;
+    if (backend->failures++ == 0) {
+        metric_set(backend->up, 0);
+        log_note(LOG_WARNING, "backend.down", "%s: %s", backend->settings->address, why);
+    }
+    if (wait > BACKOFF_MOST_MS)
+        wait = BACKOFF_MOST_MS;
+    /* Workers must not all come back in the same moment: between half and all of it. */
+    backend->down_until_ms = loop_now_ms(b->loop) + wait / 2 + random() % (wait / 2);
+}
+
+static void backend_works(struct backend *backend)
+{
+    if (backend->failures == 0)
+        return;
+    backend->failures = 0;
+    backend->down_until_ms = 0;
+    metric_set(backend->up, 1);
+    log_note(LOG_INFO, "backend.up", "%s is back", backend->settings->address);
+}
+
+/* ---- links ---- */
+
+static struct link **list_of(struct link *link)
+{
+    if (link->state == LINK_RESTING)
+        return &link->backend->pool;
+    return link->state == LINK_RESETTING ? &link->backends->resetting : NULL;
+}
+
+static void unlist(struct link *link)
+{
+    struct link **at = list_of(link);
+
+    for (; at != NULL && *at != NULL; at = &(*at)->next)
+        if (*at == link) {
+            *at = link->next;
+            link->backend->pooled -= link->state == LINK_RESTING;
+            return;
+        }
+}
+
+static void bury_link(void *arg)
+{
+    struct link *link = arg;
+
+    smtp_client_free(&link->dialogue);
+    buf_fini(&link->out);
+    free(link);
+}
+
+static void close_link(struct link *link)
+{
+    if (link->closed)
+        return;
+    unlist(link);
+    link->closed = true;
+    link->relay = NULL;
+    timer_stop(&link->deadline);
+    conn_close(&link->conn);
+    later_start(&link->burial, link->backends->loop, bury_link, link);
+}
+
+/* QUIT is a courtesy: nobody waits for its answer. */
+static void dismiss_link(struct link *link)
+{
+    smtp_client_quit(link->dialogue);
+    conn_write_buf(link->conn, &link->out);
+    close_link(link);
+}
+
+static void link_broke(struct link *link, const char *why);
+
+static void on_deadline(void *arg)
+{
+    struct link *link = arg;
+
+    if (link->state == LINK_RESTING)
+        dismiss_link(link);
+    else
+        link_broke(link, link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
+}
+
+/* While the connection opens, one deadline holds for all of it. */
+static void await_reply(struct link *link)
+{
+    if (link->state != LINK_OPENING)
+        timer_start(&link->deadline, link->backends->loop, link->backend->settings->reply_timeout_ms, on_deadline, link);
+}
+
+static void flush(struct link *link)
+{
+    if (link->out.n > 0) {
+        conn_write_buf(link->conn, &link->out);
+        await_reply(link);
+    }
+}
+
+static void rest(struct link *link)
+{
+    struct backend *backend = link->backend;
+
+    link->relay = NULL;
+    if (++link->uses >= USES_MAX || backend->pooled >= backend->settings->pool || !smtp_client_is_idle(link->dialogue)) {
+        dismiss_link(link);
+        return;
+    }
+    unlist(link);
+    link->state = LINK_RESTING;
+    link->reused = true;
+    link->next = backend->pool;
+    backend->pool = link;
+    backend->pooled++;
+    buf_fini(&link->out);
+    timer_start(&link->deadline, link->backends->loop, IDLE_MS, on_deadline, link);
+}
+
+/* ---- answers to the session ---- */
+
+static void give(struct relay *relay, const struct relay_reply *reply)
+{
+    relay->answered = true;
+    relay->answer(reply, relay->arg);
+}
+
+static void give_ours(struct relay *relay, const char *text)
+{
+    struct relay_reply reply = {.code = 451, .enhanced = "4.3.0", .text = str_of(text), .ours = true,
+                                .backend = relay->link != NULL ? relay->link->backend->settings->address : NULL};
+
+    give(relay, &reply);
+}
+
+/* A code that makes no sense at this point must not reach the client as a success; and a backend that closes its
+ * session with us (421) does not close the client's. */
+static void give_reply(struct relay *relay, const struct smtp_reply *reply)
+{
+    char enhanced[16];
+    struct relay_reply out = {.code = reply->code, .enhanced = enhanced, .text = reply->text,
+                              .backend = relay->link->backend->settings->address};
+
+    if (reply->code >= 300 && reply->code < 400) {
+        give_ours(relay, "The backend gave an answer that makes no sense");
+        return;
+    }
+    snprintf(enhanced, sizeof(enhanced), "%.*s", STR_ARG(reply->enhanced));
+    if (out.code == 421)
+        out.code = 451;
+    give(relay, &out);
+}
+
+/* ---- finding a connection ---- */
+
+static struct backend *choose(struct relay *relay)
+{
+    struct backends *b = relay->backends;
+    int64_t now = loop_now_ms(b->loop);
+
+    while (relay->tried < b->count) { /* the healthy ones, in the settings' order … */
+        struct backend *backend = &b->list[relay->tried++];
+
+        if (backend->down_until_ms <= now)
+            return backend;
+    }
+    while (relay->tried < 2 * b->count) { /* … and then, rather than giving up, the others */
+        struct backend *backend = &b->list[relay->tried++ - b->count];
+
+        if (backend->down_until_ms > now)
+            return backend;
+    }
+    return NULL;
+}
+
+static void begin(struct link *link);
+static void open_link(struct relay *relay, struct backend *backend);
+
+static void find_link(struct relay *relay)
+{
+    struct backend *backend = choose(relay);
+    struct link *link;
+
+    if (backend == NULL) {
+        relay->state = RELAY_OVER;
+        give_ours(relay, "The mail server behind this one cannot be reached, try again later");
+        return;
+    }
+    if (backend->pool == NULL) {
+        open_link(relay, backend);
+        return;
+    }
+    link = backend->pool;
+    unlist(link);
+    link->relay = relay;
+    link->heard = false;
+    relay->link = link;
+    begin(link);
+}
+
+static void on_again(void *arg)
+{
+    struct relay *relay = arg;
+    struct relay_reply refused = {.code = relay->refused_code, .enhanced = relay->refused_enhanced,
+                                  .text = relay->refused_text};
+
+    if (relay->refused_code != 0)
+        give(relay, &refused);
+    else if (relay->state == RELAY_OVER || relay->answered)
+        give_ours(relay, relay->trouble != NULL ? relay->trouble : "The mail server behind this one is gone, try again later");
+    else
+        find_link(relay);
+}
+
+/* The connection is of no more use. Before the session heard anything, another one may do the same work. */
+static void link_broke(struct link *link, const char *why)
+{
+    struct relay *relay = link->relay;
+    struct backend *backend = link->backend;
+    bool stale = link->reused && !link->heard;
+    bool waiting = relay != NULL && relay->state != RELAY_OPEN && relay->state != RELAY_UNUSED;
+
+    if (link->closed)
+        return;
+    if (!stale && link->state != LINK_RESTING && link->state != LINK_RESETTING)
+        backend_failed(link->backends, backend, why);
+    if (relay != NULL)
+        relay->link = NULL;
+    close_link(link);
+    if (relay == NULL)
+        return;
+    if (stale && relay->tried > 0)
+        relay->tried--; /* the backend itself has not failed */
+    if (relay->answered || relay->state != RELAY_WAITS_RCPT)
+        relay->state = RELAY_OVER;
+    if (waiting)
+        later_start(&relay->again, relay->backends->loop, on_again, relay);
+}
+
+/* ---- events of the dialogue ---- */
+
+static bool is_introduced(const struct link *link)
+{
+    const struct smtp_identity *who = &link->relay->ask.client;
+    char text[sizeof(link->identity)];
+
+    snprintf(text, sizeof(text), "%s %u %s %s %d", who->addr, who->port, who->name != NULL ? who->name : "",
+             who->helo != NULL ? who->helo : "", who->esmtp);
+    return strcmp(text, link->identity) == 0;
+}
+
+static void introduce(struct link *link)
+{
+    const struct smtp_identity *who = &link->relay->ask.client;
+
+    snprintf(link->identity, sizeof(link->identity), "%s %u %s %s %d", who->addr, who->port,
+             who->name != NULL ? who->name : "", who->helo != NULL ? who->helo : "", who->esmtp);
+    link->state = LINK_IDENTIFYING;
+    smtp_client_identify(link->dialogue, who);
+}
+
+static void say_mail(struct link *link)
+{
+    struct relay *relay = link->relay;
+
+    link->state = LINK_BUSY;
+    smtp_client_mail(link->dialogue, relay->ask.mail_from, relay->ask.size, relay->ask.eightbit);
+    smtp_client_rcpt(link->dialogue, relay->recipient);
+}
+
+/* The dialogue is ready for a transaction, on a fresh connection or on a kept one. */
+static void begin(struct link *link)
+{
+    const struct smtp_capabilities *can = smtp_client_capabilities(link->dialogue);
+    enum backend_tls wants = link->backend->settings->tls;
+
+    if ((wants == BACKEND_TLS_REQUIRE || wants == BACKEND_TLS_VERIFY) && conn_tls(link->conn) == NULL) {
+        link_broke(link, "it does not offer STARTTLS, which the settings require");
+        return;
+    }
+    if (link->backend->settings->pass_client == PASS_XCLIENT && can->xclient && !is_introduced(link))
+        introduce(link);
+    else
+        say_mail(link);
+    flush(link);
+}
+
+static void on_ready_link(struct link *link)
+{
+    backend_works(link->backend);
+    link->backend->capabilities = *smtp_client_capabilities(link->dialogue);
+    link->state = LINK_BUSY;
+    begin(link);
+}
+
+/* A backend that does not let us introduce clients gets the mail all the same; who it thinks has sent it is in its log. */
+static void on_identified(struct link *link, const struct smtp_reply *reply)
+{
+    if (reply->code >= 400 && !link->backend->xclient_refused)
+        log_note(LOG_WARNING, "backend.xclient", "%s refuses XCLIENT: %d %.*s (smtpd_authorized_xclient_hosts?)",
+                 link->backend->settings->address, reply->code, STR_ARG(reply->text));
+    link->backend->xclient_refused = reply->code >= 400; /* said once, not at every connection */
+    say_mail(link);
+}
+
+static void on_mail(struct link *link, const struct smtp_reply *reply)
+{
+    struct relay *relay = link->relay;
+
+    relay->mail_done = true;
+    if (reply->code < 300)
+        return; /* the recipient's answer follows */
+    relay->refused_code = reply->code >= 400 ? reply->code : 451;
+    relay->refused_enhanced = str_dup(relay->mem, reply->enhanced);
+    relay->refused_text = str_copy(relay->mem, reply->text);
+}
+
+static void on_rcpt(struct link *link, const struct smtp_reply *reply)
+{
+    struct relay *relay = link->relay;
+    struct relay_reply refused = {.code = relay->refused_code, .enhanced = relay->refused_enhanced,
+                                  .text = relay->refused_text, .backend = link->backend->settings->address};
+
+    relay->state = RELAY_OPEN;
+    if (relay->refused_code != 0)
+        give(relay, &refused);
+    else
+        give_reply(relay, reply);
+}
+
+static void pump(struct link *link);
+
+static void on_data_answer(struct link *link, const struct smtp_reply *reply)
+{
+    struct relay *relay = link->relay;
+
+    if (reply->code != 354) {
+        relay->state = RELAY_OVER;
+        give_reply(relay, reply);
+        return;
+    }
+    relay->state = RELAY_SENDING;
+    relay->encoder = (struct smtp_data_encoder){.at_line_start = true};
+    relay->next_piece = 0;
+    relay->unsent = (struct str){0};
+    spool_rewind(relay->message.spool);
+    pump(link);
+}
+
+static void on_message(struct link *link, const struct smtp_reply *reply)
+{
+    struct relay *relay = link->relay;
+    struct relay_reply copy = {.code = reply->code, .enhanced = str_dup(relay->mem, reply->enhanced),
+                               .text = str_copy(relay->mem, reply->text), .backend = link->backend->settings->address};
+
+    if (copy.code == 421)
+        copy.code = 451;
+    relay->state = RELAY_OVER;
+    relay->link = NULL;
+    rest(link); /* first: the answer may end the session, and then the connection must be back already */
+    give(relay, &copy);
+}
+
+/* A link without a relay hears only the answer to its RSET, and what a backend says when it goes. */
+static bool without_relay(struct link *link, const struct smtp_client_event *event)
+{
+    if (event->kind == SMTP_CLIENT_RESET && link->state == LINK_RESETTING)
+        rest(link);
+    else
+        close_link(link);
+    return !link->closed && link->state != LINK_RESTING;
+}
+
+static void handle(struct link *link, const struct smtp_client_event *event)
+{
+    char why[300];
+
+    link->heard = true;
+    switch (event->kind) {
+    case SMTP_CLIENT_STARTTLS:
+        conn_start_tls_client(link->conn, link->backends->tls, NULL);
+        break;
+    case SMTP_CLIENT_READY:
+        on_ready_link(link);
+        break;
+    case SMTP_CLIENT_IDENTIFIED:
+        on_identified(link, &event->reply);
+        break;
+    case SMTP_CLIENT_MAIL:
+        on_mail(link, &event->reply);
+        break;
+    case SMTP_CLIENT_RCPT:
+        on_rcpt(link, &event->reply);
+        break;
+    case SMTP_CLIENT_DATA:
+        on_data_answer(link, &event->reply);
+        break;
+    case SMTP_CLIENT_MESSAGE:
+        on_message(link, &event->reply);
+        break;
+    case SMTP_CLIENT_REFUSED:
+        snprintf(why, sizeof(why), "it refuses us: %d %.*s", event->reply.code, STR_ARG(str_upto(event->reply.text, 200)));
+        link_broke(link, why);
+        break;
+    case SMTP_CLIENT_BROKEN:
+        link_broke(link, event->why);
+        break;
+    default:
+        link_broke(link, "an answer that nobody waits for");
+        break;
+    }
+}
+
+static void run_events(struct link *link)
+{
+    struct smtp_client_event event;
+
+    while (!link->closed) {
+        smtp_client_next(link->dialogue, &event);
+        if (event.kind == SMTP_CLIENT_NEED_INPUT)
+            break;
+        if (link->relay != NULL)
+            handle(link, &event);
+        else if (!without_relay(link, &event))
+            return;
+    }
+    if (link->closed || link->state == LINK_RESTING)
+        return;
+    flush(link);
+    if (link->state == LINK_BUSY && smtp_client_replies_due(link->dialogue) == 0 && link->relay != NULL &&
+        link->relay->state != RELAY_SENDING)
+        timer_stop(&link->deadline); /* the client's turn */
+}
+
+static void on_conn_connect(void *arg)
+{
+    (void)arg; /* the backend speaks first */
+}
+
+static void on_conn_data(const char *bytes, size_t n, void *arg)
+{
+    struct link *link = arg;
+
+    smtp_client_feed(link->dialogue, bytes, n);
+    run_events(link);
+}
+
+static void on_conn_tls(void *arg)
+{
+    struct link *link = arg;
+
+    smtp_client_tls_started(link->dialogue);
+    run_events(link);
+}
+
+static void on_conn_drain(void *arg)
+{
+    struct link *link = arg;
+
+    if (link->relay != NULL && link->relay->state == RELAY_SENDING)
+        pump(link);
+}
+
+/* When TLS was only an opportunity, its failure costs a connection without it, not the mail. */
+static void on_conn_end(int error, const char *why, void *arg)
+{
+    struct link *link = arg;
+    struct backend *backend = link->backend;
+
+    if (error == -1 && backend->settings->tls == BACKEND_TLS_OPPORTUNISTIC && link->relay != NULL) {
+        backend->no_tls_until_ms = loop_now_ms(link->backends->loop) + NO_TLS_MS;
+        link->reused = true; /* as with a stale connection: once more, without blame */
+        link->heard = false;
+        log_note(LOG_WARNING, "backend.tls", "%s: %s; going on without TLS", backend->settings->address, why);
+    }
+    link_broke(link, error == 0 ? "it closed the connection" : why);
+}
+
+/* Between two programs on one machine TLS protects nothing, so "opportunistic" does not ask for it there. */
+static bool wants_tls(struct backends *b, const struct backend *backend)
+{
+    switch (backend->settings->tls) {
+    case BACKEND_TLS_NEVER:
+        return false;
+    case BACKEND_TLS_OPPORTUNISTIC:
+        return b->tls != NULL && !ip_is_loopback(&backend->settings->endpoint.ip) &&
+               backend->no_tls_until_ms <= loop_now_ms(b->loop);
+    default:
+        return b->tls != NULL;
+    }
+}
+
+static void open_link(struct relay *relay, struct backend *backend)
+{
+    static const struct conn_events events = {on_conn_connect, on_conn_data, on_conn_drain, on_conn_tls, on_conn_end};
+    struct backends *b = relay->backends;
+    struct link *link = calloc(1, sizeof(*link));
+
+    if (link == NULL)
+        out_of_memory();
+    *link = (struct link){.backends = b, .backend = backend, .relay = relay};
+    buf_init(&link->out, 1024 * 1024);
+    link->conn = conn_connect(b->loop, &backend->settings->endpoint, &events, link);
+    if (link->conn == NULL) {
+        free(link);
+        relay->state = RELAY_OVER;
+        later_start(&relay->again, b->loop, on_again, relay);
+        return;
+    }
+    link->dialogue = smtp_client_new(b->config->hostname, wants_tls(b, backend), &link->out);
+    relay->link = link;
+    metric_add(backend->opened, 1);
+    timer_start(&link->deadline, b->loop, backend->settings->connect_timeout_ms, on_deadline, link);
+}
+
+/* ---- the message ---- */
+
+/* The next bytes of the message: the pieces in front, then the spool. */
+static enum spool_status next_bytes(struct relay *relay)
+{
+    if (relay->unsent.n > 0)
+        return SPOOL_PIECE;
+    while (relay->next_piece < relay->message.count) {
+        relay->unsent = relay->message.pieces[relay->next_piece++];
+        if (relay->unsent.n > 0)
+            return SPOOL_PIECE;
+    }
+    return spool_read(relay->message.spool, &relay->unsent);
+}
+
+static void send_some(struct link *link)
+{
+    static const char stuffing[] = ".";
+    struct relay *relay = link->relay;
+    struct iovec pieces[2 * PIECES_A_WRITE];
+    struct str piece;
+    bool dot;
+    int n = 0;
+
+    while (n + 2 <= 2 * PIECES_A_WRITE && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
+        if (dot)
+            pieces[n++] = (struct iovec){(char *)stuffing, 1};
+        pieces[n++] = (struct iovec){(char *)piece.p, piece.n};
+    }
+    conn_write(link->conn, pieces, n);
+}
+
+/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. */
+static void pump(struct link *link)
+{
+    struct relay *relay = link->relay;
+
+    await_reply(link); /* progress: the deadline begins anew */
+    while (conn_queued(link->conn) == 0) {
+        switch (next_bytes(relay)) {
+        case SPOOL_PIECE:
+            send_some(link);
+            break;
+        case SPOOL_WAIT:
+            return;
+        case SPOOL_END:
+            relay->state = RELAY_WAITS_MESSAGE;
+            smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
+            flush(link);
+            return;
+        case SPOOL_ERROR: /* an unfinished message must never get its final dot */
+            relay->trouble = "The message could not be read back from disk, try again later";
+            link->reused = true;
+            link->heard = false;
+            link_broke(link, "cut: the message could not be read back");
+            return;
+        }
+    }
+}
+
+/* ---- what the session calls ---- */
+
+struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask, relay_fn *answer,
+                         void *arg)
+{
+    struct relay *relay = ARENA_NEW(mem, struct relay);
+
+    *relay = (struct relay){.mem = mem, .backends = backends, .ask = *ask, .answer = answer, .arg = arg};
+    return relay;
+}
+
+void relay_rcpt(struct relay *relay, struct str recipient)
+{
+    bool first = relay->state == RELAY_UNUSED;
+
+    relay->recipient = recipient;
+    if (relay->state == RELAY_OVER || relay->refused_code != 0 || first) {
+        if (first)
+            relay->state = RELAY_WAITS_RCPT;
+        later_start(&relay->again, relay->backends->loop, on_again, relay);
+        return;
+    }
+    if (relay->link == NULL) { /* it broke between two recipients: those before are gone with it */
+        relay->state = RELAY_OVER;
+        later_start(&relay->again, relay->backends->loop, on_again, relay);
+        return;
+    }
+    relay->state = RELAY_WAITS_RCPT;
+    smtp_client_rcpt(relay->link->dialogue, recipient);
+    flush(relay->link);
+}
+
+void relay_message(struct relay *relay, const struct relay_message *message)
+{
+    relay->message = *message;
+    if (relay->link == NULL || relay->state != RELAY_OPEN) {
+        relay->state = RELAY_OVER;
+        later_start(&relay->again, relay->backends->loop, on_again, relay);
+        return;
+    }
+    relay->state = RELAY_WAITS_DATA;
+    smtp_client_data(relay->link->dialogue);
+    flush(relay->link);
+}
+
+void relay_spool_ready(struct relay *relay)
+{
+    if (relay->state == RELAY_SENDING && relay->link != NULL)
+        pump(relay->link);
+}
+
+void relay_close(struct relay **relay)
+{
+    struct relay *r = *relay;
+    struct link *link = r != NULL ? r->link : NULL;
+
+    *relay = NULL;
+    if (r == NULL)
+        return;
+    later_cancel(&r->again);
+    if (link == NULL)
+        return;
+    r->link = NULL;
+    link->relay = NULL;
+    /* Only a dialogue that owes us nothing can be reset; anything else is cut, so that no late answer is
+     * ever taken for that of another message. */
+    if ((r->state != RELAY_OPEN && r->state != RELAY_OVER) || smtp_client_replies_due(link->dialogue) != 0) {
+        close_link(link);
+        return;
+    }
+    link->state = LINK_RESETTING;
+    link->next = link->backends->resetting;
+    link->backends->resetting = link;
+    smtp_client_reset(link->dialogue);
+    flush(link);
+}

@@ -1,0 +1,62 @@
+/*
+ * proxy/relay.h - one message's way to a backend, over a kept-open connection when there is one
+ *
+ * Promise 1 lives here: the answers a session gets are the backend's own, and a 250 for a message is only ever the
+ * backend's 250 for exactly that message. Whatever goes wrong on our side of it is 451.
+ *
+ * Use        relay_open() once a transaction, relay_rcpt() for each recipient (the first one connects and says MAIL),
+ *            relay_message() at most once, relay_close() always.
+ * Timing     Each answer comes exactly once, never before the asking call has returned, never after relay_close().
+ * Deadlines  connect_timeout for connection, greeting and EHLO together; reply_timeout for each reply.
+ * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a backend that
+ *            cannot be reached is left alone for a while (with backoff) and the next one is tried. Both only before the
+ *            first recipient was answered, never after.
+ */
+#ifndef PROXY_RELAY_H
+#define PROXY_RELAY_H
+
+#include "config/config.h"
+#include "proxy/conn.h"
+#include "proxy/spool.h"
+#include "smtp/client.h"
+#include "smtp/data.h"
+
+/* The backends of one worker: health and kept-open connections. */
+struct backends;
+struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
+void backends_free(struct backends **backends); /* closes idle connections; no relay may be open */
+/* What the backend said at its last EHLO; zeroed before the first. */
+const struct smtp_capabilities *backends_capabilities(const struct backends *backends);
+
+struct relay_reply {
+    int code;
+    const char *enhanced;   /* "" when the backend gave none */
+    struct str text;        /* good until the callback returns */
+    bool ours;              /* not the backend's words: it was gone, silent or drunk */
+    const char *backend;    /* its address as in the settings, or NULL */
+};
+
+typedef void relay_fn(const struct relay_reply *reply, void *arg);
+
+struct relay_ask {
+    struct smtp_identity client; /* of XCLIENT */
+    struct str mail_from;
+    uint64_t size;
+    bool eightbit;
+};
+
+/* What relay_message() sends: pieces in front, then the spool. */
+struct relay_message {
+    const struct str *pieces;
+    size_t count;
+    struct spool *spool; /* relay_spool_ready() is called when it has something to read again */
+};
+
+struct relay;
+struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask, relay_fn *answer, void *arg);
+void relay_rcpt(struct relay *relay, struct str recipient);
+void relay_message(struct relay *relay, const struct relay_message *message); /* borrowed until the answer */
+void relay_spool_ready(struct relay *relay);
+void relay_close(struct relay **relay); /* in the middle of a transaction: RSET; in the middle of a message: the connection is cut */
+
+#endif
