@@ -3,7 +3,8 @@
  *
  * Ownership  Views point into the text that was parsed; `smtp_path_parse` copies nothing.
  * Limits     Local part 64 octets, domain 255, path 256 (RFC 5321 4.5.3.1), counted as written.
- * Errors     The parser is total: any bytes give an address or a sentence for the 501 reply.
+ * Errors     The parser is total: any bytes give an address or a sentence for the 501 reply, which begins
+ *            with its enhanced code (5.1.7 for a reverse path, 5.1.3 for a forward path; RFC 3463 3.2).
  */
 #ifndef SMTP_ADDRESS_H
 #define SMTP_ADDRESS_H
@@ -37,6 +38,9 @@ bool smtp_mailbox_parse(struct str text, bool utf8, struct smtp_address *address
  * 255 in all, no final dot, at least one label. What HELO, MAIL FROM and DKIM d= are checked with. */
 bool smtp_is_domain(struct str text);
 bool smtp_is_address_literal(struct str text, struct ip *ip_out); /* "[192.0.2.1]", "[IPv6:…]" */
+
+/* Octets of the well-formed UTF-8 character beyond ASCII that s begins with; 0: none (RFC 3629 4). */
+size_t smtp_utf8_length(struct str s);
 
 /* Two mailboxes that mean the same: local parts to the letter, domains without case. */
 bool smtp_address_same(const struct smtp_address *a, const struct smtp_address *b);
