@@ -26,6 +26,8 @@ struct smtp_command {
     uint64_t size;               /* MAIL SIZE=, 0 when absent (RFC 1870) */
     bool has_size;
     enum smtp_body body;         /* MAIL BODY= (RFC 6152) */
+    bool smtputf8;               /* MAIL: the parameter SMTPUTF8; RCPT: the path needs it (RFC 6531 3.4) */
+    struct str parameters;       /* MAIL, RCPT: as written, checked; so that DSN's can be passed on (RFC 3461) */
     int reply_code;              /* of a malformed line: 500, 501, 504, 552, 553, 555; else 0 */
     const char *reply_text;      /* with its enhanced code, e.g. "5.5.4 Syntax: …" */
 };
