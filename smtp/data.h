@@ -6,7 +6,8 @@
  * noted (the first fault is kept), the rest is swallowed up to the true end, and the caller refuses.
  *
  * Copies   None: the decoder calls `sink` with views into the input wherever it can.
- * Limits   Lines of at most `line_max` octets with their CRLF. Counts every octet.
+ * Limits   Lines of at most `line_max` octets with their CRLF, without the transparency dot
+ *          (RFC 5321 4.5.3.1.6). Counts every octet, those behind a fault too.
  */
 #ifndef SMTP_DATA_H
 #define SMTP_DATA_H
@@ -32,7 +33,9 @@ void smtp_data_decoder_init(struct smtp_data_decoder *d, size_t line_max);
 size_t smtp_data_decode(struct smtp_data_decoder *d, struct str in, smtp_data_sink_fn *sink, void *arg);
 
 /* Dot-stuffing on the way out, without copying: cuts a message into pieces such that a "." is due in
- * front of every piece but (perhaps) the first. Start with at_line_start = true at the first octet. */
+ * front of every piece but (perhaps) the first. Start with at_line_start = true at the first octet.
+ * A dot behind a bare LF is doubled as well: what comes from our decoder has none, and of what comes from
+ * elsewhere nobody shall read an end of data. */
 struct smtp_data_encoder {
     bool at_line_start;
 };
