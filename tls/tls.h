@@ -1,9 +1,19 @@
 /*
  * tls/tls.h - TLS as an engine: bytes in, bytes out             (the door to OpenSSL for connections)
  *
- * No sockets. What came from the wire goes in by tls_receive(), plaintext for the wire by tls_send(); both leave
- * what is to be written in `wire`. Contexts are immutable, reference-counted and shared by threads; engines belong to one thread.
- * Limits     An engine between messages keeps no buffers (SSL_MODE_RELEASE_BUFFERS); TLS 1.2 at least by default; no renegotiation, no compression.
+ * No sockets. What came from the wire goes in by tls_receive(), plaintext for the wire by tls_send(); both
+ * leave what is to be written in `wire`.
+ * Threads    Contexts are immutable, reference-counted and shared by threads; an engine belongs to one thread
+ *            and holds its context, so a reload lets old engines live on.
+ * Limits     TLS 1.2 at least by default; no renegotiation, no compression. An engine between messages keeps
+ *            no buffers (SSL_MODE_RELEASE_BUFFERS).
+ *            Plaintext never passes the max of `plain`: when it is full, tls_receive() keeps what it was
+ *            given and tls_has_more() is true; empty `plain`, call tls_receive() with nothing, and read no
+ *            more from the wire until it is false.
+ *            `wire` needs a max with room for the plaintext of one tls_send(), 40 octets for each 16 KiB of
+ *            it, and 32 KiB for a handshake; beyond it the engine fails.
+ * Errors     A failed engine stays failed. What it left in `wire` is the alert that tells the other side why:
+ *            send it, then close.
  */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
@@ -27,18 +37,21 @@ struct tls_settings {
 
 struct tls_context;
 
-/* Reads files and checks that each key fits its certificate. NULL and a fail when one does not: keep the old one. */
+/* Reads files and checks that each key fits its certificate. NULL and a fail when one does not: keep the old
+ * context. An expired certificate is served (mail clients seldom check): look at its expiry and warn. */
 struct tls_context *tls_server_context(const struct tls_settings *settings, struct fail *fail);
 
 enum tls_verify { TLS_VERIFY_NOTHING, TLS_VERIFY_NAME };
 struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail);
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context **context);
-int64_t tls_context_not_after_unix(const struct tls_context *context); /* the soonest expiry of its certificates */
+/* The soonest expiry of its certificates; 0 for a client. */
+int64_t tls_context_not_after_unix(const struct tls_context *context);
 
 struct tls_engine;
 struct tls_engine *tls_server_engine(struct tls_context *context);
-struct tls_engine *tls_client_engine(struct tls_context *context, const char *server_name); /* NULL: no SNI */
+/* NULL: no SNI. With TLS_VERIFY_NAME the name (or IP address) that the certificate must have. */
+struct tls_engine *tls_client_engine(struct tls_context *context, const char *server_name);
 void tls_engine_free(struct tls_engine **engine);
 
 enum tls_status {
@@ -48,14 +61,18 @@ enum tls_status {
     TLS_FAILED,      /* see tls_engine_why() */
 };
 
-/* Client engines begin with tls_receive() of nothing. Plaintext that came out is appended to `plain`. */
-enum tls_status tls_receive(struct tls_engine *engine, const char *bytes, size_t n, struct buf *plain, struct buf *wire);
+/* Client engines begin with tls_receive() of nothing. Plaintext that came out is appended to `plain`.
+ * tls_send() is for engines whose handshake is over. */
+enum tls_status tls_receive(struct tls_engine *engine, const char *bytes, size_t n, struct buf *plain,
+                            struct buf *wire);
 enum tls_status tls_send(struct tls_engine *engine, const char *plain, size_t n, struct buf *wire);
+bool tls_has_more(const struct tls_engine *engine);           /* plaintext waits for room in `plain` */
 void tls_finish(struct tls_engine *engine, struct buf *wire); /* close_notify */
 
-const char *tls_engine_version(const struct tls_engine *engine); /* "TLSv1.3" */
+/* "TLSv1.3", and the cipher's name; "" before the handshake is over. */
+const char *tls_engine_version(const struct tls_engine *engine);
 const char *tls_engine_cipher(const struct tls_engine *engine);
-const char *tls_engine_sni(const struct tls_engine *engine);     /* or NULL */
-const char *tls_engine_why(const struct tls_engine *engine);     /* a sentence */
+const char *tls_engine_sni(const struct tls_engine *engine); /* or NULL */
+const char *tls_engine_why(const struct tls_engine *engine); /* a sentence once it failed, else "" */
 
 #endif
