@@ -224,3 +224,10 @@ const char *dnsbl_result_name(enum dnsbl_result result)
         bug("DNS list result %d", (int)result);
     return names[result];
 }
+
+struct str dnsbl_public_zone(const char *zone)
+{
+    const char *prefix;
+
+    return public_zone(zone, &prefix);
+}

@@ -52,6 +52,9 @@ struct dnsbl_query *dnsbl_start(struct arena *mem, struct dns *dns, struct dnsbl
 const struct dnsbl_answer *dnsbl_finish(struct dnsbl_query **query); /* now, without `done`; leaves NULL */
 void dnsbl_cancel(struct dnsbl_query **query);
 
+/* The zone as it may be shown in replies and logs: without the first label where that may be a customer's key. */
+struct str dnsbl_public_zone(const char *zone);
+
 const char *dnsbl_result_name(enum dnsbl_result result); /* "listed", "clean", "error", "unanswered", "disabled" */
 
 #endif

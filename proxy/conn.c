@@ -170,7 +170,7 @@ void conn_write(struct conn *conn, const struct iovec *pieces, int count)
 {
     struct buf wire;
 
-    if (conn->closed || conn->ended)
+    if (conn->closed) /* a peer that has ended its side may still read ours */
         return;
     if (conn->tls == NULL) {
         stream_write(conn->stream, pieces, count);

@@ -1,0 +1,337 @@
+#include "proxy/decide.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const char *action_name(enum action action)
+{
+    static const char *const names[] = {"accept", "reject", "defer", "greylist", "drop"};
+
+    return names[action];
+}
+
+/* Fills the verdict and returns true, unless the check only observes: then its name is noted and the next rule looks. */
+static bool refuse(struct verdict *v, enum mode mode, enum action action, const char *check, int code,
+                   const char *enhanced, const char *format, ...) __attribute__((format(printf, 7, 8)));
+
+static bool refuse(struct verdict *v, enum mode mode, enum action action, const char *check, int code,
+                   const char *enhanced, const char *format, ...)
+{
+    va_list args;
+
+    if (mode == MODE_OFF)
+        return false;
+    if (mode == MODE_OBSERVE) {
+        if (v->observed_count < VERDICT_OBSERVED)
+            v->observed[v->observed_count++] = check;
+        return false;
+    }
+    v->action = action;
+    v->check = check;
+    v->code = code;
+    v->enhanced = enhanced;
+    va_start(args, format);
+    vsnprintf(v->text, sizeof(v->text), format, args);
+    va_end(args);
+    return true;
+}
+
+static const struct verdict accepted = {.action = ACTION_ACCEPT};
+
+/* ---- the greeting and HELO ---- */
+
+struct verdict decide_greeting(const struct config *config, const struct facts *facts)
+{
+    struct verdict v = accepted;
+
+    if (facts->session.early_talker)
+        refuse(&v, config_mode(config, config->screen.early_talker), ACTION_DROP, "early-talker", 554, "5.5.1",
+               "You spoke before the greeting; wait for the 220 (RFC 5321 4.3.1)");
+    return v;
+}
+
+struct verdict decide_helo(const struct config *config, const struct facts *facts)
+{
+    enum mode mode = config_mode(config, config->screen.helo);
+    struct verdict v = accepted;
+
+    if (facts->session.trusted)
+        return v;
+    switch (facts->session.helo_form) {
+    case HELO_NOT_A_NAME:
+        refuse(&v, mode, ACTION_REJECT, "helo", 501, "5.5.4", "Your HELO is neither a host name nor an address literal");
+        break;
+    case HELO_BARE_ADDRESS:
+        refuse(&v, mode, ACTION_REJECT, "helo", 501, "5.5.4",
+               "An address in HELO stands in brackets: say your host name (RFC 5321 4.1.3)");
+        break;
+    case HELO_OURS:
+        refuse(&v, mode, ACTION_REJECT, "helo", 550, "5.7.1", "You are not me: say your own host name in HELO");
+        break;
+    default:
+        break;
+    }
+    return v;
+}
+
+/* ---- RCPT ---- */
+
+static bool rdns_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
+{
+    enum mode mode = config_mode(config, config->screen.fcrdns);
+    char ip[IP_TEXT_MAX];
+
+    if (facts->session.rdns == RDNS_NONE)
+        return refuse(v, mode, ACTION_REJECT, "fcrdns", 550, "5.7.25",
+                      "Your address [%s] has no host name in the DNS (PTR); ask your provider for one",
+                      ip_format(&facts->session.client, ip));
+    if (facts->session.rdns == RDNS_MISMATCH)
+        return refuse(v, mode, ACTION_REJECT, "fcrdns", 550, "5.7.25",
+                      "Your address [%s] calls itself %.200s, which does not point back to it",
+                      ip_format(&facts->session.client, ip), facts->session.rdns_name);
+    return false;
+}
+
+/* The list with the most weight is the one that the sender should go to first. */
+static const struct dnsbl_hit *heaviest(const struct dnsbl_answer *answer)
+{
+    const struct dnsbl_hit *worst = NULL;
+
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct dnsbl_hit *hit = &answer->hits[i];
+
+        if (hit->result == DNSBL_LISTED && (worst == NULL || hit->list->score > worst->list->score))
+            worst = hit;
+    }
+    return worst;
+}
+
+static bool dnsbl_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
+{
+    const struct dnsbl_answer *answer = facts->session.dnsbl;
+    const struct dnsbl_hit *hit;
+    char ip[IP_TEXT_MAX], code[IP_TEXT_MAX];
+    struct str zone;
+
+    if (answer == NULL || answer->score < config->dnsbl.reject_score || (hit = heaviest(answer)) == NULL)
+        return false;
+    zone = str_upto(dnsbl_public_zone(hit->list->zone), 200);
+    return refuse(v, config_mode(config, config->dnsbl.mode), ACTION_REJECT, "dnsbl", 554, "5.7.1",
+                  "Your address [%s] is listed by %.*s (%s); ask that list how to be removed",
+                  ip_format(&facts->session.client, ip), STR_ARG(zone),
+                  ip_format(&hit->code, code));
+}
+
+static bool sender_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
+{
+    enum mode mode = config_mode(config, config->screen.sender_domain);
+    struct str domain = str_upto(facts->transaction.sender.domain, 200);
+
+    if (facts->transaction.sender_domain == SENDER_MISSING)
+        return refuse(v, mode, ACTION_REJECT, "sender-domain", 550, "5.1.8",
+                      "The sender's domain %.*s has neither MX nor address in the DNS: no answer could reach it",
+                      STR_ARG(domain));
+    if (facts->transaction.sender_domain == SENDER_NULL_MX)
+        return refuse(v, mode, ACTION_REJECT, "sender-domain", 550, "5.7.27",
+                      "The sender's domain %.*s declares that it takes no mail (null MX, RFC 7505)", STR_ARG(domain));
+    return false;
+}
+
+static bool spf_refuses(const struct config *config, const struct spf_answer *spf, struct verdict *v)
+{
+    enum mode mode = config_mode(config, config->spf.mode);
+    enum on_event on;
+
+    if (spf == NULL)
+        return false;
+    switch (spf->result) {
+    case SPF_FAIL:
+        on = config->spf.on_fail;
+        break;
+    case SPF_SOFTFAIL:
+        on = config->spf.on_softfail;
+        break;
+    case SPF_TEMPERROR:
+        on = config->spf.on_temperror;
+        break;
+    case SPF_PERMERROR:
+        on = config->spf.on_permerror;
+        break;
+    default:
+        return false;
+    }
+    if (on == ON_REJECT && (spf->result == SPF_FAIL || spf->result == SPF_SOFTFAIL))
+        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.23", "SPF %s: %.150s does not let this host send its mail. %.150s",
+                      spf_result_name(spf->result), spf->domain, spf->explanation);
+    if (on == ON_REJECT)
+        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.24", "SPF %s for %.150s: %.150s",
+                      spf_result_name(spf->result), spf->domain, spf->reason);
+    return on == ON_DEFER &&
+           refuse(v, mode, ACTION_DEFER, "spf", 451, spf->result == SPF_TEMPERROR ? "4.4.3" : "4.7.23",
+                  "SPF %s for %.150s, try again later", spf_result_name(spf->result), spf->domain);
+}
+
+struct verdict decide_rcpt(const struct config *config, const struct facts *facts)
+{
+    struct verdict v = accepted;
+
+    if (facts->session.trusted)
+        return v;
+    if (!facts->recipient.ours) {
+        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1", "We do not relay mail for this domain");
+        return v;
+    }
+    if (facts->recipient.postmaster) /* RFC 5321 4.5.1: whoever we refuse must be able to ask why */
+        return v;
+    if (dnsbl_refuses(config, facts, &v) || rdns_refuses(config, facts, &v) || sender_refuses(config, facts, &v) ||
+        spf_refuses(config, facts->transaction.spf, &v) || facts->transaction.null_sender)
+        return v;
+    spf_refuses(config, facts->session.spf_helo, &v);
+    return v;
+}
+
+/* ---- greylisting ---- */
+
+const char *decide_is_suspicious(const struct config *config, const struct facts *facts)
+{
+    const struct session_facts *s = &facts->session;
+    const struct spf_answer *spf = facts->transaction.spf;
+
+    if (s->dnsbl != NULL && s->dnsbl->score < 0) /* on an allow list */
+        return NULL;
+    if (config->greylist.when == GREY_ALWAYS)
+        return "always";
+    if (s->dnsbl != NULL && s->dnsbl->score >= config->dnsbl.greylist_score)
+        return "dnsbl";
+    if (s->rdns == RDNS_NONE || s->rdns == RDNS_MISMATCH) /* a temperror is no sign of anything */
+        return "rdns";
+    if (spf != NULL && spf->result != SPF_PASS && spf->result != SPF_TEMPERROR)
+        return "spf";
+    if (s->helo_form != HELO_NAME && s->helo_form != HELO_NOT_SEEN)
+        return "helo";
+    return NULL;
+}
+
+struct verdict decide_greylist(const struct config *config, const struct facts *facts)
+{
+    const struct grey_answer *grey = facts->recipient.grey;
+    struct verdict v = accepted;
+
+    if (grey != NULL && grey_must_wait(grey->verdict))
+        refuse(&v, config_mode(config, config->greylist.mode), ACTION_GREYLIST, "greylist", 451, "4.7.1",
+               "Greylisted: please try again in %lld seconds", (long long)grey->wait_s);
+    return v;
+}
+
+/* ---- the message ---- */
+
+static bool framing_refuses(const struct config *config, const struct message_facts *m, struct verdict *v)
+{
+    if (m->fault == SMTP_DATA_LONG_LINE)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.0", "A line is longer than %zu octets",
+                      config->limits.line_bytes);
+    if (m->fault != SMTP_DATA_OK)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.11",
+                      "The message contains a %s; lines end with CRLF (RFC 5321 2.3.8)", smtp_data_fault_name(m->fault));
+    if (m->too_big)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "size", 552, "5.3.4", "The message is larger than %llu octets",
+                      (unsigned long long)config->limits.message_bytes);
+    if (m->header_too_big || m->too_many_fields)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "header", 552, "5.3.4",
+                      "The header section is larger than %zu octets or %u fields", config->limits.header_bytes,
+                      config->limits.header_fields);
+    if (m->starts_folded || m->bad_line)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "header", 550, "5.6.0",
+                      "The header section has a line that is no header field (RFC 5322 2.2)");
+    if (m->received > config->limits.received || m->received_by_us > 3)
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "loop", 554, "5.4.6", "Too many hops: the message goes in circles");
+    return m->spool_failed && refuse(v, MODE_ENFORCE, ACTION_DEFER, "spool", 452, "4.3.1",
+                                     "No room for the message, try again later");
+}
+
+static bool from_refuses(const struct config *config, const struct message_facts *m, struct verdict *v)
+{
+    static const char *const texts[] = {
+        [FROM_MISSING] = "The message has no From field",
+        [FROM_SEVERAL_FIELDS] = "The message has several From fields",
+        [FROM_SEVERAL_DOMAINS] = "The From field has addresses of several domains",
+        [FROM_INVALID] = "The From field holds no valid address",
+    };
+
+    if (m->from == FROM_FOUND || config->dmarc.from_invalid != ON_REJECT)
+        return false;
+    return refuse(v, config_mode(config, config->dmarc.mode), ACTION_REJECT, "from", 550, "5.6.0",
+                  "%s (RFC 5322 3.6.2), so nobody can vouch for it", texts[m->from]);
+}
+
+/* Has anybody at all vouched for this message, if not its author's domain? A mailing list or a forwarder has. */
+static bool somebody_vouches(const struct facts *facts)
+{
+    const struct dkim_answer *dkim = facts->message.dkim;
+
+    if (facts->transaction.spf != NULL && facts->transaction.spf->result == SPF_PASS)
+        return true;
+    for (size_t i = 0; dkim != NULL && i < dkim->count; i++)
+        if (dkim->signatures[i].result == DKIM_PASS && !dkim->signatures[i].partial)
+            return true;
+    return false;
+}
+
+/* The second sign that RFC 9989 7.4 asks for besides p=reject. */
+static bool has_evidence(const struct config *config, const struct facts *facts)
+{
+    const struct session_facts *s = &facts->session;
+
+    if (!somebody_vouches(facts))
+        return true;
+    return (s->dnsbl != NULL && s->dnsbl->score >= config->dnsbl.greylist_score) || s->rdns == RDNS_NONE ||
+           s->rdns == RDNS_MISMATCH;
+}
+
+enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts)
+{
+    const struct dmarc_evaluation *dmarc = facts->message.dmarc;
+
+    if (dmarc == NULL || dmarc->result != DMARC_FAIL || config_mode(config, config->dmarc.mode) != MODE_ENFORCE)
+        return DMARC_POLICY_NONE;
+    if (dmarc->policy == DMARC_POLICY_REJECT && config->dmarc.reject != DMARC_REJECT_ALWAYS &&
+        (config->dmarc.reject == DMARC_REJECT_NEVER || !has_evidence(config, facts)))
+        return DMARC_POLICY_QUARANTINE;
+    return dmarc->policy;
+}
+
+static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
+{
+    const struct dmarc_evaluation *dmarc = facts->message.dmarc;
+    enum mode mode = config_mode(config, config->dmarc.mode);
+    const char *domain = facts->message.from_domain;
+    struct config as_if_enforced = *config;
+    enum dmarc_policy disposition;
+
+    if (dmarc == NULL)
+        return false;
+    if (dmarc->result == DMARC_TEMPERROR)
+        return config->dmarc.on_temperror == ON_DEFER &&
+               refuse(v, mode, ACTION_DEFER, "dmarc", 451, "4.7.1",
+                      "The DMARC policy of %.200s cannot be read now, try again later", domain);
+    /* What `observe` would have done is asked with the modes set to enforce. */
+    as_if_enforced.mode = as_if_enforced.dmarc.mode = MODE_ENFORCE;
+    disposition = decide_dmarc_disposition(&as_if_enforced, facts);
+    if (disposition == DMARC_POLICY_NONE ||
+        (disposition == DMARC_POLICY_QUARANTINE && config->dmarc.quarantine != DMARC_QUARANTINE_REJECT))
+        return false;
+    return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
+                  "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From", domain,
+                  dmarc_policy_name(dmarc->policy));
+}
+
+struct verdict decide_message(const struct config *config, const struct facts *facts)
+{
+    struct verdict v = accepted;
+
+    if (framing_refuses(config, &facts->message, &v) || facts->session.trusted)
+        return v;
+    if (!from_refuses(config, &facts->message, &v))
+        dmarc_refuses(config, facts, &v);
+    return v;
+}

@@ -1,0 +1,84 @@
+/*
+ * proxy/facts.h - what the checks found out about one session, one transaction and one recipient
+ *
+ * Facts are values; nothing here decides. decide.h reads them with the settings and gives a verdict, the record writes
+ * them down, replay can read them again. Pointers lead into the session's or the transaction's arena; NULL (or a …_NOT_ASKED)
+ * means that the check was off, not needed, or not due yet.
+ */
+#ifndef PROXY_FACTS_H
+#define PROXY_FACTS_H
+
+#include "config/config.h"
+#include "smtp/command.h"
+#include "smtp/data.h"
+#include "smtp/header.h"
+#include "smtp/mailbox.h"
+
+enum rdns_state { RDNS_NOT_ASKED, RDNS_VERIFIED, RDNS_NONE, RDNS_MISMATCH, RDNS_TEMPERROR };
+
+enum helo_form {
+    HELO_NOT_SEEN, HELO_NAME, HELO_LITERAL,
+    HELO_OTHER_LITERAL, /* an address literal, but not the client's own address */
+    HELO_BARE_ADDRESS,  /* "192.0.2.1" without brackets */
+    HELO_OURS,          /* our own host name or one of our addresses */
+    HELO_NOT_A_NAME,
+    HELO_SINGLE_LABEL,  /* "localhost": legal syntax, but not a name of the public DNS */
+};
+
+enum sender_domain { SENDER_NOT_ASKED, SENDER_EXISTS, SENDER_MISSING, SENDER_NULL_MX, SENDER_TEMPERROR };
+
+enum from_state { FROM_FOUND, FROM_MISSING, FROM_SEVERAL_FIELDS, FROM_SEVERAL_DOMAINS, FROM_INVALID };
+
+struct session_facts {
+    struct ip client;
+    uint16_t client_port;
+    bool trusted;              /* from `networks`: no inbound checks */
+    bool early_talker;
+    enum rdns_state rdns;
+    const char *rdns_name;     /* the PTR's name, verified or not; NULL: none */
+    enum helo_form helo_form;
+    const char *helo;          /* NULL before EHLO */
+    const struct dnsbl_answer *dnsbl;
+    const struct spf_answer *spf_helo;
+};
+
+struct transaction_facts {
+    struct smtp_address sender;
+    bool null_sender;
+    enum sender_domain sender_domain;
+    const struct spf_answer *spf; /* of MAIL FROM; of postmaster@HELO for the null sender */
+};
+
+struct recipient_facts {
+    struct smtp_address address;
+    bool ours;        /* a domain we accept mail for */
+    bool postmaster;  /* never refused for lists or greylisting */
+    const struct grey_answer *grey;
+};
+
+struct message_facts {
+    enum smtp_data_fault fault;
+    bool too_big, header_too_big, starts_folded, bad_line, too_many_fields, spool_failed;
+    unsigned received, received_by_us;
+    uint64_t bytes;
+    enum from_state from;
+    const char *from_why;
+    const char *from_domain;
+    const struct dkim_answer *dkim;
+    const struct dmarc_discovery *discovery;
+    const struct dmarc_evaluation *dmarc;
+};
+
+struct facts {
+    struct session_facts session;
+    struct transaction_facts transaction;
+    struct recipient_facts recipient;
+    struct message_facts message;
+};
+
+const char *rdns_state_name(enum rdns_state state);   /* "verified", "none", "mismatch", "temperror" */
+const char *helo_form_name(enum helo_form form);
+const char *sender_domain_name(enum sender_domain state);
+const char *from_state_name(enum from_state state);
+
+#endif

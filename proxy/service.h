@@ -1,0 +1,37 @@
+/*
+ * proxy/service.h - one snapshot of settings in service on one worker, with the live things that belong to it
+ *
+ * A reload makes a new service beside the old one; sessions stay with the one they began with, and the last to leave
+ * frees it. Everything here belongs to the worker's thread, but what is marked shared.
+ */
+#ifndef PROXY_SERVICE_H
+#define PROXY_SERVICE_H
+
+#include "proxy/clients.h"
+#include "proxy/relay.h"
+
+struct session;
+
+struct service {
+    struct loop *loop;
+    const struct clock *clock;
+    const struct config *config;
+    struct tls_context *tls_server; /* NULL: no certificate. Changes when the files do. */
+    struct dns *dns;
+    struct dkim_keys *keys;
+    struct dnsbl_health *health;
+    struct backends *backends;
+    struct store *store;     /* shared */
+    struct clients *clients; /* shared */
+    struct arena *mem;
+    struct session *sessions; /* all that are open */
+    bool retired;             /* a newer one has taken over */
+    struct service *next;
+};
+
+struct service *service_new(struct loop *loop, const struct config *config, struct tls_context *tls_server,
+                            struct tls_context *tls_client, struct store *store, struct clients *clients,
+                            struct fail *fail);
+void service_free(struct service **service); /* no session may be open */
+
+#endif

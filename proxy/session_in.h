@@ -1,0 +1,144 @@
+/*
+ * proxy/session_in.h - the inside of a session, for the files that make it: session, checks, intake, trace, record
+ */
+#ifndef PROXY_SESSION_IN_H
+#define PROXY_SESSION_IN_H
+
+#include "proxy/decide.h"
+#include "proxy/session.h"
+#include "smtp/server.h"
+
+/* Whatever a session waits for has its bit here while it is in flight; whoever clears one calls session_step(). */
+enum wait {
+    WAIT_BANNER = 1 << 0,
+    WAIT_RDNS = 1 << 1,
+    WAIT_DNSBL = 1 << 2,
+    WAIT_SPF_HELO = 1 << 3,
+    WAIT_SPF = 1 << 4,
+    WAIT_SENDER = 1 << 5,
+    WAIT_GREY = 1 << 6,
+    WAIT_DKIM = 1 << 7,
+    WAIT_DMARC = 1 << 8,
+    WAIT_ALIGNMENT = 1 << 9,
+    WAIT_BACKEND = 1 << 10,
+    WAIT_TLS = 1 << 11,
+};
+
+enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };
+
+struct stage;
+
+/* A message while it comes in. */
+struct intake {
+    struct buf head;       /* up to and with the empty line */
+    size_t looked;         /* how far the end of the header section was looked for */
+    bool header_done;
+    struct str section;    /* the header section inside head */
+    struct header header;
+    struct spool *spool;   /* the body */
+    struct dkim_verifier *dkim;
+    uint64_t rate_bytes;   /* since the last look at the clock */
+};
+
+struct recipient {
+    struct recipient *next;
+    struct str address;
+};
+
+/* Everything of one MAIL … end of message; its arena goes with it. */
+struct transaction {
+    struct arena *mem;
+    struct transaction *next_dead;
+    struct recipient *recipients, **recipients_end; /* those the backend took */
+    unsigned accepted, refused, deferred;
+    uint64_t declared_size;
+    bool eightbit;
+    struct spf_query *spf;
+    struct dns_token *sender_query;
+    enum dns_type sender_asks;
+    struct grey_query *grey;
+    struct dmarc_query *dmarc;
+    struct dmarc_alignment *alignment;
+    struct relay *relay;
+    struct intake *intake;
+    struct buf trace;            /* our fields, on top */
+    int64_t begun_ms;
+    const char *backend;
+    const char *backend_text;    /* what it said to the message */
+    const char *suspicion;
+};
+
+struct session {
+    struct service *service;
+    const struct listen_settings *listen;
+    struct session *next, *previous;
+    struct arena *mem;
+    struct conn *conn;
+    struct smtp_server *server;
+    struct buf out;
+    struct facts facts;
+    struct transaction *tx, *dead;
+    struct verdict verdict;
+
+    const struct stage *stage; /* NULL: at rest, the client's turn */
+    enum phase phase;
+    unsigned waits;            /* enum wait */
+    struct smtp_event event;   /* what the stage is about */
+    int reply_code;            /* of the act, when the answer is not ours */
+    const char *reply_enhanced;
+    struct str reply_text;
+
+    struct timer idle, budget, whole, lists_deadline;
+    struct later burial, funeral;
+    struct dns_token *rdns_query, *forward_query;
+    struct dnsbl_query *lists;
+    struct spf_query *spf_helo;
+
+    char id[11];
+    unsigned messages, commands;
+    int64_t begun_ms;
+    bool stepping, again, input_ended, ended, draining, trusted_delay, paused;
+    const char *end_why;
+};
+
+void session_step(struct session *s);
+void session_wait_for(struct session *s, enum wait what);
+void session_got(struct session *s, enum wait what); /* clears the bit and steps */
+const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
+
+/* checks.c: each starts one fact; those that wait set their bit. */
+void check_rdns(struct session *s);
+void check_dnsbl(struct session *s);
+void check_banner(struct session *s);
+void check_helo(struct session *s);
+void check_spf_helo(struct session *s);
+void check_spf(struct session *s);
+void check_sender_domain(struct session *s);
+void check_recipient(struct session *s);
+void check_greylist(struct session *s);
+void check_body(struct session *s);      /* the body is complete: DKIM's answer */
+void check_alignment(struct session *s);
+/* Calls off what is in flight of `what`; those facts become temperror or unanswered. */
+void checks_give_up(struct session *s, unsigned what);
+void checks_cancel_session(struct session *s);
+void checks_cancel_transaction(struct session *s);
+
+/* intake.c: the message as it comes in. */
+void intake_begin(struct session *s);
+void intake_add(struct str piece, void *session); /* the body sink of smtp/server.h */
+void intake_end(struct session *s);               /* the end of the message came */
+void intake_free(struct session *s);
+/* The pieces that go to the backend: our fields, the header without forged fields, the empty line. */
+struct relay_message intake_message(struct session *s);
+
+/* trace.c: what we put on top. */
+void trace_write(struct session *s, struct buf *out);
+
+/* record.c: the log lines and the counters. */
+void record_connect(const struct session *s);
+void record_recipient(const struct session *s);
+void record_message(const struct session *s, int code, const char *text);
+void record_refused_stage(const struct session *s, const char *moment);
+void record_end(const struct session *s);
+
+#endif
