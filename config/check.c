@@ -1,0 +1,242 @@
+#include "config/loading.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What one key alone cannot tell: keys that contradict each other, files that are not there. */
+
+static bool is_given(const struct loading *l, const char *path)
+{
+    const struct entry *entry = loading_entry(l, path);
+
+    return entry != NULL && (entry->node->at.line > 0 || entry->node->at.variable != NULL);
+}
+
+static bool is_empty_list(const struct loading *l, const char *path)
+{
+    const struct entry *entry = loading_entry(l, path);
+
+    return entry != NULL && entry->node->kind == YAML_LIST && entry->node->count == 0;
+}
+
+static bool endpoint_same(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->port == b->port && ip_eq(&a->ip, &b->ip);
+}
+
+/* [::] listens on IPv4 too. */
+static bool collide(const struct endpoint *a, const struct endpoint *b)
+{
+    if (a->ip.family == 0 || b->ip.family == 0)
+        return false; /* complained of already */
+    return endpoint_same(a, b) || (a->port == b->port && ip_is_any(&a->ip) && ip_is_any(&b->ip));
+}
+
+/* Would who connects to `to` come in at `at`? */
+static bool reaches(const struct endpoint *at, const struct endpoint *to)
+{
+    return collide(at, to) || (at->ip.family != 0 && at->port == to->port && ip_is_any(&at->ip) && ip_is_loopback(&to->ip));
+}
+
+static const struct place *place_in(const struct loading *l, const char *list, size_t i, const char *key, const char **path_out)
+{
+    *path_out = str_fmt(l->mem, "%s[%zu].%s", list, i, key);
+    return loading_place(l, *path_out);
+}
+
+static void check_listens(struct loading *l)
+{
+    const struct config *config = l->config;
+    const char *path;
+
+    if (is_empty_list(l, "listen"))
+        fault_at(&l->faults, loading_place(l, "listen"), "listen: is empty; one address at least is wanted");
+    for (size_t i = 0; i < config->listens_count; i++) {
+        const struct listen_settings *own = &config->listens[i];
+        const struct place *at = place_in(l, "listen", i, "address", &path);
+
+        if (collide(&own->address, &config->admin.http))
+            fault_at(&l->faults, at, "%s: admin.http is at the same address", path);
+        for (size_t j = 0; j < i; j++)
+            if (collide(&own->address, &config->listens[j].address))
+                fault_at(&l->faults, at, "%s: listen[%zu] has this address already", path, j);
+        at = place_in(l, "listen", i, "name", &path);
+        for (size_t j = 0; j < i; j++)
+            if (own->name != NULL && config->listens[j].name != NULL && strcmp(own->name, config->listens[j].name) == 0)
+                fault_at(&l->faults, at, "%s: \"%s\" is the name of listen[%zu] already", path, own->name, j);
+    }
+}
+
+static void check_backends(struct loading *l)
+{
+    const struct config *config = l->config;
+    const char *path;
+
+    if (is_empty_list(l, "backends"))
+        fault_at(&l->faults, loading_place(l, "backends"), "backends: is empty; one address at least is wanted");
+    for (size_t i = 0; i < config->backends_count; i++) {
+        const struct endpoint *own = &config->backends[i].endpoint;
+        const struct place *at = place_in(l, "backends", i, "address", &path);
+
+        for (size_t j = 0; j < config->listens_count; j++)
+            if (reaches(&config->listens[j].address, own))
+                fault_at(&l->faults, at, "%s: this is where listen[%zu] listens; mail would go round in a circle", path, j);
+        for (size_t j = 0; j < i; j++)
+            if (own->ip.family != 0 && endpoint_same(own, &config->backends[j].endpoint))
+                fault_at(&l->faults, at, "%s: backends[%zu] has this address already", path, j);
+    }
+}
+
+static void check_networks(struct loading *l)
+{
+    const struct entry *entry = loading_entry(l, "networks");
+    const struct yaml_node *item = entry != NULL ? entry->node->first : NULL;
+
+    for (size_t i = 0; i < l->config->networks.count && item != NULL; i++, item = item->next)
+        if (l->config->networks.nets[i].ip.family != 0 && l->config->networks.nets[i].bits == 0)
+            fault_at(&l->faults, &item->at, "networks: \"%.*s\" is everybody: an open relay", STR_ARG(item->text));
+}
+
+static void check_lists(struct loading *l)
+{
+    const struct dnsbl_settings *dnsbl = &l->config->dnsbl;
+    const char *path;
+
+    for (size_t i = 0; i < dnsbl->lists_count; i++)
+        for (size_t j = 0; j < i; j++) {
+            const struct place *at = place_in(l, "dnsbl.lists", i, "zone", &path);
+
+            if (dnsbl->lists[i].zone != NULL && dnsbl->lists[j].zone != NULL &&
+                strcmp(dnsbl->lists[i].zone, dnsbl->lists[j].zone) == 0)
+                fault_at(&l->faults, at, "%s: dnsbl.lists[%zu] is this zone already", path, j);
+        }
+}
+
+/* At the one of two keys that somebody wrote. */
+static void check_greylist(struct loading *l)
+{
+    const struct grey_settings *grey = &l->config->greylist;
+    const char *at = is_given(l, "greylist.delay") ? "greylist.delay" : "greylist.window";
+
+    if (grey->delay_s > 0 && grey->window_s > 0 && grey->delay_s >= grey->window_s)
+        fault_at(&l->faults, loading_place(l, at), "%s: the delay (%llds) must be less than the window (%llds)", at,
+                 (long long)grey->delay_s, (long long)grey->window_s);
+}
+
+/* A folder that is missing is the daemon's to warn of: it may be made after the settings were written. */
+static void check_spool(struct loading *l)
+{
+    const char *dir = l->config->limits.spool_dir;
+    struct stat st;
+
+    if (dir == NULL)
+        return;
+    if (*dir == '\0' || (l->complete && stat(dir, &st) == 0 && !S_ISDIR(st.st_mode)))
+        fault_at(&l->faults, loading_place(l, "limits.spool_dir"), "limits.spool_dir: \"%s\" is not a folder", dir);
+}
+
+/* ---- certificates ---- */
+
+static bool is_readable(struct loading *l, const char *file, const char *path)
+{
+    const struct place *at = loading_place(l, path);
+    const char *origin = at->line == 0 && at->variable == NULL ? " (the default)" : "";
+    int fd;
+
+    if (file == NULL)
+        return false; /* complained of already */
+    fd = *file != '\0' ? open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd >= 0)
+        close(fd);
+    else if (*file == '\0')
+        fault_at(&l->faults, at, "%s: is empty; a PEM file is wanted", path);
+    else
+        fault_at(&l->faults, at, "%s: %s%s cannot be read: %s", path, file, origin, strerror(errno));
+    return fd >= 0;
+}
+
+static bool opens(const struct tls_settings *tls, struct fail *fail)
+{
+    struct tls_context *context = tls_server_context(tls, fail);
+    bool fine = context != NULL;
+
+    tls_context_unref(&context);
+    return fine;
+}
+
+/* One pair alone, without the cipher list, so that the fault is told at the right key. */
+static bool check_pair(struct loading *l, const struct tls_pair *pair, const char *cert_path, const char *key_path)
+{
+    struct tls_settings alone = {.pair = *pair, .min_version = l->config->tls.min_version, .ciphers = ""};
+    bool cert = is_readable(l, pair->cert, cert_path), key = is_readable(l, pair->key, key_path);
+    struct fail fail;
+
+    if (!cert || !key)
+        return false;
+    if (opens(&alone, &fail))
+        return true;
+    fault_at(&l->faults, loading_place(l, cert_path), "%s: %s", cert_path, fail.text);
+    return false;
+}
+
+static bool is_tls_wanted(const struct loading *l)
+{
+    for (size_t i = 0; i < l->config->listens_count; i++)
+        if (l->config->listens[i].tls != LISTEN_TLS_NONE)
+            return true;
+    return is_given(l, "tls.cert") && *l->config->tls.pair.cert != '\0';
+}
+
+static void check_tls(struct loading *l)
+{
+    struct tls_settings *tls = &l->config->tls;
+    bool pairs_fine;
+    struct fail fail;
+
+    if (tls->pair.cert == NULL || tls->pair.key == NULL || !l->complete)
+        return;
+    if (!is_tls_wanted(l)) {
+        tls->pair = (struct tls_pair){"", ""};
+        return;
+    }
+    pairs_fine = check_pair(l, &tls->pair, "tls.cert", "tls.key");
+    for (size_t i = 0; i < tls->more_count; i++) {
+        const char *cert, *key;
+
+        place_in(l, "tls.more", i, "cert", &cert);
+        place_in(l, "tls.more", i, "key", &key);
+        pairs_fine = check_pair(l, &tls->more[i], cert, key) && pairs_fine;
+    }
+    if (pairs_fine && !opens(tls, &fail))
+        fault_at(&l->faults, loading_place(l, "tls.ciphers"), "tls.ciphers: %s", fail.text);
+}
+
+/* ---- names ---- */
+
+static void check_names(struct loading *l)
+{
+    struct config *config = l->config;
+
+    if (config->hostname == NULL)
+        config->hostname = "localhost"; /* of the tests' verbs; a daemon's settings without one have a fault */
+    if (config->authserv_id == NULL || *config->authserv_id == '\0')
+        config->authserv_id = config->hostname;
+    if (l->complete && is_empty_list(l, "domains.relay") && config->domains.file != NULL && *config->domains.file == '\0')
+        fault_at(&l->faults, loading_place(l, "domains.relay"),
+                 "domains.relay: is empty, and so is domains.file; write the domains to accept mail for");
+}
+
+void check_config(struct loading *l)
+{
+    check_names(l);
+    check_listens(l);
+    check_backends(l);
+    check_networks(l);
+    check_lists(l);
+    check_greylist(l);
+    check_spool(l);
+    check_tls(l);
+}

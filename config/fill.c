@@ -1,0 +1,593 @@
+#include "config/loading.h"
+
+#include "base/bug.h"
+#include "config/suggest.h"
+#include "config/value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { RECORDS_MAX = 100, SERVERS_MAX = 8, SHOWN_MAX = 80 };
+
+#define SHOWN(text) STR_ARG(str_upto((text), SHOWN_MAX))
+
+/* One key that is being filled: the row, its name in messages, the value, and the struct it goes to. */
+struct slot {
+    const struct setting *row;
+    const char *path;
+    const struct yaml_node *node;
+    unsigned char *base;
+};
+
+typedef void fill_fn(struct loading *l, const struct slot *slot);
+
+#define wrong(l, slot, node, ...) wrong_at((l), (slot), &(node)->at, __VA_ARGS__)
+static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format, ...)
+{
+    struct fail fail;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(fail.text, sizeof(fail.text), format, args);
+    va_end(args);
+    fault_at(&l->faults, at, "%s: %s", slot->path, fail.text);
+}
+
+/* ---- storing ---- */
+
+static void store_number(const struct slot *slot, size_t offset, size_t bytes, int64_t value)
+{
+    int32_t narrow = (int32_t)value;
+
+    if (bytes == sizeof(narrow)) /* int, unsigned and enums: the limits of the table fit them */
+        memcpy(slot->base + offset, &narrow, sizeof(narrow));
+    else if (bytes == sizeof(value))
+        memcpy(slot->base + offset, &value, sizeof(value));
+    else if (bytes != 0)
+        bug("%s has a place of %zu bytes", slot->row->key, bytes);
+}
+
+static void store(const struct slot *slot, int64_t value)
+{
+    store_number(slot, slot->row->at.offset, slot->row->at.bytes, value);
+}
+
+static void store_pointer(const struct slot *slot, size_t offset, const void *pointer)
+{
+    memcpy(slot->base + offset, &pointer, sizeof(pointer));
+}
+
+static void store_text(struct loading *l, const struct slot *slot, struct str text)
+{
+    if (slot->row->at.bytes == sizeof(char *))
+        store_pointer(slot, slot->row->at.offset, str_dup(l->mem, text));
+}
+
+static void store_list(const struct slot *slot, const void *elements, size_t count)
+{
+    store_pointer(slot, slot->row->at.offset, elements);
+    memcpy(slot->base + slot->row->second, &count, sizeof(count));
+}
+
+/* ---- limits ---- */
+
+typedef int measure_fn(struct str text, int64_t *value_out, struct fail *fail);
+
+/* The limits of the table are text of the same type, so that they read the same in every message. */
+static bool within(struct loading *l, const struct slot *slot, measure_fn *measure, int64_t value)
+{
+    const struct setting *row = slot->row;
+    int64_t least = INT64_MIN, most = INT64_MAX;
+
+    if ((row->least != NULL && measure(str_of(row->least), &least, NULL) < 0) ||
+        (row->most != NULL && measure(str_of(row->most), &most, NULL) < 0))
+        bug("%s has a limit that is none", row->key);
+    if (value >= least && value <= most)
+        return true;
+    if (least == most)
+        wrong(l, slot, slot->node, "\"%.*s\" is not known; %s is allowed", SHOWN(slot->node->text), row->least);
+    else
+        wrong(l, slot, slot->node, "\"%.*s\" is too %s; %s to %s is allowed", SHOWN(slot->node->text),
+              value < least ? "little" : "much", row->least, row->most);
+    return false;
+}
+
+static bool measured(struct loading *l, const struct slot *slot, measure_fn *measure, int64_t *value_out)
+{
+    struct fail fail;
+
+    if (measure(slot->node->text, value_out, &fail) == 0)
+        return within(l, slot, measure, *value_out);
+    wrong(l, slot, slot->node, "%s", fail.text);
+    return false;
+}
+
+/* ---- single values ---- */
+
+static bool word_fits(const struct word *word, struct str text)
+{
+    struct str own = str_of(word->text);
+
+    return own.p[own.n - 1] == ':' ? str_starts(text, own) && text.n > own.n : str_eq(text, own);
+}
+
+static void complain_word(struct loading *l, const struct slot *slot)
+{
+    struct suggestion near;
+    struct buf allowed;
+
+    buf_init(&allowed, 512);
+    suggest_begin(&near, slot->node->text);
+    for (const struct word *word = slot->row->words; word->text != NULL; word++) {
+        suggest_try(&near, word->text);
+        if (!word->later)
+            buf_fmt(&allowed, "%s%s", allowed.n > 0 ? ", " : "", word->text);
+    }
+    wrong(l, slot, slot->node, "\"%.*s\" is not known; allowed: %s%s", SHOWN(slot->node->text), buf_z(&allowed),
+          suggest_text(l->mem, &near));
+    buf_fini(&allowed);
+}
+
+static void complain_later(struct loading *l, const struct slot *slot)
+{
+    wrong(l, slot, slot->node, "%s is not built yet; leave it at its default, %s", slot->row->later,
+          *slot->row->standard != '\0' ? slot->row->standard : "empty");
+}
+
+static void fill_word(struct loading *l, const struct slot *slot)
+{
+    for (const struct word *word = slot->row->words; word->text != NULL; word++) {
+        if (!word_fits(word, slot->node->text))
+            continue;
+        if (word->later)
+            complain_later(l, slot);
+        store(slot, word->value);
+        return;
+    }
+    complain_word(l, slot);
+}
+
+static void fill_bool(struct loading *l, const struct slot *slot)
+{
+    struct fail fail;
+    bool value;
+
+    if (value_bool(slot->node->text, &value, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+}
+
+static void fill_number(struct loading *l, const struct slot *slot)
+{
+    int64_t value;
+
+    if (measured(l, slot, value_number, &value))
+        store(slot, value);
+}
+
+static void fill_workers(struct loading *l, const struct slot *slot)
+{
+    int64_t value;
+
+    if (str_eq_z(slot->node->text, "auto"))
+        store(slot, 0);
+    else if (value_number(slot->node->text, &value, NULL) < 0)
+        wrong(l, slot, slot->node, "\"%.*s\" is not a number or auto", SHOWN(slot->node->text));
+    else if (within(l, slot, value_number, value))
+        store(slot, value);
+}
+
+static void fill_duration(struct loading *l, const struct slot *slot)
+{
+    int64_t ms;
+
+    if (measured(l, slot, value_duration_ms, &ms))
+        store(slot, ms);
+}
+
+static void fill_seconds(struct loading *l, const struct slot *slot)
+{
+    int64_t ms;
+
+    if (!measured(l, slot, value_duration_ms, &ms))
+        return;
+    if (ms % 1000 != 0)
+        wrong(l, slot, slot->node, "\"%.*s\" is not in whole seconds", SHOWN(slot->node->text));
+    store(slot, ms / 1000);
+}
+
+static void fill_size(struct loading *l, const struct slot *slot)
+{
+    int64_t bytes;
+
+    if (measured(l, slot, value_bytes, &bytes))
+        store(slot, bytes);
+}
+
+static void fill_rate(struct loading *l, const struct slot *slot)
+{
+    int64_t count, ms, least, most, least_ms, most_ms;
+    struct fail fail;
+
+    if (value_rate(slot->node->text, &count, &ms, &fail) < 0) {
+        wrong(l, slot, slot->node, "%s", fail.text);
+        return;
+    }
+    if (value_rate(str_of(slot->row->least), &least, &least_ms, NULL) < 0 ||
+        value_rate(str_of(slot->row->most), &most, &most_ms, NULL) < 0)
+        bug("%s has a limit that is none", slot->row->key);
+    if (count < least || count > most || ms < least_ms || ms > most_ms)
+        wrong(l, slot, slot->node, "\"%.*s\" is outside %s to %s", SHOWN(slot->node->text), slot->row->least,
+              slot->row->most);
+    store(slot, count);
+    store_number(slot, slot->row->second, sizeof(int64_t), ms);
+}
+
+static void fill_time(struct loading *l, const struct slot *slot)
+{
+    struct fail fail;
+
+    if (value_time_of_day(slot->node->text, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+}
+
+static void fill_text(struct loading *l, const struct slot *slot)
+{
+    uint64_t most = 4095; /* of a path, for the kernel */
+
+    if (slot->row->most != NULL && !str_to_u64(str_of(slot->row->most), UINT64_MAX, &most))
+        bug("%s has a limit that is none", slot->row->key);
+    if (slot->node->text.n > most)
+        wrong(l, slot, slot->node, "longer than %llu letters", (unsigned long long)most);
+    store_text(l, slot, slot->node->text);
+}
+
+static void fill_name(struct loading *l, const struct slot *slot)
+{
+    struct str text = slot->node->text;
+
+    for (size_t i = 0; i < text.n; i++)
+        if (!ascii_is_alnum(text.p[i]) && !str_has(STR("-_."), text.p[i])) {
+            wrong(l, slot, slot->node, "\"%.*s\" is not a word of letters, digits, hyphens, dots and underscores",
+                  SHOWN(text));
+            return;
+        }
+    if (text.n == 0)
+        wrong(l, slot, slot->node, "a word is wanted");
+    fill_text(l, slot);
+}
+
+static void fill_domain(struct loading *l, const struct slot *slot)
+{
+    struct fail fail;
+    const char *name;
+
+    if (value_domain(l->mem, slot->node->text, &name, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+    else if (slot->row->type == SET_HOSTNAME && strchr(name, '.') == NULL)
+        wrong(l, slot, slot->node, "\"%s\" is not a full name; write it with its domain, as mx1.example.net", name);
+    else
+        store_text(l, slot, str_of(name));
+}
+
+static void fill_authserv_id(struct loading *l, const struct slot *slot)
+{
+    struct fail fail;
+
+    if (value_authserv_id(slot->node->text, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+    store_text(l, slot, slot->node->text);
+}
+
+static void fill_store_url(struct loading *l, const struct slot *slot)
+{
+    struct str text = slot->node->text;
+
+    if (str_starts(text, STR("redis://")) || str_starts(text, STR("rediss://")) || str_starts(text, STR("redis+")))
+        wrong(l, slot, slot->node, "a shared store (redis) is not built yet; write sqlite:PATH");
+    else if (!str_starts(text, STR("sqlite:")) || text.n == strlen("sqlite:"))
+        wrong(l, slot, slot->node, "\"%.*s\" is not a store; write sqlite:PATH", SHOWN(text));
+    fill_text(l, slot);
+}
+
+static void fill_endpoint(struct loading *l, const struct slot *slot)
+{
+    struct endpoint endpoint = {0};
+    struct fail fail;
+
+    if (slot->row->type == SET_HTTP && slot->node->text.n == 0)
+        return;
+    if (value_endpoint(slot->node->text, 0, &endpoint, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+    else if (slot->row->type == SET_BACKEND && ip_is_any(&endpoint.ip))
+        wrong(l, slot, slot->node, "\"%.*s\" is no address that one can connect to", SHOWN(slot->node->text));
+    memcpy(slot->base + slot->row->at.offset, &endpoint, sizeof(endpoint));
+    if (slot->row->second != 0)
+        store_pointer(slot, slot->row->second, str_dup(l->mem, slot->node->text));
+}
+
+/* ---- lists ---- */
+
+static void fill_servers(struct loading *l, const struct slot *slot)
+{
+    struct endpoint *servers = ARENA_ARRAY(l->mem, struct endpoint, slot->node->count);
+    struct fail fail;
+    size_t n = 0;
+
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next)
+        if (value_endpoint(item->text, 53, &servers[n++], &fail) < 0)
+            wrong(l, slot, item, "%s", fail.text);
+    if (n > SERVERS_MAX)
+        wrong(l, slot, slot->node, "more than %d servers", SERVERS_MAX);
+    store_list(slot, servers, n);
+}
+
+static void fill_networks(struct loading *l, const struct slot *slot)
+{
+    struct net *nets = ARENA_ARRAY(l->mem, struct net, slot->node->count);
+    struct net_list list = {nets, slot->node->count};
+    struct fail fail;
+    size_t n = 0;
+
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next)
+        if (net_parse(str_upto(item->text, SHOWN_MAX), &nets[n++], &fail) < 0)
+            wrong(l, slot, item, "%s", fail.text);
+    memcpy(slot->base + slot->row->at.offset, &list, sizeof(list));
+}
+
+/* What looks like a network is one; else it is a domain. */
+static bool looks_like_net(struct str text)
+{
+    struct str address;
+    struct ip ip;
+
+    str_cut(text, '/', &address, &(struct str){0});
+    return str_has(text, ':') || str_has(text, '/') || ip_parse(address, &ip);
+}
+
+static void fill_allow(struct loading *l, const struct slot *slot)
+{
+    struct grey_allow *allow = ARENA_ARRAY(l->mem, struct grey_allow, slot->node->count);
+    struct fail fail;
+    size_t n = 0;
+
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next, n++) {
+        struct str text = item->text;
+
+        if (str_starts(text, STR("file:")))
+            wrong(l, slot, item, "reading a file of entries is not built yet; write them here");
+        else if (looks_like_net(text) ? net_parse(str_upto(text, SHOWN_MAX), &allow[n].net, &fail) < 0
+                                      : value_domain(l->mem, text, &allow[n].domain, &fail) < 0)
+            wrong(l, slot, item, "%s", fail.text);
+    }
+    store_list(slot, allow, n);
+}
+
+static void fill_codes(struct loading *l, const struct slot *slot)
+{
+    struct dnsbl_codes *codes = ARENA_ARRAY(l->mem, struct dnsbl_codes, slot->node->count);
+    struct fail fail;
+    size_t n = 0;
+
+    if (slot->node->count == 0)
+        wrong(l, slot, slot->node, "is empty; write the answers that are a listing, as [127.0.0.2-127.0.0.11]");
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next, n++)
+        if (value_codes(item->text, &codes[n].first, &codes[n].last, &fail) < 0)
+            wrong(l, slot, item, "%s", fail.text);
+    store_list(slot, codes, n);
+}
+
+static void fill_nothing(struct loading *l, const struct slot *slot)
+{
+    (void)l;
+    (void)slot;
+}
+
+/* ---- every key ---- */
+
+static fill_fn fill_records;
+
+static const struct {
+    fill_fn *fill;
+    const char *wanted;
+} kinds[] = {
+    [SET_WORD] = {fill_word, "a word"},
+    [SET_BOOL] = {fill_bool, "true or false"},
+    [SET_NUMBER] = {fill_number, "a number"},
+    [SET_WORKERS] = {fill_workers, "a number or auto"},
+    [SET_DURATION] = {fill_duration, "a duration such as 300s"},
+    [SET_SECONDS] = {fill_seconds, "a duration such as 300s"},
+    [SET_SIZE] = {fill_size, "a size such as 25M"},
+    [SET_RATE] = {fill_rate, "a rate such as 60/1m"},
+    [SET_TIME] = {fill_time, "a time such as \"00:30\""},
+    [SET_TEXT] = {fill_text, "text"},
+    [SET_CIPHERS] = {fill_text, "text"},
+    [SET_NAME] = {fill_name, "a word"},
+    [SET_HOSTNAME] = {fill_domain, "a host name"},
+    [SET_DOMAIN] = {fill_domain, "a domain name"},
+    [SET_AUTHSERV_ID] = {fill_authserv_id, "a word"},
+    [SET_PATH] = {fill_text, "a path"},
+    [SET_STORE_URL] = {fill_store_url, "sqlite:PATH"},
+    [SET_LISTEN] = {fill_endpoint, "IP:PORT"},
+    [SET_HTTP] = {fill_endpoint, "IP:PORT"},
+    [SET_BACKEND] = {fill_endpoint, "IP:PORT"},
+    [SET_SERVERS] = {fill_servers, "a list of IP or IP:PORT"},
+    [SET_NETWORKS] = {fill_networks, "a list of networks"},
+    [SET_DOMAINS] = {fill_nothing, "a list of domains"},
+    [SET_ALLOW] = {fill_allow, "a list of networks and domains"},
+    [SET_CODES] = {fill_codes, "a list of codes"},
+    [SET_TEXTS] = {fill_nothing, "a list"},
+    [SET_RECORDS] = {fill_records, "a list of {key: value, …}"},
+};
+
+static const char *kind_name(const struct yaml_node *node)
+{
+    if (yaml_is_null(node))
+        return "nothing";
+    return node->kind == YAML_MAP ? "keys and values" : node->kind == YAML_LIST ? "a list" : "a single value";
+}
+
+/* Is the node of the form that the row wants: one value, a list of values, a list of maps? */
+static bool has_form(struct loading *l, const struct slot *slot)
+{
+    const struct yaml_node *node = slot->node;
+    bool list = setting_is_list(slot->row) || slot->row->type == SET_RECORDS, fine = true;
+    enum yaml_kind inner = slot->row->type == SET_RECORDS ? YAML_MAP : YAML_SCALAR;
+
+    if (node->kind == YAML_BROKEN)
+        return false;
+    if (node->kind != (list ? YAML_LIST : YAML_SCALAR) || yaml_is_null(node)) {
+        wrong(l, slot, node, "%s is wanted, not %s", kinds[slot->row->type].wanted, kind_name(node));
+        return false;
+    }
+    if (!node->plain && (setting_is_number(slot->row) || slot->row->type == SET_BOOL)) {
+        wrong(l, slot, node, "%s is wanted, not text; write it without quotes", kinds[slot->row->type].wanted);
+        return false;
+    }
+    for (const struct yaml_node *item = node->first; item != NULL; item = item->next) {
+        if (item->kind == inner && !yaml_is_null(item))
+            continue;
+        fine = false;
+        if (item->kind != YAML_BROKEN)
+            wrong(l, slot, item, "%s is wanted, not one with %s in it", kinds[slot->row->type].wanted, kind_name(item));
+    }
+    return fine;
+}
+
+static void remember(struct loading *l, const struct slot *slot)
+{
+    struct entry *entry = ARENA_NEW(l->mem, struct entry);
+
+    *entry = (struct entry){slot->row, slot->path, slot->node, NULL};
+    *l->end = entry;
+    l->end = &entry->next;
+}
+
+static void fill_slot(struct loading *l, struct slot *slot)
+{
+    static const struct place nowhere;
+    struct yaml_node *standard = NULL;
+
+    if (slot->row->standard != NULL)
+        standard = node_of_text(l->mem, slot->row, str_of(slot->row->standard), &nowhere);
+    if (slot->node == NULL)
+        slot->node = standard;
+    remember(l, slot);
+    if (slot->row->later != NULL && setting_is_list(slot->row) && slot->node->kind == YAML_LIST &&
+        !yaml_same(slot->node, standard)) {
+        complain_later(l, slot);
+        return;
+    }
+    if (!has_form(l, slot))
+        return;
+    kinds[slot->row->type].fill(l, slot);
+    if (slot->row->later != NULL && slot->row->words == NULL && !yaml_same(slot->node, standard))
+        complain_later(l, slot);
+}
+
+/* "aggregate.at" below a map. */
+static const struct yaml_node *find_below(const struct yaml_node *map, struct str key)
+{
+    struct str segment;
+    bool more;
+
+    do {
+        more = str_cut(key, '.', &segment, &key);
+        map = yaml_get(map, segment);
+    } while (more && map != NULL);
+    return map;
+}
+
+/* All rows whose key is `prefix` and something: their values come from `map` and go to `base`. */
+static void fill_rows(struct loading *l, const char *prefix, const char *path, const struct yaml_node *map, void *base)
+{
+    for (size_t i = 0; i < settings_count; i++) {
+        const struct setting *row = &settings[i];
+        struct str rest = str_from(str_of(row->key), strlen(prefix));
+        struct slot slot = {.row = row, .base = base};
+
+        if (!str_starts(str_of(row->key), str_of(prefix)) || str_has(rest, '['))
+            continue;
+        slot.path = str_fmt(l->mem, "%s%.*s", path, STR_ARG(rest));
+        slot.node = find_below(map, rest);
+        if (slot.node != NULL || row->standard != NULL)
+            fill_slot(l, &slot);
+        else if (l->complete || *path != '\0')
+            wrong_at(l, &slot, &map->at, "is missing; %s is wanted", kinds[row->type].wanted);
+    }
+}
+
+static void fill_records(struct loading *l, const struct slot *slot)
+{
+    size_t bytes = slot->row->record_bytes, n = 0;
+    unsigned char *records = arena_alloc_array(l->mem, slot->node->count, bytes);
+    const char *prefix = str_fmt(l->mem, "%s[].", slot->row->key);
+
+    if (slot->node->count > RECORDS_MAX) {
+        wrong(l, slot, slot->node, "more than %d elements", RECORDS_MAX);
+        return;
+    }
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next, n++)
+        fill_rows(l, prefix, str_fmt(l->mem, "%s[%zu].", slot->path, n), item, records + n * bytes);
+    store_list(slot, records, n);
+}
+
+/* ---- keys that nobody declared ---- */
+
+static void try_segment(const char *segment, void *arg)
+{
+    suggest_try(arg, segment);
+}
+
+static void complain_unknown(struct loading *l, struct str prefix, const struct yaml_node *key)
+{
+    struct suggestion near;
+
+    suggest_begin(&near, key->text);
+    setting_children(l->mem, prefix, try_segment, &near);
+    fault_at(&l->faults, &key->at, "unknown key \"%.*s%.*s\"%s", STR_ARG(prefix), SHOWN(key->text),
+             suggest_text(l->mem, &near));
+}
+
+static bool is_section(struct str prefix)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (str_starts(str_of(settings[i].key), prefix))
+            return true;
+    return false;
+}
+
+static void refuse_unknown(struct loading *l, const struct yaml_node *map, const char *prefix)
+{
+    for (const struct yaml_node *node = map->first; node != NULL; node = node->next) {
+        const char *key = str_fmt(l->mem, "%s%.*s", prefix, SHOWN(node->key->text));
+        const char *below = str_fmt(l->mem, "%s.", key);
+        const struct setting *row = setting_find(str_of(key));
+        /* "tls.cert" is our way to write a path, not a key of the file. */
+        bool is_path = str_has(node->key->text, '.') || str_has(node->key->text, '[');
+
+        if (is_path || (row == NULL && !is_section(str_of(below)))) {
+            complain_unknown(l, str_of(prefix), node->key);
+        } else if (row != NULL && row->type == SET_RECORDS && node->kind == YAML_LIST) {
+            for (const struct yaml_node *item = node->first; item != NULL; item = item->next)
+                if (item->kind == YAML_MAP)
+                    refuse_unknown(l, item, str_fmt(l->mem, "%s[].", key));
+        } else if (row == NULL && node->kind == YAML_MAP) {
+            refuse_unknown(l, node, below);
+        } else if (row == NULL && node->kind != YAML_BROKEN && !yaml_is_null(node)) {
+            fault_at(&l->faults, &node->at, "%s: keys and values are wanted below it, not %s", key, kind_name(node));
+        }
+    }
+}
+
+void fill_config(struct loading *l)
+{
+    if (l->root->kind != YAML_MAP) {
+        fault_at(&l->faults, &l->root->at, "keys and values are wanted, not %s", kind_name(l->root));
+        return;
+    }
+    refuse_unknown(l, l->root, "");
+    fill_rows(l, "", "", l->root, l->config);
+}
