@@ -41,6 +41,7 @@ int cli_version(int argc, char **argv);
 
 extern const struct cli_verb cli_verbs[];
 extern const size_t cli_verbs_count;
+extern const struct cli_verb *cli_current; /* the one that runs; NULL in unit tests */
 
 /* "smtpguard test spf: …" and the synopsis on standard error; returns CLI_USAGE. */
 int cli_usage(const char *words, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,132 @@
+#include "cli/cli.h"
+
+#include "config/suggest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct cli_verb cli_verbs[] = {
+    {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.", cli_run},
+    {"check-config", "[--json] [-c FILE | FILE]", "Says nothing, or every fault of the settings with its line.", cli_check_config},
+    {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.", cli_config_show},
+    {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
+     "May this host send mail for this domain?", cli_test_spf},
+    {"test message", "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] [FILE | -]",
+     "Everything that a message would be judged by.", cli_test_message},
+    {"test dmarc", "[--json] [-c FILE] [--dns IP:PORT] DOMAIN", "The DMARC policy of a domain, and by which steps it was found.", cli_test_dmarc},
+    {"test dnsbl", "[--json] [-c FILE] [--dns IP:PORT] IP", "What the DNS lists of the settings say about an address.", cli_test_dnsbl},
+    {"sink", "[--json] --listen IP:PORT --maildir DIR", "A small backend that keeps what it gets, for trying out and for tests.", cli_sink},
+    {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version},
+};
+const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);
+
+/* How many arguments the verb's words take, or 0 when they are others. */
+static int words_matched(const char *words, int argc, char **argv)
+{
+    struct str rest = str_of(words), word;
+    bool more = true;
+    int n = 0;
+
+    while (more) {
+        more = str_cut(rest, ' ', &word, &rest);
+        if (n == argc || !str_eq_z(word, argv[n]))
+            return 0;
+        n++;
+    }
+    return n;
+}
+
+/* Is `word` the first of a verb's two words ("test"), or "" for all verbs? */
+static bool is_group(const char *words, const char *word)
+{
+    struct str first, second;
+
+    return *word == '\0' || (str_cut(str_of(words), ' ', &first, &second) && str_eq_z(first, word));
+}
+
+static int list_verbs(FILE *out, const char *group)
+{
+    int count = 0;
+
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        if (is_group(cli_verbs[i].words, group)) {
+            if (count++ == 0)
+                fprintf(out, "usage: smtpguard VERB [OPTIONS]     (smtpguard VERB --help tells more)\n\n");
+            fprintf(out, "  %-14s %s\n", cli_verbs[i].words, cli_verbs[i].summary);
+        }
+    return count;
+}
+
+static int unknown_verb(int argc, char **argv)
+{
+    struct arena *mem = arena_new(0);
+    const char *two = argc > 1 && argv[1][0] != '-' ? str_fmt(mem, "%s %s", argv[0], argv[1]) : argv[0];
+    struct suggestion near;
+
+    /* The words as one first, so that "test sfp" finds "test spf". */
+    suggest_begin(&near, str_of(two));
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        suggest_try(&near, cli_verbs[i].words);
+    if (near.best == NULL)
+        suggest_begin(&near, str_of(argv[0]));
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        suggest_try(&near, cli_verbs[i].words);
+    fprintf(stderr, "smtpguard: there is no verb \"%.100s\"%s\n", two, suggest_text(mem, &near));
+    if (near.best == NULL)
+        fprintf(stderr, "smtpguard --help lists them\n");
+    arena_free(&mem);
+    return CLI_USAGE;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0)
+            return true;
+    return false;
+}
+
+static int run_verb(const struct cli_verb *verb, int argc, char **argv)
+{
+    if (wants_help(argc, argv)) {
+        printf("usage: smtpguard %s %s\n\n%s\n", verb->words, verb->synopsis, verb->summary);
+        return CLI_FINE;
+    }
+    cli_current = verb;
+    return verb->run(argc, argv);
+}
+
+static int dispatch(int argc, char **argv)
+{
+    if (argc == 0) {
+        list_verbs(stdout, "");
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "help") == 0) {
+        list_verbs(stdout, "");
+        return CLI_FINE;
+    }
+    if (strcmp(argv[0], "--version") == 0)
+        return cli_version(argc, argv);
+    for (size_t i = 0; i < cli_verbs_count; i++) {
+        int n = words_matched(cli_verbs[i].words, argc, argv);
+
+        if (n > 0)
+            return run_verb(&cli_verbs[i], argc - n + 1, argv + n - 1);
+    }
+    if ((argc == 1 || argv[1][0] == '-') && list_verbs(stdout, argv[0]) > 0)
+        return argc > 1 && strcmp(argv[1], "--help") == 0 ? CLI_FINE : CLI_USAGE;
+    return unknown_verb(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    int code = dispatch(argc - (argc > 0), argv + (argc > 0));
+
+    /* A full disk or a closed pipe must not look like an answer. */
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        fprintf(stderr, "smtpguard: standard output could not be written\n");
+        return code == CLI_FINE ? CLI_NO : code;
+    }
+    return code;
+}
