@@ -7,7 +7,10 @@
 struct dns_token *dns_query(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done,
                             void *arg)
 {
-    return dns->ops->query(dns, type, name, done, arg);
+    struct dns_token *token = dns->ops->query(dns, type, name, done, arg);
+
+    token->dns = dns;
+    return token;
 }
 
 void dns_cancel(struct dns_token **token)

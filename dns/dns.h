@@ -80,7 +80,7 @@ struct dns {
     const struct dns_ops *ops;
 };
 struct dns_token {
-    struct dns *dns; /* implementers embed this first */
+    struct dns *dns; /* implementers embed this first; dns_query() fills it */
 };
 
 #endif

@@ -1,17 +1,17 @@
 /*
- * How c-ares is kept on a short leash (1.18 to 1.34 behave alike under it):
+ * How c-ares is kept on a short leash:
  *
  * - Packets are built and read here; ares_send() only carries them. So no name meets c-ares' escapes, and
  *   TTLs, the AD bit and rcodes are not lost on the way.
  * - It cannot call off a single query, and may answer inside ares_send(). A question is therefore an object
- * of ours that waits for a flight; a flight belongs to c-ares until it calls back; and an answer always
- * reaches its asker from the loop, never from within c-ares: askers may ask again, cancel, or free the
- * resolver.
- * - It turns EDNS off for a whole channel when one server answers FORMERR. The question is asked again
- * without EDNS on a channel of its own. After such an event answers above 512 octets come by TCP: slower,
- * still right.
+ *   of ours that waits for a flight; a flight belongs to c-ares until it calls back; and an answer always
+ *   reaches its asker from the loop, never from within c-ares: askers may ask again, cancel, or free the
+ *   resolver.
+ * - Version 1.18 turns EDNS off for a whole channel when one server answers FORMERR. The question is asked
+ *   again without EDNS on a channel of its own. After such an event answers above 512 octets come by TCP:
+ *   slower, still right.
  * - ARES_FLAG_NOCHECKRESP lets SERVFAIL and REFUSED through as answers. In return asking the next server is
- * left to us: once, on a channel whose servers stand in another order.
+ *   left to us: once, on a channel whose servers stand in another order.
  */
 #include "base/hash.h"
 
@@ -359,15 +359,14 @@ static struct flight *new_flight(struct resolver *r, const struct dns_question *
 
 /* ---- the interface ---- */
 
-static struct question *new_question(struct resolver *r, enum dns_type type, const char *name,
-                                     dns_done_fn *done, void *arg)
+static struct question *new_question(enum dns_type type, const char *name, dns_done_fn *done, void *arg)
 {
     size_t n = strnlen(name, DNS_NAME_MAX + 1); /* longer ones are answered DNS_BADNAME, cut */
     struct question *q = malloc(sizeof(*q) + n + 1);
 
     if (q == NULL)
         out_of_memory();
-    *q = (struct question){.token.dns = &r->dns, .type = type, .done = done, .arg = arg};
+    *q = (struct question){.type = type, .done = done, .arg = arg};
     memcpy(q->name, name, n);
     q->name[n] = '\0';
     return q;
@@ -377,7 +376,7 @@ static struct dns_token *resolver_query(struct dns *dns, enum dns_type type, con
                                         dns_done_fn *done, void *arg)
 {
     struct resolver *r = (struct resolver *)dns;
-    struct question *q = new_question(r, type, name, done, arg);
+    struct question *q = new_question(type, name, done, arg);
     struct dns_question question;
     struct dns_reply *reply;
     struct flight *f;
