@@ -39,11 +39,13 @@ static struct {
     pthread_t thread;
     bool running, closing, asleep;
     struct buf waiting[2]; /* by enum log_target */
-    uint64_t dropped; /* since the last report */
+    uint64_t dropped;      /* since the last report */
     struct metric *lost;
-} shared = {.lock = PTHREAD_MUTEX_INITIALIZER,
-            .work = PTHREAD_COND_INITIALIZER,
-            .waiting = {{.max = LOG_WAITING_BYTES}, {.max = LOG_WAITING_BYTES}}};
+} shared = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .work = PTHREAD_COND_INITIALIZER,
+    .waiting = {{.max = LOG_WAITING_BYTES}, {.max = LOG_WAITING_BYTES}}
+};
 
 /* ---- building a line ---- */
 

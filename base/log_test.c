@@ -102,16 +102,16 @@ static const struct {
     struct str value;
     const char *logfmt, *json;
 } values[] = {
-    {"a plain value stays bare", {"pass", 4}, "v=pass", "\"v\":\"pass\""},
-    {"an empty value is left out", {"", 0}, NULL, NULL},
-    {"blanks are quoted", {"a b", 3}, "v=\"a b\"", "\"v\":\"a b\""},
-    {"an equals sign is quoted", {"a=b", 3}, "v=\"a=b\"", "\"v\":\"a=b\""},
-    {"quotes are escaped", {"a\"b", 3}, "v=\"a\\\"b\"", "\"v\":\"a\\\"b\""},
-    {"a backslash is doubled", {"a\\b", 3}, "v=a\\\\b", "\"v\":\"a\\\\b\""},
-    {"a newline cannot begin a line of its own", {"a\nb", 3}, "v=a\\x0ab", "\"v\":\"a\\u000ab\""},
-    {"NUL is an ordinary byte", {"a\0b", 3}, "v=a\\x00b", "\"v\":\"a\\u0000b\""},
-    {"8-bit octets are escaped", {"\xc3\xa4", 2}, "v=\\xc3\\xa4", "\"v\":\"\\u00c3\\u00a4\""},
-    {"DEL is escaped", {"\x7f", 1}, "v=\\x7f", "\"v\":\"\\u007f\""},
+    {"a plain value stays bare",                 {"pass", 4},     "v=pass",       "\"v\":\"pass\""          },
+    {"an empty value is left out",               {"", 0},         NULL,           NULL                      },
+    {"blanks are quoted",                        {"a b", 3},      "v=\"a b\"",    "\"v\":\"a b\""           },
+    {"an equals sign is quoted",                 {"a=b", 3},      "v=\"a=b\"",    "\"v\":\"a=b\""           },
+    {"quotes are escaped",                       {"a\"b", 3},     "v=\"a\\\"b\"", "\"v\":\"a\\\"b\""        },
+    {"a backslash is doubled",                   {"a\\b", 3},     "v=a\\\\b",     "\"v\":\"a\\\\b\""        },
+    {"a newline cannot begin a line of its own", {"a\nb", 3},     "v=a\\x0ab",    "\"v\":\"a\\u000ab\""     },
+    {"NUL is an ordinary byte",                  {"a\0b", 3},     "v=a\\x00b",    "\"v\":\"a\\u0000b\""     },
+    {"8-bit octets are escaped",                 {"\xc3\xa4", 2}, "v=\\xc3\\xa4", "\"v\":\"\\u00c3\\u00a4\""},
+    {"DEL is escaped",                           {"\x7f", 1},     "v=\\x7f",      "\"v\":\"\\u007f\""       },
 };
 
 static void test_values(void **state)
@@ -123,8 +123,8 @@ static void test_values(void **state)
     json.format = LOG_JSON;
     for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
         t_case(values[i].name, NULL);
-        snprintf(want, sizeof(want), "level=info id=7K2 event=rcpt%s%s\n", values[i].logfmt != NULL ? " " : "",
-                 values[i].logfmt != NULL ? values[i].logfmt : "");
+        snprintf(want, sizeof(want), "level=info id=7K2 event=rcpt%s%s\n",
+                 values[i].logfmt != NULL ? " " : "", values[i].logfmt != NULL ? values[i].logfmt : "");
         t_same_z(one_field(&plain, values[i].value), want);
         snprintf(want, sizeof(want), "\"level\":\"info\",\"id\":\"7K2\",\"event\":\"rcpt\"%s%s}\n",
                  values[i].json != NULL ? "," : "", values[i].json != NULL ? values[i].json : "");
@@ -139,8 +139,9 @@ static void test_time(void **state)
     (void)state;
     t_case("a line begins with its time in UTC, to the microsecond", NULL);
     one_field(&plain, STR("x"));
-    t_same_int(sscanf(text, "ts=%4d-%2d-%2dT%2d:%2d:%2d.%6dZ %n", &year, &month, &day, &hour, &minute, &second,
-                      &micro, &end), 7);
+    t_same_int(sscanf(text, "ts=%4d-%2d-%2dT%2d:%2d:%2d.%6dZ %n", &year, &month, &day, &hour, &minute,
+                      &second, &micro, &end),
+               7);
     t_same_int(end, 31);
     t_true(year >= 2024 && month >= 1 && month <= 12 && day >= 1 && day <= 31 && hour < 24 && minute < 60);
 }
@@ -444,10 +445,12 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),      cmocka_unit_test(test_time),    cmocka_unit_test(test_long_value),
-        cmocka_unit_test(test_long_line),   cmocka_unit_test(test_numbers), cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_privacy),     cmocka_unit_test(test_syslog),  cmocka_unit_test(test_reload),
-        cmocka_unit_test(test_slow_target), cmocka_unit_test(test_threads), cmocka_unit_test(test_stuck_target),
+        cmocka_unit_test(test_values),     cmocka_unit_test(test_time),
+        cmocka_unit_test(test_long_value), cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_privacy),    cmocka_unit_test(test_syslog),
+        cmocka_unit_test(test_reload),     cmocka_unit_test(test_slow_target),
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_stuck_target),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,8 +111,9 @@ static void test_small_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_metric), cmocka_unit_test(test_text),         cmocka_unit_test(test_histogram),
-        cmocka_unit_test(test_threads),     cmocka_unit_test(test_small_buffer),
+        cmocka_unit_test(test_same_metric),  cmocka_unit_test(test_text),
+        cmocka_unit_test(test_histogram),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_small_buffer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,8 +220,8 @@ static SSL_CTX *new_ctx(const SSL_METHOD *method)
     ctx = SSL_CTX_new(method);
     if (ctx == NULL)
         out_of_memory();
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(ctx,
+                        SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     if (SSL_CTX_set1_groups_list(ctx, groups) != 1)
@@ -591,4 +591,9 @@ const char *tls_engine_sni(const struct tls_engine *engine)
 const char *tls_engine_why(const struct tls_engine *engine)
 {
     return engine->why != NULL ? engine->why : "";
+}
+
+const char *tls_library_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
 }

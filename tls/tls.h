@@ -75,4 +75,6 @@ const char *tls_engine_cipher(const struct tls_engine *engine);
 const char *tls_engine_sni(const struct tls_engine *engine); /* or NULL */
 const char *tls_engine_why(const struct tls_engine *engine); /* a sentence once it failed, else "" */
 
+const char *tls_library_version(void); /* "3.0.22" */
+
 #endif

@@ -189,7 +189,7 @@ static const struct {
     const char *version;
 } versions[] = {
     {"TLS 1.3 is taken when both have it", TLS_1_2, "TLSv1.3"},
-    {"and when nothing else is allowed", TLS_1_3, "TLSv1.3"},
+    {"and when nothing else is allowed",   TLS_1_3, "TLSv1.3"},
 };
 
 static void test_handshake(void **state)
@@ -358,15 +358,15 @@ static void test_every_byte(void **state)
 static const struct {
     const char *name, *sni, *cert;
 } names[] = {
-    {"no name: the first pair", NULL, "mx.pem"},
-    {"a name that nobody has: the first pair", "unknown.test", "mx.pem"},
-    {"the name of the first", "mx.example.test", "mx.pem"},
-    {"a further pair by its name", "mail.other.test", "other.pem"},
-    {"in any case", "MAIL.Other.TEST", "other.pem"},
-    {"a wildcard stands for one label", "x.other.test", "other.pem"},
-    {"and not for two", "y.x.other.test", "mx.pem"},
-    {"a leading dot is no wildcard of the client's", ".other.test", "mx.pem"},
-    {"an address is never sent as a name", "192.0.2.1", "mx.pem"},
+    {"no name: the first pair",                      NULL,              "mx.pem"   },
+    {"a name that nobody has: the first pair",       "unknown.test",    "mx.pem"   },
+    {"the name of the first",                        "mx.example.test", "mx.pem"   },
+    {"a further pair by its name",                   "mail.other.test", "other.pem"},
+    {"in any case",                                  "MAIL.Other.TEST", "other.pem"},
+    {"a wildcard stands for one label",              "x.other.test",    "other.pem"},
+    {"and not for two",                              "y.x.other.test",  "mx.pem"   },
+    {"a leading dot is no wildcard of the client's", ".other.test",     "mx.pem"   },
+    {"an address is never sent as a name",           "192.0.2.1",       "mx.pem"   },
 };
 
 static void test_sni(void **state)
@@ -398,14 +398,14 @@ static const struct {
     const struct tls_pair *pair;
     const char *why; /* NULL: accepted */
 } verified[] = {
-    {"a good certificate with the right name", "mx.example.test", &mx, NULL},
-    {"the wrong name", "mx2.example.test", &mx, "the server's certificate is not good: hostname mismatch"},
-    {"an address that is not in it", "127.0.0.1", &mx,
-     "the server's certificate is not good: IP address mismatch"},
-    {"a certificate of nobody we know", "mail.other.test", &other,
-     "the server's certificate is not good: self-signed certificate"},
-    {"expired and unknown", "mx.example.test", &expired,
-     "the server's certificate is not good: self-signed certificate"},
+    {"a good certificate with the right name", "mx.example.test",  &mx,      NULL                                                     },
+    {"the wrong name",                         "mx2.example.test", &mx,      "the server's certificate is not good: hostname mismatch"},
+    {"an address that is not in it",           "127.0.0.1",        &mx,
+     "the server's certificate is not good: IP address mismatch"                                                                      },
+    {"a certificate of nobody we know",        "mail.other.test",  &other,
+     "the server's certificate is not good: self-signed certificate"                                                                  },
+    {"expired and unknown",                    "mx.example.test",  &expired,
+     "the server's certificate is not good: self-signed certificate"                                                                  },
 };
 
 static void test_verify(void **state)
@@ -477,8 +477,8 @@ static void test_garbage(void **state)
     (void)state;
     t_case("a plaintext command where ClientHello should be", "3207 4");
     talk_init(&talk, server, client, NULL);
-    talk.server.status = tls_receive(talk.server.engine, "EHLO client.test\r\n", 18, &talk.server.plain,
-                                     &talk.server.wire);
+    talk.server.status =
+        tls_receive(talk.server.engine, "EHLO client.test\r\n", 18, &talk.server.plain, &talk.server.wire);
     t_same_int(talk.server.status, TLS_FAILED);
     t_true(strncmp(tls_engine_why(talk.server.engine), "the other side does not speak TLS: ", 35) == 0);
     t_true(talk.server.plain.n == 0);
@@ -616,11 +616,27 @@ static void refused(const struct tls_settings *settings, const char *want)
 
 static void test_bad_files(void **state)
 {
-    struct tls_settings none = {.pair = {"", ""}}, no_key = {.pair = {mx.cert, NULL}};
-    struct tls_settings missing = {.pair = {"/nonexistent/cert.pem", mx.key}};
-    struct tls_settings missing_key = {.pair = {mx.cert, "/nonexistent/key.pem"}};
-    struct tls_settings mixed = {.pair = {mx.cert, other.key}}, no_pem = {.pair = {"/dev/null", mx.key}};
-    struct tls_settings bad_key = {.pair = {mx.cert, mx.cert}}, encrypted = {.pair = locked};
+    struct tls_settings none =
+                            {
+                                .pair = {"", ""}
+    },
+                        no_key = {.pair = {mx.cert, NULL}};
+    struct tls_settings missing = {
+        .pair = {"/nonexistent/cert.pem", mx.key}
+    };
+    struct tls_settings missing_key = {
+        .pair = {mx.cert, "/nonexistent/key.pem"}
+    };
+    struct tls_settings mixed =
+                            {
+                                .pair = {mx.cert, other.key}
+    },
+                        no_pem = {.pair = {"/dev/null", mx.key}};
+    struct tls_settings bad_key =
+                            {
+                                .pair = {mx.cert, mx.cert}
+    },
+                        encrypted = {.pair = locked};
     struct tls_settings bad_more = {.pair = mx, .more = &mixed.pair, .more_count = 1};
     struct tls_settings ciphers = {.pair = mx, .ciphers = "NONSENSE"};
 
@@ -712,11 +728,13 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshake), cmocka_unit_test(test_tls_1_2), cmocka_unit_test(test_min_version),
-        cmocka_unit_test(test_every_byte), cmocka_unit_test(test_sni), cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_close_notify), cmocka_unit_test(test_garbage), cmocka_unit_test(test_megabyte),
-        cmocka_unit_test(test_plain_limit), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_expiry),
-        cmocka_unit_test(test_reload), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_handshake),    cmocka_unit_test(test_tls_1_2),
+        cmocka_unit_test(test_min_version),  cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_sni),          cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_close_notify), cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_megabyte),     cmocka_unit_test(test_plain_limit),
+        cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_reload),       cmocka_unit_test(test_memory),
     };
 
     if (CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free) != 1)
