@@ -39,7 +39,7 @@ enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char 
 enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table, struct str key, const struct store_row *was,
                                const struct store_row *row, struct fail *fail);
 
-/* Deletes a slice of what has expired by now; deleted_out = SQLITE_SLICE_ROWS: there may be more. */
+/* Deletes a slice of what expired before this hour; deleted_out = SQLITE_SLICE_ROWS: there may be more. */
 enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out, struct fail *fail);
 
 /* As store_each(): rows that have not expired, in the order of their keys. */
