@@ -26,6 +26,7 @@ struct header {
 
 enum header_fault { HEADER_OK, HEADER_BAD_LINE, HEADER_STARTS_FOLDED, HEADER_TOO_MANY };
 
+/* After HEADER_BAD_LINE the header holds the fields above that line; after the other faults none. */
 enum header_fault header_parse(struct arena *mem, struct str section, size_t fields_max,
                                struct header *header_out);
 
