@@ -179,7 +179,8 @@ enum smtp_reply_status smtp_reply_read(struct smtp_reply_reader *reader, struct 
     }
     if (status == SMTP_REPLY_READY) {
         reader->lines = 0;
-        *reply_out = (struct smtp_reply){reader->code, str_of(reader->enhanced), buf_str(&reader->text)};
+        *reply_out = (struct smtp_reply){reader->code, str_of(reader->enhanced),
+                                         str_make(buf_z(&reader->text), reader->text.n)};
     }
     return status;
 }
