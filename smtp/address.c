@@ -1,7 +1,5 @@
 #include "smtp/address.h"
 
-#include "base/bug.h"
-
 enum { LOCAL_MAX = 64, DOMAIN_MAX = 255, LABEL_MAX = 63, PATH_MAX_OCTETS = 256 }; /* RFC 5321 4.5.3.1 */
 
 enum fault {

@@ -8,24 +8,15 @@ static const struct {
     const char *name;
     enum argument argument;
 } verbs[SMTP_VERBS] = {
-    [SMTP_UNKNOWN] = {"?",        ANYTHING    },
-      [SMTP_EHLO] = {"EHLO",     NEEDED      },
-    [SMTP_HELO] = {"HELO",     NEEDED      },
-      [SMTP_STARTTLS] = {"STARTTLS", ABSENT      }, /* RFC 3207 4 */
-    [SMTP_MAIL] = {"MAIL",     REVERSE_PATH},
-      [SMTP_RCPT] = {"RCPT",     FORWARD_PATH},
-    [SMTP_DATA] = {"DATA",     ABSENT      },
-      [SMTP_RSET] = {"RSET",     ABSENT      },
-    [SMTP_NOOP] = {"NOOP",     ANYTHING    },
-      [SMTP_QUIT] = {"QUIT",     ABSENT      },
-    [SMTP_VRFY] = {"VRFY",     NEEDED      },
-      [SMTP_EXPN] = {"EXPN",     NEEDED      },
-    [SMTP_HELP] = {"HELP",     ANYTHING    },
-      [SMTP_BDAT] = {"BDAT",     ANYTHING    },
-    [SMTP_AUTH] = {"AUTH",     ANYTHING    },
-      [SMTP_XCLIENT] = {"XCLIENT",  ANYTHING    },
-    [SMTP_LHLO] = {"LHLO",     NEEDED      },
-      [SMTP_FOREIGN] = {"foreign",  ANYTHING    },
+    [SMTP_UNKNOWN] = {"?", ANYTHING},     [SMTP_EHLO] = {"EHLO", NEEDED},
+    [SMTP_HELO] = {"HELO", NEEDED},       [SMTP_STARTTLS] = {"STARTTLS", ABSENT}, /* RFC 3207 4 */
+    [SMTP_MAIL] = {"MAIL", REVERSE_PATH}, [SMTP_RCPT] = {"RCPT", FORWARD_PATH},
+    [SMTP_DATA] = {"DATA", ABSENT},       [SMTP_RSET] = {"RSET", ABSENT},
+    [SMTP_NOOP] = {"NOOP", ANYTHING},     [SMTP_QUIT] = {"QUIT", ABSENT},
+    [SMTP_VRFY] = {"VRFY", NEEDED},       [SMTP_EXPN] = {"EXPN", NEEDED},
+    [SMTP_HELP] = {"HELP", ANYTHING},     [SMTP_BDAT] = {"BDAT", ANYTHING},
+    [SMTP_AUTH] = {"AUTH", ANYTHING},     [SMTP_XCLIENT] = {"XCLIENT", ANYTHING},
+    [SMTP_LHLO] = {"LHLO", NEEDED},       [SMTP_FOREIGN] = {"foreign", ANYTHING},
 };
 
 /* Browsers are made to talk to port 25 by web pages; nobody else begins like this. */
@@ -169,13 +160,13 @@ static const struct parameter_rule {
     size_t offered; /* where in struct smtp_offer */
     bool (*take)(const struct parameter *p, struct smtp_command *c);
 } parameter_rules[] = {
-    {SMTP_MAIL, "SIZE",     offsetof(struct smtp_offer, size),         take_size    },
-    {SMTP_MAIL, "BODY",     offsetof(struct smtp_offer, eightbitmime), take_body    },
-    {SMTP_MAIL, "SMTPUTF8", offsetof(struct smtp_offer, smtputf8),     take_smtputf8},
-    {SMTP_MAIL, "RET",      offsetof(struct smtp_offer, dsn),          take_ret     },
-    {SMTP_MAIL, "ENVID",    offsetof(struct smtp_offer, dsn),          take_envid   },
-    {SMTP_RCPT, "NOTIFY",   offsetof(struct smtp_offer, dsn),          take_notify  },
-    {SMTP_RCPT, "ORCPT",    offsetof(struct smtp_offer, dsn),          take_orcpt   },
+    {SMTP_MAIL, "SIZE", offsetof(struct smtp_offer, size), take_size},
+    {SMTP_MAIL, "BODY", offsetof(struct smtp_offer, eightbitmime), take_body},
+    {SMTP_MAIL, "SMTPUTF8", offsetof(struct smtp_offer, smtputf8), take_smtputf8},
+    {SMTP_MAIL, "RET", offsetof(struct smtp_offer, dsn), take_ret},
+    {SMTP_MAIL, "ENVID", offsetof(struct smtp_offer, dsn), take_envid},
+    {SMTP_RCPT, "NOTIFY", offsetof(struct smtp_offer, dsn), take_notify},
+    {SMTP_RCPT, "ORCPT", offsetof(struct smtp_offer, dsn), take_orcpt},
 };
 
 static bool is_offered(const struct smtp_offer *offer, const struct parameter_rule *rule)

@@ -27,7 +27,7 @@ struct smtp_command {
     bool has_size;
     enum smtp_body body;         /* MAIL BODY= (RFC 6152) */
     bool smtputf8;               /* MAIL: the parameter SMTPUTF8; RCPT: the path needs it (RFC 6531 3.4) */
-    struct str parameters;       /* MAIL, RCPT: as written, checked; so that DSN's can be passed on (RFC 3461) */
+    struct str parameters;       /* MAIL, RCPT: as written, for passing on DSN's (RFC 3461) */
     int reply_code;              /* of a malformed line: 500, 501, 504, 552, 553, 555; else 0 */
     const char *reply_text;      /* with its enhanced code, e.g. "5.5.4 Syntax: …" */
 };

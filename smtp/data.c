@@ -1,7 +1,5 @@
 #include "smtp/data.h"
 
-#include "base/bug.h"
-
 #include <string.h>
 
 enum state {

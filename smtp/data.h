@@ -14,7 +14,13 @@
 
 #include "base/str.h"
 
-enum smtp_data_fault { SMTP_DATA_OK, SMTP_DATA_BARE_CR, SMTP_DATA_BARE_LF, SMTP_DATA_NUL, SMTP_DATA_LONG_LINE };
+enum smtp_data_fault {
+    SMTP_DATA_OK,
+    SMTP_DATA_BARE_CR,
+    SMTP_DATA_BARE_LF,
+    SMTP_DATA_NUL,
+    SMTP_DATA_LONG_LINE
+};
 
 struct smtp_data_decoder {
     int state;                  /* where in CRLF . CRLF we are */

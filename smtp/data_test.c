@@ -193,21 +193,21 @@ static const struct {
     enum smtp_data_fault fault;
     const char *left; /* what follows the end; NULL: it has not ended */
 } rows[] = {
-    {"a message",                   "5321 4.1.1.4", "a\r\n.\r\nQUIT\r\n", "a\r\n",         SMTP_DATA_OK,      "QUIT\r\n"},
-    {"an empty message",            "5321 4.1.1.4", ".\r\n",              "",              SMTP_DATA_OK,      ""        },
-    {"a doubled dot is one",        "5321 4.5.2",   "..\r\n.\r\n",        ".\r\n",         SMTP_DATA_OK,      ""        },
-    {"a dot in front of text goes", "5321 4.5.2",   ".a\r\n.\r\n",        "a\r\n",         SMTP_DATA_OK,      ""        },
-    {"two doubled dots in turn",    "5321 4.5.2",   "..\r\n..\r\n.\r\n",  ".\r\n.\r\n",    SMTP_DATA_OK,      ""        },
-    {"a dot within a line stays",   "5321 4.5.2",   "a.\r\nb.c\r\n.\r\n", "a.\r\nb.c\r\n", SMTP_DATA_OK,      ""        },
-    {"LF dot LF is no end",         "5321 4.1.1.4", "a\n.\nb\r\n.\r\n",   NULL,            SMTP_DATA_BARE_LF, ""        },
-    {"LF dot CRLF is no end",       "5321 4.1.1.4", "a\n.\r\nb\r\n.\r\n", NULL,            SMTP_DATA_BARE_LF, ""        },
-    {"CRLF dot LF is no end",       "5321 4.1.1.4", "a\r\n.\nb\r\n.\r\n", NULL,            SMTP_DATA_BARE_LF, ""        },
-    {"CRLF dot CR is no end",       "5321 4.1.1.4", "a\r\n.\rb\r\n.\r\n", NULL,            SMTP_DATA_BARE_CR, ""        },
-    {"CRLF dot CR CRLF is no end",  "5321 4.1.1.4", "a\r\n.\r\r\n.\r\n",  NULL,            SMTP_DATA_BARE_CR, ""        },
-    {"CR dot CR is no end",         "5321 4.1.1.4", "a\r.\rb\r\n.\r\n",   NULL,            SMTP_DATA_BARE_CR, ""        },
-    {"CR CRLF dot CRLF ends",       "5321 4.1.1.4", "a\r\r\n.\r\nx",      NULL,            SMTP_DATA_BARE_CR, "x"       },
-    {"the first fault is kept",     "5321 2.3.8",   "a\nb\rc\r\n.\r\n",   NULL,            SMTP_DATA_BARE_LF, ""        },
-    {"no end yet",                  "5321 4.1.1.4", "a\r\n.\r",           "a\r\n",         SMTP_DATA_OK,      NULL      },
+    {"a message", "5321 4.1.1.4", "a\r\n.\r\nQUIT\r\n", "a\r\n", SMTP_DATA_OK, "QUIT\r\n"},
+    {"an empty message", "5321 4.1.1.4", ".\r\n", "", SMTP_DATA_OK, ""},
+    {"a doubled dot is one", "5321 4.5.2", "..\r\n.\r\n", ".\r\n", SMTP_DATA_OK, ""},
+    {"a dot in front of text goes", "5321 4.5.2", ".a\r\n.\r\n", "a\r\n", SMTP_DATA_OK, ""},
+    {"two doubled dots in turn", "5321 4.5.2", "..\r\n..\r\n.\r\n", ".\r\n.\r\n", SMTP_DATA_OK, ""},
+    {"a dot within a line stays", "5321 4.5.2", "a.\r\nb.c\r\n.\r\n", "a.\r\nb.c\r\n", SMTP_DATA_OK, ""},
+    {"LF dot LF is no end", "5321 4.1.1.4", "a\n.\nb\r\n.\r\n", NULL, SMTP_DATA_BARE_LF, ""},
+    {"LF dot CRLF is no end", "5321 4.1.1.4", "a\n.\r\nb\r\n.\r\n", NULL, SMTP_DATA_BARE_LF, ""},
+    {"CRLF dot LF is no end", "5321 4.1.1.4", "a\r\n.\nb\r\n.\r\n", NULL, SMTP_DATA_BARE_LF, ""},
+    {"CRLF dot CR is no end", "5321 4.1.1.4", "a\r\n.\rb\r\n.\r\n", NULL, SMTP_DATA_BARE_CR, ""},
+    {"CRLF dot CR CRLF is no end", "5321 4.1.1.4", "a\r\n.\r\r\n.\r\n", NULL, SMTP_DATA_BARE_CR, ""},
+    {"CR dot CR is no end", "5321 4.1.1.4", "a\r.\rb\r\n.\r\n", NULL, SMTP_DATA_BARE_CR, ""},
+    {"CR CRLF dot CRLF ends", "5321 4.1.1.4", "a\r\r\n.\r\nx", NULL, SMTP_DATA_BARE_CR, "x"},
+    {"the first fault is kept", "5321 2.3.8", "a\nb\rc\r\n.\r\n", NULL, SMTP_DATA_BARE_LF, ""},
+    {"no end yet", "5321 4.1.1.4", "a\r\n.\r", "a\r\n", SMTP_DATA_OK, NULL},
 };
 
 static void test_rows(void **state)
