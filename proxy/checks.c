@@ -1,0 +1,454 @@
+#include "proxy/session_in.h"
+
+#include <string.h>
+
+/*
+ * Each check finds one fact and decides nothing. It starts, remembers what it started, and sets its bit; its callback
+ * writes the fact and clears the bit. A check that is switched off or has nothing to ask leaves its fact "not asked".
+ */
+
+enum { PTR_NAMES_MAX = 5 };
+
+/* FCrDNS: the names of the PTR are asked for their addresses one by one, until one of them is the client's. */
+struct rdns_walk {
+    struct session *session;
+    const char *names[PTR_NAMES_MAX];
+    size_t count, at;
+    bool had_trouble;
+};
+
+static bool is_inbound(const struct session *s)
+{
+    return !s->facts.session.trusted;
+}
+
+/* ---- who is the client? ---- */
+
+static void finish_rdns(struct session *s, enum rdns_state state, const char *name)
+{
+    s->facts.session.rdns = state;
+    s->facts.session.rdns_name = name;
+    session_got(s, WAIT_RDNS);
+}
+
+static void ask_forward(struct rdns_walk *walk);
+
+static void on_forward(const struct dns_answer *answer, void *arg)
+{
+    struct rdns_walk *walk = arg;
+    struct session *s = walk->session;
+
+    s->forward_query = NULL;
+    for (size_t i = 0; answer->status == DNS_OK && i < answer->count; i++)
+        if (ip_eq(&answer->records[i].ip, &s->facts.session.client)) {
+            finish_rdns(s, RDNS_VERIFIED, walk->names[walk->at]);
+            return;
+        }
+    if (dns_is_temporary(answer->status))
+        walk->had_trouble = true;
+    walk->at++;
+    ask_forward(walk);
+}
+
+static void ask_forward(struct rdns_walk *walk)
+{
+    struct session *s = walk->session;
+    enum dns_type type = s->facts.session.client.family == 4 ? DNS_A : DNS_AAAA;
+
+    if (walk->at < walk->count)
+        s->forward_query = dns_query(s->service->dns, type, walk->names[walk->at], on_forward, walk);
+    else
+        finish_rdns(s, walk->had_trouble ? RDNS_TEMPERROR : walk->count > 0 ? RDNS_MISMATCH : RDNS_NONE,
+                    walk->count > 0 ? walk->names[0] : NULL);
+}
+
+static void on_ptr(const struct dns_answer *answer, void *arg)
+{
+    struct rdns_walk *walk = arg;
+
+    walk->session->rdns_query = NULL;
+    if (dns_is_temporary(answer->status))
+        walk->had_trouble = true;
+    for (size_t i = 0; answer->status == DNS_OK && i < answer->count && walk->count < PTR_NAMES_MAX; i++)
+        if (smtp_is_domain(str_of(answer->records[i].name)))
+            walk->names[walk->count++] = str_dup(walk->session->mem, str_of(answer->records[i].name));
+    ask_forward(walk);
+}
+
+void check_rdns(struct session *s)
+{
+    struct rdns_walk *walk = ARENA_NEW(s->mem, struct rdns_walk);
+    char name[DNS_NAME_MAX + 1];
+
+    if (!is_inbound(s))
+        return; /* for trusted clients the Received field says "unknown", and nothing waits */
+    walk->session = s;
+    dns_ptr_name(&s->facts.session.client, name);
+    s->rdns_query = dns_query(s->service->dns, DNS_PTR, str_dup(s->mem, str_of(name)), on_ptr, walk);
+    session_wait_for(s, WAIT_RDNS);
+}
+
+static void got_lists(struct session *s, const struct dnsbl_answer *answer)
+{
+    timer_stop(&s->lists_deadline);
+    s->facts.session.dnsbl = answer;
+    session_got(s, WAIT_DNSBL);
+}
+
+static void on_dnsbl(const struct dnsbl_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->lists = NULL;
+    got_lists(s, answer);
+}
+
+static void on_lists_deadline(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->lists != NULL)
+        got_lists(s, dnsbl_finish(&s->lists));
+}
+
+void check_dnsbl(struct session *s)
+{
+    const struct dnsbl_settings *settings = &s->service->config->dnsbl;
+
+    if (!is_inbound(s) || settings->mode == MODE_OFF || settings->lists_count == 0)
+        return;
+    s->lists = dnsbl_start(s->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
+                           &s->facts.session.client, loop_now_ms(s->service->loop), on_dnsbl, s);
+    timer_start(&s->lists_deadline, s->service->loop, settings->deadline_ms, on_lists_deadline, s);
+    session_wait_for(s, WAIT_DNSBL);
+}
+
+static void on_banner_due(void *arg)
+{
+    session_got(arg, WAIT_BANNER);
+}
+
+/* Who talks before the greeting does not speak SMTP. Only clients that we do not know to behave have to wait. */
+void check_banner(struct session *s)
+{
+    const struct screen_settings *screen = &s->service->config->screen;
+
+    if (!is_inbound(s) || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 || s->listen->tls == LISTEN_TLS_IMPLICIT ||
+        clients_is_good(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop)))
+        return;
+    timer_start(&s->budget, s->service->loop, screen->banner_delay_ms, on_banner_due, s);
+    session_wait_for(s, WAIT_BANNER);
+}
+
+/* ---- HELO ---- */
+
+static enum helo_form form_of(const struct session *s, struct str helo)
+{
+    struct endpoint local = conn_local(s->conn);
+    struct ip ip;
+
+    if (helo.n > 1 && helo.p[helo.n - 1] == '.')
+        helo.n--;
+    if (smtp_is_address_literal(helo, &ip)) {
+        if (ip.family != 0 && ip_eq(&ip, &s->facts.session.client))
+            return HELO_LITERAL;
+        return ip.family != 0 && ip_eq(&ip, &local.ip) ? HELO_OURS : HELO_OTHER_LITERAL;
+    }
+    if (ip_parse(helo, &ip))
+        return HELO_BARE_ADDRESS;
+    if (!smtp_is_domain(helo))
+        return HELO_NOT_A_NAME;
+    if (str_same_z(helo, s->service->config->hostname))
+        return HELO_OURS;
+    return str_has(helo, '.') ? HELO_NAME : HELO_SINGLE_LABEL;
+}
+
+void check_helo(struct session *s)
+{
+    struct str helo = s->event.command->argument;
+
+    s->facts.session.helo = str_dup(s->mem, str_upto(helo, 255));
+    s->facts.session.helo_form = form_of(s, helo);
+}
+
+static struct spf_ask spf_ask(const struct session *s, enum spf_scope scope, const char *mail_from)
+{
+    const struct session_facts *f = &s->facts.session;
+
+    return (struct spf_ask){.client = f->client, .helo = f->helo, .mail_from = mail_from, .scope = scope,
+                            .receiver = s->service->config->hostname,
+                            .client_name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
+                            .now_unix = clock_unix(s->service->clock)};
+}
+
+static void on_spf_helo(const struct spf_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->spf_helo = NULL;
+    s->facts.session.spf_helo = answer;
+    session_got(s, WAIT_SPF_HELO);
+}
+
+void check_spf_helo(struct session *s)
+{
+    struct spf_ask ask;
+
+    if (s->spf_helo != NULL) { /* a second EHLO, with the first one's answer still due */
+        spf_cancel(&s->spf_helo);
+        s->waits &= ~(unsigned)WAIT_SPF_HELO;
+    }
+    s->facts.session.spf_helo = NULL;
+    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || s->facts.session.helo_form != HELO_NAME)
+        return;
+    ask = spf_ask(s, SPF_HELO, "");
+    s->spf_helo = spf_start(s->mem, s->service->dns, &ask, on_spf_helo, s);
+    session_wait_for(s, WAIT_SPF_HELO);
+}
+
+/* ---- MAIL ---- */
+
+static void on_spf(const struct spf_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->tx->spf = NULL;
+    s->facts.transaction.spf = answer;
+    session_got(s, WAIT_SPF);
+}
+
+/* The null sender has the SPF of postmaster@HELO (RFC 7208 2.4), which is being asked already. */
+void check_spf(struct session *s)
+{
+    const struct transaction_facts *f = &s->facts.transaction;
+    struct spf_ask ask;
+
+    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || f->null_sender || f->sender.kind != SMTP_DOMAIN_NAME)
+        return;
+    ask = spf_ask(s, SPF_MFROM, str_dup(s->tx->mem, f->sender.text));
+    s->tx->spf = spf_start(s->tx->mem, s->service->dns, &ask, on_spf, s);
+    session_wait_for(s, WAIT_SPF);
+}
+
+static void ask_sender_domain(struct session *s, enum dns_type type);
+
+static bool is_null_mx(const struct dns_answer *answer)
+{
+    return answer->type == DNS_MX && answer->count == 1 && strcmp(answer->records[0].name, ".") == 0;
+}
+
+/* RFC 5321 5.1: MX, else the addresses of the name itself. */
+static void on_sender_domain(const struct dns_answer *answer, void *arg)
+{
+    struct session *s = arg;
+    enum sender_domain state = SENDER_MISSING;
+
+    s->tx->sender_query = NULL;
+    if (answer->status == DNS_OK)
+        state = is_null_mx(answer) ? SENDER_NULL_MX : SENDER_EXISTS;
+    else if (dns_is_temporary(answer->status))
+        state = SENDER_TEMPERROR;
+    else if (answer->status == DNS_NODATA && answer->type != DNS_AAAA) {
+        ask_sender_domain(s, answer->type == DNS_MX ? DNS_A : DNS_AAAA);
+        return;
+    }
+    s->facts.transaction.sender_domain = state;
+    session_got(s, WAIT_SENDER);
+}
+
+static void ask_sender_domain(struct session *s, enum dns_type type)
+{
+    const char *domain = mailbox_domain_to_ascii(s->tx->mem, s->facts.transaction.sender.domain);
+
+    s->tx->sender_query = dns_query(s->service->dns, type, domain != NULL ? domain : "", on_sender_domain, s);
+}
+
+void check_sender_domain(struct session *s)
+{
+    const struct transaction_facts *f = &s->facts.transaction;
+
+    if (!is_inbound(s) || s->service->config->screen.sender_domain == MODE_OFF || f->sender.kind != SMTP_DOMAIN_NAME)
+        return;
+    ask_sender_domain(s, DNS_MX);
+    session_wait_for(s, WAIT_SENDER);
+}
+
+/* ---- RCPT ---- */
+
+void check_recipient(struct session *s)
+{
+    struct recipient_facts *f = &s->facts.recipient;
+    const struct smtp_address *address = &s->event.command->address;
+
+    *f = (struct recipient_facts){.address = *address};
+    /* <postmaster> without a domain is our own (RFC 5321 4.5.1). */
+    f->ours = address->kind == SMTP_DOMAIN_NONE ||
+              (address->kind == SMTP_DOMAIN_NAME && domain_settings_has(&s->service->config->domains, address->domain));
+    f->postmaster = f->ours && str_same_z(address->local, "postmaster");
+    if (s->facts.transaction.null_sender)
+        s->facts.transaction.spf = s->facts.session.spf_helo;
+}
+
+/* ---- greylisting ---- */
+
+static void on_grey(const struct grey_answer *answer, void *arg)
+{
+    struct session *s = arg;
+    struct grey_answer *copy = ARENA_NEW(s->tx->mem, struct grey_answer);
+
+    s->tx->grey = NULL;
+    *copy = *answer;
+    s->facts.recipient.grey = copy;
+    session_got(s, WAIT_GREY);
+}
+
+static struct grey_client grey_client(const struct session *s)
+{
+    const struct spf_answer *spf = s->facts.transaction.spf;
+    const struct session_facts *f = &s->facts.session;
+
+    return (struct grey_client){.ip = f->client, .verified_host = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
+                                .spf_domain = spf != NULL && spf->result == SPF_PASS ? spf->domain : NULL};
+}
+
+void check_greylist(struct session *s)
+{
+    const struct grey_settings *settings = &s->service->config->greylist;
+    struct grey_client client = grey_client(s);
+    struct grey_ask ask = {.sender = s->facts.transaction.sender.text, .recipient = s->facts.recipient.address.text,
+                           .now_unix = clock_unix(s->service->clock)};
+
+    if (!is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster ||
+        grey_is_allowed(settings, &client))
+        return;
+    s->tx->suspicion = decide_is_suspicious(s->service->config, &s->facts);
+    if (s->tx->suspicion == NULL)
+        return;
+    ask.identity = grey_identity(s->tx->mem, settings, &client);
+    s->tx->grey = grey_start(s->tx->mem, s->service->store, s->service->loop, settings, &ask, on_grey, s);
+    session_wait_for(s, WAIT_GREY);
+}
+
+/* ---- the message ---- */
+
+static void on_dkim(const struct dkim_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->facts.message.dkim = answer;
+    session_got(s, WAIT_DKIM);
+}
+
+void check_body(struct session *s)
+{
+    if (s->tx->intake->dkim == NULL)
+        return;
+    dkim_verify_end(s->tx->intake->dkim, on_dkim, s);
+    session_wait_for(s, WAIT_DKIM);
+}
+
+static void on_alignment(const struct dmarc_evaluation *evaluation, void *arg)
+{
+    struct session *s = arg;
+
+    s->tx->alignment = NULL;
+    s->facts.message.dmarc = evaluation;
+    session_got(s, WAIT_ALIGNMENT);
+}
+
+void check_alignment(struct session *s)
+{
+    struct dmarc_ask ask = {.discovery = s->facts.message.discovery, .spf = s->facts.transaction.spf,
+                            .dkim = s->facts.message.dkim};
+
+    if (ask.discovery == NULL)
+        return;
+    s->tx->alignment = dmarc_align_start(s->tx->mem, s->service->dns, &ask, on_alignment, s);
+    session_wait_for(s, WAIT_ALIGNMENT);
+}
+
+/* ---- when time is up ---- */
+
+static const struct spf_answer *spf_ran_out(struct arena *mem, enum spf_scope scope, struct str domain)
+{
+    struct spf_answer *answer = ARENA_NEW(mem, struct spf_answer);
+
+    *answer = (struct spf_answer){.result = SPF_TEMPERROR, .scope = scope, .domain = str_dup_lower(mem, domain),
+                                  .explanation = "", .reason = "the evaluation took too long"};
+    return answer;
+}
+
+static void give_up_dmarc(struct session *s)
+{
+    static const struct dmarc_evaluation ran_out = {.result = DMARC_TEMPERROR, .reason = "the evaluation took too long"};
+
+    dmarc_cancel(&s->tx->dmarc);
+    dmarc_align_cancel(&s->tx->alignment);
+    s->facts.message.dmarc = &ran_out;
+}
+
+static void give_up_session(struct session *s, unsigned what)
+{
+    if (what & WAIT_RDNS) {
+        dns_cancel(&s->rdns_query);
+        dns_cancel(&s->forward_query);
+        s->facts.session.rdns = RDNS_TEMPERROR;
+    }
+    if ((what & WAIT_DNSBL) && s->lists != NULL) {
+        timer_stop(&s->lists_deadline);
+        s->facts.session.dnsbl = dnsbl_finish(&s->lists);
+    }
+    if (what & WAIT_SPF_HELO) {
+        spf_cancel(&s->spf_helo);
+        s->facts.session.spf_helo = spf_ran_out(s->mem, SPF_HELO, str_of(s->facts.session.helo));
+        if (s->facts.transaction.null_sender)
+            s->facts.transaction.spf = s->facts.session.spf_helo;
+    }
+}
+
+void checks_give_up(struct session *s, unsigned what)
+{
+    static const struct grey_answer unanswered = {.verdict = GREY_UNANSWERED};
+
+    what &= s->waits;
+    s->waits &= ~what;
+    give_up_session(s, what);
+    if (what & WAIT_SPF) {
+        spf_cancel(&s->tx->spf);
+        s->facts.transaction.spf = spf_ran_out(s->tx->mem, SPF_MFROM, s->facts.transaction.sender.domain);
+    }
+    if (what & WAIT_SENDER) {
+        dns_cancel(&s->tx->sender_query);
+        s->facts.transaction.sender_domain = SENDER_TEMPERROR;
+    }
+    if (what & WAIT_GREY) {
+        grey_cancel(&s->tx->grey);
+        s->facts.recipient.grey = &unanswered;
+    }
+    if (what & WAIT_DKIM)
+        s->facts.message.dkim = dkim_verify_finish(&s->tx->intake->dkim);
+    if (what & (WAIT_DMARC | WAIT_ALIGNMENT))
+        give_up_dmarc(s);
+}
+
+void checks_cancel_transaction(struct session *s)
+{
+    struct transaction *tx = s->tx;
+
+    spf_cancel(&tx->spf);
+    dns_cancel(&tx->sender_query);
+    grey_cancel(&tx->grey);
+    dmarc_cancel(&tx->dmarc);
+    dmarc_align_cancel(&tx->alignment);
+    s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND);
+}
+
+void checks_cancel_session(struct session *s)
+{
+    dns_cancel(&s->rdns_query);
+    dns_cancel(&s->forward_query);
+    dnsbl_cancel(&s->lists);
+    spf_cancel(&s->spf_helo);
+    timer_stop(&s->lists_deadline);
+    s->waits = 0;
+}

@@ -1,0 +1,241 @@
+#include "proxy/session_in.h"
+
+#include "auth/authres.h"
+
+/*
+ * The header section gathers in one buffer, because parsers want it whole; the body goes to the spool and, while it passes,
+ * through DKIM's hashes. An octet of the body is copied once on its way through this process: from the read buffer into
+ * the spool. The header is complete before the body, so keys and policy are asked for while the body still comes.
+ */
+
+static void on_spool_ready(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->tx->relay != NULL)
+        relay_spool_ready(s->tx->relay);
+    if (s->paused && !spool_is_busy(s->tx->intake->spool)) {
+        s->paused = false;
+        conn_resume(s->conn);
+    }
+}
+
+void intake_begin(struct session *s)
+{
+    const struct limit_settings *limits = &s->service->config->limits;
+    struct intake *intake = ARENA_NEW(s->tx->mem, struct intake);
+
+    /* One octet more than allowed tells "too big" from "just fits"; the empty line comes on top. */
+    buf_init(&intake->head, limits->header_bytes + 3);
+    intake->spool = spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
+    s->tx->intake = intake;
+}
+
+void intake_free(struct session *s)
+{
+    struct intake *intake = s->tx->intake;
+
+    if (intake == NULL)
+        return;
+    dkim_verify_cancel(&intake->dkim);
+    spool_free(&intake->spool);
+    buf_fini(&intake->head);
+    s->tx->intake = NULL;
+    if (s->paused && s->conn != NULL)
+        conn_resume(s->conn);
+    s->paused = false;
+}
+
+/* ---- the header section ---- */
+
+static bool same_domain(const struct mailbox_list *list)
+{
+    for (size_t i = 1; i < list->count; i++)
+        if (!str_eq(list->boxes[i].domain, list->boxes[0].domain))
+            return false;
+    return true;
+}
+
+static void find_from(struct session *s)
+{
+    struct message_facts *f = &s->facts.message;
+    const struct header *header = &s->tx->intake->header;
+    struct mailbox_list list;
+    size_t fields = header_count(header, "from");
+
+    f->from = fields == 0 ? FROM_MISSING : fields > 1 ? FROM_SEVERAL_FIELDS : FROM_FOUND;
+    if (f->from != FROM_FOUND)
+        return;
+    if (mailbox_list_parse(s->tx->mem, header_find(header, "from")->value, &list, &f->from_why) != MAILBOX_FOUND)
+        f->from = FROM_INVALID;
+    else if (!same_domain(&list))
+        f->from = FROM_SEVERAL_DOMAINS;
+    else if (!smtp_is_domain(list.boxes[0].domain))
+        f->from = FROM_INVALID;
+    else
+        f->from_domain = str_dup(s->tx->mem, list.boxes[0].domain);
+}
+
+/* Each server on the way adds a Received field; our own name in them more than once or twice is a loop. */
+static void count_received(struct session *s)
+{
+    const struct header *header = &s->tx->intake->header;
+    const char *by_us = str_fmt(s->tx->mem, "by %s ", s->service->config->hostname);
+    struct str text;
+
+    for (size_t i = 0; i < header->count; i++) {
+        if (!str_same_z(header->fields[i].name, "received"))
+            continue;
+        s->facts.message.received++;
+        text = header_unfold(s->tx->mem, header->fields[i].value);
+        for (size_t at = 0; at + 3 < text.n; at++)
+            if (str_starts_same(str_from(text, at), str_of(by_us))) {
+                s->facts.message.received_by_us++;
+                break;
+            }
+    }
+}
+
+static void on_policy_found(const struct dmarc_discovery *discovery, void *arg)
+{
+    struct session *s = arg;
+
+    s->tx->dmarc = NULL;
+    s->facts.message.discovery = discovery;
+    session_got(s, WAIT_DMARC);
+}
+
+static void start_authentication(struct session *s)
+{
+    const struct config *config = s->service->config;
+    const struct message_facts *f = &s->facts.message;
+    struct intake *intake = s->tx->intake;
+
+    if (config->dkim.mode != MODE_OFF)
+        intake->dkim = dkim_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->dkim, &intake->header,
+                                         f->from_domain, clock_unix(s->service->clock));
+    if (config->dmarc.mode != MODE_OFF && f->from_domain != NULL) {
+        s->tx->dmarc = dmarc_start(s->tx->mem, s->service->dns, f->from_domain, on_policy_found, s);
+        session_wait_for(s, WAIT_DMARC);
+    }
+}
+
+static void header_is_complete(struct session *s, size_t section_bytes)
+{
+    struct intake *intake = s->tx->intake;
+    struct message_facts *f = &s->facts.message;
+
+    intake->header_done = true;
+    intake->section = str_make(intake->head.p, section_bytes);
+    switch (header_parse(s->tx->mem, intake->section, s->service->config->limits.header_fields, &intake->header)) {
+    case HEADER_OK:
+        break;
+    case HEADER_BAD_LINE:
+        f->bad_line = true;
+        return;
+    case HEADER_STARTS_FOLDED:
+        f->starts_folded = true;
+        return;
+    case HEADER_TOO_MANY:
+        f->too_many_fields = true;
+        return;
+    }
+    count_received(s);
+    find_from(s);
+    if (!s->facts.session.trusted)
+        start_authentication(s);
+}
+
+/* ---- as it comes in ---- */
+
+static void add_body(struct session *s, struct str piece)
+{
+    struct intake *intake = s->tx->intake;
+
+    if (piece.n == 0)
+        return;
+    if (intake->dkim != NULL)
+        dkim_verify_body(intake->dkim, piece);
+    spool_add(intake->spool, piece);
+    if (spool_is_busy(intake->spool) && !s->paused) {
+        s->paused = true;
+        conn_pause(s->conn);
+    }
+}
+
+/* Takes what may still belong to the header section; what is behind the empty line goes to the body. */
+static void add_head(struct session *s, struct str piece)
+{
+    struct intake *intake = s->tx->intake;
+    size_t had = intake->head.n, take = intake->head.max - had, end;
+
+    if (take > piece.n)
+        take = piece.n;
+    buf_add(&intake->head, piece.p, take);
+    end = header_end(buf_str(&intake->head), intake->looked);
+    intake->looked = intake->head.n;
+    if (end == SIZE_MAX) {
+        s->facts.message.header_too_big = intake->head.n == intake->head.max;
+        return;
+    }
+    /* The empty line itself stays in head; the rest of this piece is body. */
+    intake->head.n = end + 2;
+    if (end > s->service->config->limits.header_bytes)
+        s->facts.message.header_too_big = true;
+    header_is_complete(s, end);
+    add_body(s, str_from(piece, end + 2 - had));
+}
+
+void intake_add(struct str piece, void *session)
+{
+    struct session *s = session;
+    struct message_facts *f = &s->facts.message;
+
+    s->tx->intake->rate_bytes += piece.n;
+    if (f->header_too_big || f->bad_line || f->starts_folded || f->too_many_fields)
+        return; /* refused at its end: nothing more needs to be kept */
+    if (s->tx->intake->header_done)
+        add_body(s, piece);
+    else
+        add_head(s, piece);
+}
+
+void intake_end(struct session *s)
+{
+    struct message_facts *f = &s->facts.message;
+
+    f->fault = s->event.fault;
+    f->too_big = s->event.too_big;
+    f->bytes = s->event.bytes;
+    f->spool_failed = spool_failed(s->tx->intake->spool);
+    if (!s->tx->intake->header_done && !f->header_too_big && f->fault == SMTP_DATA_OK && !f->too_big)
+        header_is_complete(s, s->tx->intake->head.n); /* a message that is all header (RFC 5322 3.5) */
+}
+
+/* ---- what the backend gets ---- */
+
+/* Runs of fields that stay, with the forged Authentication-Results left out (RFC 8601 5). */
+struct relay_message intake_message(struct session *s)
+{
+    const struct intake *intake = s->tx->intake;
+    const struct header *header = &intake->header;
+    struct str *pieces = ARENA_ARRAY(s->tx->mem, struct str, header->count + 2);
+    const char *start = intake->head.p;
+    size_t count = 0;
+
+    trace_write(s, &s->tx->trace);
+    pieces[count++] = buf_str(&s->tx->trace);
+    for (size_t i = 0; i < header->count; i++) {
+        const struct header_field *field = &header->fields[i];
+
+        if (!str_same_z(field->name, "authentication-results") ||
+            !authres_claims(field->value, s->service->config->authserv_id))
+            continue;
+        if (field->raw.p > start)
+            pieces[count++] = str_make(start, (size_t)(field->raw.p - start));
+        start = field->raw.p + field->raw.n;
+    }
+    if (intake->head.n > 0)
+        pieces[count++] = str_make(start, (size_t)(intake->head.p + intake->head.n - start));
+    return (struct relay_message){.pieces = pieces, .count = count, .spool = intake->spool};
+}

@@ -1,0 +1,681 @@
+#include "proxy/session_in.h"
+
+#include "base/hash.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/*
+ * The life of a session.
+ *
+ * Each row is a moment at which the client waits for our word. A row's checks run side by side; `needs` are the answers
+ * that its decision reads (some were started rows before and have come meanwhile); `decide` is pure; `act` does the work
+ * when nothing was refused. A row with `then` goes on to that row before the client is answered: RCPT is judged in
+ * three steps, so that bots are refused before the greylist is asked, and strangers before the backend is.
+ */
+
+enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, NOWHERE };
+enum { CHECKS_A_ROW = 3, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000 };
+
+typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
+typedef void session_fn(struct session *s);
+
+struct stage {
+    const char *moment;
+    session_fn *checks[CHECKS_A_ROW];
+    unsigned needs; /* enum wait: the answers that decide reads */
+    decide_fn *decide;
+    session_fn *act;
+    session_fn *answer;
+    int then;
+    int budget_ms; /* for needs; what has not come by then is a temperror */
+};
+
+static void act_starttls(struct session *s);
+static void act_mail(struct session *s);
+static void act_rcpt(struct session *s);
+static void act_data(struct session *s);
+static void act_message(struct session *s);
+static void answer_greeting(struct session *s);
+static void answer_client(struct session *s);
+static void answer_rcpt(struct session *s);
+static void answer_message(struct session *s);
+
+#define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER)
+
+static const struct stage life[] = {
+    /* moment                    checks                                    needs                    decide            act            answer           then         budget */
+    [AT_CONNECT]   = {"connect",  {check_rdns, check_dnsbl, check_banner},  WAIT_BANNER,             decide_greeting,  NULL,          answer_greeting, NOWHERE,     0},
+    [AT_HELO]      = {"helo",     {check_helo, check_spf_helo},             0,                       decide_helo,      NULL,          answer_client,   NOWHERE,     0},
+    [AT_STARTTLS]  = {"starttls", {NULL},                                   0,                       NULL,             act_starttls,  NULL,            NOWHERE,     0},
+    [AT_MAIL]      = {"mail",     {act_mail, check_spf, check_sender_domain}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
+    [AT_RCPT]      = {"rcpt",     {check_recipient},                        FOR_RCPT,                decide_rcpt,      NULL,          answer_rcpt,     AT_GREYLIST, 20000},
+    [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
+    [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
+    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 WAIT_DKIM | WAIT_DMARC,  NULL,             NULL,          NULL,            AT_VERDICT,  20000},
+    [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   answer_message,  NOWHERE,     20000},
+};
+
+/* ---- steps ---- */
+
+void session_wait_for(struct session *s, enum wait what)
+{
+    s->waits |= what;
+}
+
+void session_got(struct session *s, enum wait what)
+{
+    s->waits &= ~(unsigned)what;
+    session_step(s);
+}
+
+static void on_budget(void *arg)
+{
+    struct session *s = arg;
+
+    checks_give_up(s, s->stage->needs);
+    session_step(s);
+}
+
+static void ask(struct session *s)
+{
+    for (int i = 0; i < CHECKS_A_ROW && s->stage->checks[i] != NULL; i++)
+        s->stage->checks[i](s);
+    if ((s->waits & s->stage->needs) && s->stage->budget_ms > 0)
+        timer_start(&s->budget, s->service->loop, s->stage->budget_ms, on_budget, s);
+}
+
+/* The verdict of a row adds to those of the rows before it only what they observed. */
+static void decide(struct session *s)
+{
+    struct verdict before = s->verdict;
+
+    timer_stop(&s->budget);
+    if (s->stage->decide == NULL)
+        return;
+    s->verdict = s->stage->decide(s->service->config, &s->facts);
+    for (size_t i = 0; i < before.observed_count && s->verdict.observed_count < VERDICT_OBSERVED; i++)
+        s->verdict.observed[s->verdict.observed_count++] = before.observed[i];
+}
+
+static void enter(struct session *s, int row)
+{
+    s->stage = &life[row];
+    s->phase = PHASE_ASK;
+}
+
+static void begin_stage(struct session *s, int row)
+{
+    timer_stop(&s->idle);
+    s->verdict = (struct verdict){.action = ACTION_ACCEPT};
+    s->reply_code = 250;
+    s->reply_enhanced = "2.0.0";
+    s->reply_text = STR("Ok");
+    enter(s, row);
+}
+
+static void run_stage(struct session *s)
+{
+    const struct stage *row = s->stage;
+
+    switch (s->phase++) {
+    case PHASE_ASK:
+        ask(s);
+        break;
+    case PHASE_DECIDE:
+        decide(s);
+        break;
+    case PHASE_ACT:
+        if (!verdict_refuses(&s->verdict) && row->act != NULL)
+            row->act(s);
+        break;
+    case PHASE_ANSWER:
+        if (!verdict_refuses(&s->verdict) && row->then != NOWHERE) {
+            enter(s, row->then);
+            break;
+        }
+        s->stage = NULL;
+        if (row->answer != NULL)
+            row->answer(s);
+        break;
+    }
+}
+
+static bool may_go_on(const struct session *s)
+{
+    switch (s->phase) {
+    case PHASE_ASK:
+        return true;
+    case PHASE_DECIDE:
+        return !(s->waits & s->stage->needs);
+    default:
+        return !(s->waits & (WAIT_BACKEND | WAIT_TLS));
+    }
+}
+
+static bool next_event(struct session *s);
+
+/* The only way back in. Whatever was waited for (DNS, timer, store, backend) clears its bit and calls this; nobody else
+ * moves a session. Called from inside itself (a check that answers at once), it only notes to look again. */
+void session_step(struct session *s)
+{
+    s->again = true;
+    if (s->stepping)
+        return;
+    s->stepping = true;
+    while (s->again && !s->ended) {
+        s->again = false;
+        while (!s->ended && (s->stage != NULL ? may_go_on(s) : next_event(s)))
+            if (s->stage != NULL)
+                run_stage(s);
+    }
+    s->stepping = false;
+}
+
+/* ---- at rest: what does the client want? ---- */
+
+static void on_idle(void *arg)
+{
+    struct session *s = arg;
+
+    smtp_reply_write(&s->out, 421, "4.4.2", STR("Timeout, closing connection"));
+    session_end(s, "idle");
+}
+
+static void reset_transaction(struct session *s);
+
+static bool rest(struct session *s)
+{
+    conn_write_buf(s->conn, &s->out);
+    if (s->input_ended) {
+        session_end(s, "client closed");
+    } else if (s->draining && s->tx == NULL) {
+        smtp_reply_write(&s->out, 421, "4.3.2", STR("Restarting, come back in a moment"));
+        session_end(s, "drained");
+    } else if (!timer_is_started(&s->idle)) {
+        timer_start(&s->idle, s->service->loop, s->service->config->limits.idle_ms, on_idle, s);
+    }
+    return false;
+}
+
+static bool next_event(struct session *s)
+{
+    if (s->waits & (WAIT_TLS | WAIT_BACKEND))
+        return false;
+    smtp_server_next(s->server, &s->event);
+    switch (s->event.kind) {
+    case SMTP_EV_NEED_INPUT:
+        return rest(s);
+    case SMTP_EV_HELO:
+        begin_stage(s, AT_HELO);
+        break;
+    case SMTP_EV_STARTTLS:
+        begin_stage(s, AT_STARTTLS);
+        break;
+    case SMTP_EV_MAIL:
+        begin_stage(s, AT_MAIL);
+        break;
+    case SMTP_EV_RCPT:
+        begin_stage(s, AT_RCPT);
+        break;
+    case SMTP_EV_DATA:
+        begin_stage(s, AT_DATA);
+        break;
+    case SMTP_EV_MESSAGE:
+        begin_stage(s, AT_MESSAGE);
+        break;
+    case SMTP_EV_RESET:
+        reset_transaction(s);
+        break;
+    case SMTP_EV_CLOSE:
+        session_end(s, s->event.why);
+        return false;
+    }
+    s->commands++;
+    return true;
+}
+
+/* The answer to the command that waits: the verdict's when it refuses, else what the act left. */
+static void answer_client(struct session *s)
+{
+    const struct verdict *v = &s->verdict;
+
+    if (verdict_refuses(v)) {
+        record_refused_stage(s, life[AT_HELO].moment);
+        smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
+    } else {
+        smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
+    }
+}
+
+/* ---- connect ---- */
+
+static void answer_greeting(struct session *s)
+{
+    if (!verdict_refuses(&s->verdict)) {
+        smtp_server_greet(s->server, 220, "");
+        return;
+    }
+    record_refused_stage(s, life[AT_CONNECT].moment);
+    smtp_server_greet(s->server, s->verdict.code, s->verdict.text);
+}
+
+/* ---- STARTTLS ---- */
+
+static void on_handshake_late(void *arg)
+{
+    session_end(arg, "TLS handshake took too long");
+}
+
+/* The 220 must leave in plaintext before the first byte of the handshake is taken (RFC 3207 4). */
+static void act_starttls(struct session *s)
+{
+    if (s->service->tls_server == NULL) {
+        smtp_server_answer(s->server, 454, "4.7.0", STR("TLS is not available now"));
+        return;
+    }
+    smtp_server_answer(s->server, 220, "2.0.0", STR("Ready to start TLS"));
+    conn_write_buf(s->conn, &s->out);
+    conn_start_tls_server(s->conn, s->service->tls_server);
+    session_wait_for(s, WAIT_TLS);
+    timer_start(&s->budget, s->service->loop, HANDSHAKE_MS, on_handshake_late, s);
+}
+
+static void on_tls(void *arg)
+{
+    struct session *s = arg;
+
+    timer_stop(&s->budget);
+    reset_transaction(s);
+    s->facts.session.helo = NULL;
+    s->facts.session.helo_form = HELO_NOT_SEEN;
+    smtp_server_tls_started(s->server);
+    session_got(s, WAIT_TLS);
+}
+
+/* ---- MAIL ---- */
+
+static void on_funeral(void *arg)
+{
+    struct session *s = arg;
+
+    while (s->dead != NULL) {
+        struct transaction *tx = s->dead;
+        struct arena *mem = tx->mem;
+
+        s->dead = tx->next_dead;
+        arena_free(&mem);
+    }
+}
+
+/* Its memory goes on the next turn of the loop: the answer that ended it may still be on the stack. */
+static void reset_transaction(struct session *s)
+{
+    struct transaction *tx = s->tx;
+
+    if (tx == NULL)
+        return;
+    checks_cancel_transaction(s);
+    relay_close(&tx->relay);
+    intake_free(s);
+    buf_fini(&tx->trace);
+    s->tx = NULL;
+    tx->next_dead = s->dead;
+    s->dead = tx;
+    later_start(&s->funeral, s->service->loop, on_funeral, s);
+    s->facts.transaction = (struct transaction_facts){0};
+    s->facts.recipient = (struct recipient_facts){0};
+    s->facts.message = (struct message_facts){0};
+}
+
+static struct smtp_address copy_address(struct arena *mem, const struct smtp_address *from)
+{
+    struct smtp_address to = *from;
+
+    to.text = str_copy(mem, from->text);
+    if (from->domain.n > 0) /* both are parts of text */
+        to.domain = str_from(to.text, to.text.n - from->domain.n);
+    to.local = str_upto(to.text, from->local.n);
+    return to;
+}
+
+static void act_mail(struct session *s)
+{
+    struct arena *mem = arena_new(2048);
+    struct transaction *tx = ARENA_NEW(mem, struct transaction);
+    struct transaction_facts *f = &s->facts.transaction;
+
+    reset_transaction(s);
+    tx->mem = mem;
+    tx->recipients_end = &tx->recipients;
+    tx->begun_ms = loop_now_ms(s->service->loop);
+    tx->declared_size = s->event.command->size;
+    tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
+    s->tx = tx;
+    s->messages++;
+    f->sender = copy_address(mem, &s->event.command->address);
+    f->null_sender = f->sender.text.n == 0;
+}
+
+/* ---- RCPT ---- */
+
+static void keep_reply(struct session *s, const struct relay_reply *reply)
+{
+    s->reply_code = reply->code;
+    s->reply_enhanced = str_dup(s->tx->mem, str_of(reply->enhanced));
+    s->reply_text = str_copy(s->tx->mem, reply->text);
+    if (reply->backend != NULL)
+        s->tx->backend = reply->backend;
+}
+
+static void on_relay_answer(const struct relay_reply *reply, void *arg)
+{
+    struct session *s = arg;
+
+    keep_reply(s, reply);
+    session_got(s, WAIT_BACKEND);
+}
+
+/* The backend answers for itself, so unknown users are refused while the client waits, and nothing ever bounces. */
+static void act_rcpt(struct session *s)
+{
+    const struct session_facts *f = &s->facts.session;
+    struct relay_ask who = {
+        .client = {.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL, .addr = ip_text(s->tx->mem, &f->client),
+                   .port = f->client_port, .helo = f->helo, .esmtp = smtp_server_is_esmtp(s->server)},
+        .mail_from = s->facts.transaction.sender.text,
+        .size = s->tx->declared_size,
+        .eightbit = s->tx->eightbit,
+    };
+
+    if (s->tx->relay == NULL)
+        s->tx->relay = relay_open(s->tx->mem, s->service->backends, &who, on_relay_answer, s);
+    session_wait_for(s, WAIT_BACKEND);
+    relay_rcpt(s->tx->relay, str_copy(s->tx->mem, s->facts.recipient.address.text));
+}
+
+static void add_recipient(struct session *s)
+{
+    struct recipient *r = ARENA_NEW(s->tx->mem, struct recipient);
+
+    r->address = str_copy(s->tx->mem, s->facts.recipient.address.text);
+    *s->tx->recipients_end = r;
+    s->tx->recipients_end = &r->next;
+    s->tx->accepted++;
+}
+
+static void answer_rcpt(struct session *s)
+{
+    const struct verdict *v = &s->verdict;
+
+    record_recipient(s);
+    if (verdict_refuses(v)) {
+        smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
+        return;
+    }
+    if (s->reply_code < 300)
+        add_recipient(s);
+    smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
+}
+
+/* ---- DATA ---- */
+
+static void on_rate(void *arg)
+{
+    struct session *s = arg;
+    struct intake *intake = s->tx->intake;
+
+    if (intake->rate_bytes < (uint64_t)s->service->config->limits.data_rate * RATE_SPAN_MS / 1000 && !s->paused) {
+        smtp_reply_write(&s->out, 421, "4.4.2", STR("The message comes too slowly, closing connection"));
+        session_end(s, "slow data");
+        return;
+    }
+    intake->rate_bytes = 0;
+    timer_start(&s->budget, s->service->loop, RATE_SPAN_MS, on_rate, s);
+}
+
+static void act_data(struct session *s)
+{
+    intake_begin(s);
+    timer_start(&s->budget, s->service->loop, RATE_SPAN_MS, on_rate, s);
+    s->reply_code = 354;
+    s->reply_enhanced = "";
+    s->reply_text = STR("End data with <CR><LF>.<CR><LF>");
+}
+
+/* ---- the end of the message ---- */
+
+static void act_message(struct session *s)
+{
+    struct relay_message message = intake_message(s);
+
+    session_wait_for(s, WAIT_BACKEND);
+    relay_message(s->tx->relay, &message);
+}
+
+static void answer_message(struct session *s)
+{
+    const struct verdict *v = &s->verdict;
+    bool refused = verdict_refuses(v);
+    int code = refused ? v->code : s->reply_code;
+    struct str text = refused ? str_of(v->text) : s->reply_text;
+
+    if (code < 300)
+        clients_praise(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop));
+    smtp_server_answer(s->server, code, refused ? v->enhanced : s->reply_enhanced, text);
+    record_message(s, code, str_dup(s->tx->mem, text));
+    reset_transaction(s);
+}
+
+/* ---- the connection ---- */
+
+static void on_data(const char *bytes, size_t n, void *arg)
+{
+    struct session *s = arg;
+
+    if (s->stage == &life[AT_CONNECT]) { /* it talks, and we have not greeted yet */
+        s->facts.session.early_talker = true;
+        timer_stop(&s->budget);
+        s->waits &= ~(unsigned)WAIT_BANNER;
+    }
+    timer_stop(&s->idle);
+    smtp_server_feed(s->server, bytes, n);
+    session_step(s);
+    if (s->ended)
+        return;
+    if (!smtp_server_keep(s->server)) {
+        session_end(s, "too much input waits");
+        return;
+    }
+    if (smtp_server_is_full(s->server) && !s->paused && s->stage != NULL)
+        conn_pause(s->conn);
+}
+
+/* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for and logged. */
+static void on_end(int error, const char *why, void *arg)
+{
+    struct session *s = arg;
+    bool delivering = s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND);
+
+    s->input_ended = true;
+    if (delivering || (error == 0 && s->stage != &life[AT_CONNECT] && !(s->waits & WAIT_TLS)))
+        session_step(s);
+    else
+        session_end(s, error == 0 ? "client closed" : str_dup(s->mem, str_of(why)));
+}
+
+static void on_whole(void *arg)
+{
+    struct session *s = arg;
+
+    smtp_reply_write(&s->out, 421, "4.4.2", STR("The session took too long, closing connection"));
+    session_end(s, "session limit");
+}
+
+static void make_id(char id[11])
+{
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    static atomic_uint_fast64_t counter;
+    uint64_t seed[2] = {(uint64_t)clock_unix(clock_system()), atomic_fetch_add(&counter, 1)};
+    uint64_t bits = hash_bytes(seed, sizeof(seed));
+
+    for (int i = 0; i < 10; i++, bits >>= 5)
+        id[i] = digits[bits & 31];
+    id[10] = '\0';
+}
+
+const char *session_message_id(const struct session *s)
+{
+    return str_fmt(s->tx->mem, "%s.%u", s->id, s->messages);
+}
+
+static bool is_welcome(struct service *service, int fd, const struct ip *ip)
+{
+    static const char *const texts[] = {
+        [CLIENT_TOO_MANY_CONNECTIONS] = "421 4.7.0 Too many connections from your address\r\n",
+        [CLIENT_TOO_FAST] = "421 4.7.0 Too many new connections from your address, slow down\r\n",
+        [CLIENT_SERVER_FULL] = "421 4.3.2 Too many connections, try again later\r\n",
+    };
+    static const char *const words[] = {[CLIENT_TOO_MANY_CONNECTIONS] = "connections", [CLIENT_TOO_FAST] = "rate",
+                                        [CLIENT_SERVER_FULL] = "full"};
+    enum clients_refusal refusal = clients_enter(service->clients, &service->config->limits, ip,
+                                                 loop_now_ms(service->loop));
+    struct log_line line;
+    char text[IP_TEXT_MAX];
+
+    if (refusal == CLIENT_WELCOME)
+        return true;
+    log_line_begin(&line, LOG_INFO, NULL, "connect");
+    log_put_z(&line, "client", ip_format(ip, text));
+    log_put_z(&line, "action", "drop");
+    log_put_int(&line, "reply", 421);
+    log_put_z(&line, "check", words[refusal]);
+    log_line_end(&line);
+    (void)!send(fd, texts[refusal], strlen(texts[refusal]), MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+    return false;
+}
+
+static struct smtp_server_settings server_settings(const struct service *service)
+{
+    const struct config *config = service->config;
+    const struct smtp_capabilities *backend = backends_capabilities(service->backends);
+    uint64_t size = config->limits.message_bytes;
+
+    if (backend->size_max > 0 && backend->size_max < size)
+        size = backend->size_max;
+    return (struct smtp_server_settings){
+        .hostname = config->hostname,
+        .message_bytes_max = size,
+        .recipients_max = config->limits.recipients,
+        .errors_max = config->limits.errors,
+        .line_bytes_max = config->limits.line_bytes,
+        .offer = {.size = true, .eightbitmime = !backend->esmtp || backend->eightbitmime},
+    };
+}
+
+static void set_up_tls(struct session *s)
+{
+    enum listen_tls tls = s->listen->tls;
+
+    smtp_server_offer_starttls(s->server, s->service->tls_server != NULL &&
+                                              (tls == LISTEN_TLS_STARTTLS || tls == LISTEN_TLS_REQUIRE));
+    smtp_server_require_tls(s->server, tls == LISTEN_TLS_REQUIRE);
+    if (tls != LISTEN_TLS_IMPLICIT)
+        return;
+    conn_start_tls_server(s->conn, s->service->tls_server);
+    session_wait_for(s, WAIT_TLS);
+    timer_start(&s->budget, s->service->loop, HANDSHAKE_MS, on_handshake_late, s);
+}
+
+void session_start(struct service *service, const struct listen_settings *listen, int fd, const struct endpoint *peer)
+{
+    static const struct conn_events events = {NULL, on_data, NULL, on_tls, on_end};
+    struct smtp_server_settings settings = server_settings(service);
+    struct arena *mem;
+    struct session *s;
+
+    if (listen->tls == LISTEN_TLS_IMPLICIT && service->tls_server == NULL) {
+        close(fd); /* without a certificate there is nothing to say on this port */
+        return;
+    }
+    if (!is_welcome(service, fd, &peer->ip))
+        return;
+    mem = arena_new(2048);
+    s = ARENA_NEW(mem, struct session);
+    *s = (struct session){.service = service, .listen = listen, .mem = mem, .begun_ms = loop_now_ms(service->loop)};
+    make_id(s->id);
+    s->facts.session.client = peer->ip;
+    s->facts.session.client_port = peer->port;
+    s->facts.session.trusted = net_list_has(&service->config->networks, &peer->ip);
+    buf_init(&s->out, 256 * 1024);
+    s->conn = conn_accept(service->loop, fd, &events, s);
+    s->server = smtp_server_new(&settings, &s->out, intake_add, s);
+    s->next = service->sessions;
+    if (s->next != NULL)
+        s->next->previous = s;
+    service->sessions = s;
+    record_connect(s);
+    timer_start(&s->whole, service->loop, service->config->limits.session_ms, on_whole, s);
+    set_up_tls(s);
+    begin_stage(s, AT_CONNECT);
+    session_step(s);
+}
+
+struct session *session_next(const struct session *session)
+{
+    return session->next;
+}
+
+void session_drain(struct session *s)
+{
+    s->draining = true;
+    if (s->stage == NULL)
+        session_step(s);
+}
+
+static void bury(void *arg)
+{
+    struct session *s = arg;
+    struct arena *mem = s->mem;
+
+    on_funeral(s);
+    smtp_server_free(&s->server);
+    buf_fini(&s->out);
+    arena_free(&mem);
+}
+
+static void leave_list(struct session *s)
+{
+    if (s->previous != NULL)
+        s->previous->next = s->next;
+    else
+        s->service->sessions = s->next;
+    if (s->next != NULL)
+        s->next->previous = s->previous;
+}
+
+/* The one end. What is pending is called off, so nothing calls back; the memory goes on the next turn, so that no caller
+ * finds the session gone under its feet. */
+void session_end(struct session *s, const char *why)
+{
+    if (s->ended)
+        return;
+    s->ended = true;
+    s->end_why = why;
+    record_end(s);
+    conn_write_buf(s->conn, &s->out);
+    checks_cancel_session(s);
+    reset_transaction(s);
+    timer_stop(&s->idle);
+    timer_stop(&s->budget);
+    timer_stop(&s->whole);
+    conn_close(&s->conn);
+    leave_list(s);
+    clients_leave(s->service->clients, &s->facts.session.client);
+    later_cancel(&s->funeral);
+    later_start(&s->burial, s->service->loop, bury, s);
+}

@@ -1,0 +1,101 @@
+#include "proxy/session_in.h"
+
+#include "auth/authres.h"
+
+#include <time.h>
+
+/* The fields we put on top: Authentication-Results (RFC 8601 4: above the trace it speaks of), then Received
+ * (RFC 5321 4.4). Whatever a client said is written only after its characters were checked. */
+
+static const char *iprev_word(enum rdns_state state)
+{
+    switch (state) {
+    case RDNS_VERIFIED:
+        return "pass";
+    case RDNS_NONE:
+        return "permerror"; /* RFC 8601 2.7.3: no PTR at all */
+    case RDNS_MISMATCH:
+        return "fail";
+    case RDNS_TEMPERROR:
+        return "temperror";
+    default:
+        return NULL;
+    }
+}
+
+static void write_authres(struct session *s, struct buf *out)
+{
+    const struct facts *f = &s->facts;
+    char ip[IP_TEXT_MAX];
+    struct authres a = {
+        .authserv_id = s->service->config->authserv_id,
+        .spf = f->transaction.spf != NULL ? f->transaction.spf : f->session.spf_helo,
+        .mail_from = str_dup(s->tx->mem, f->transaction.sender.text),
+        .helo = f->session.helo,
+        .dkim = f->message.dkim,
+        .dmarc = f->message.dmarc,
+        .discovery = f->message.discovery,
+        .from_domain = f->message.from_domain,
+        .applied = decide_dmarc_disposition(s->service->config, f),
+        .iprev = iprev_word(f->session.rdns),
+        .client_ip = ip_format(&f->session.client, ip),
+    };
+
+    authres_write(out, &a);
+}
+
+/* Only characters of names and addresses: anything else in HELO becomes "?" (it may be observed, not refused). */
+static void add_clean(struct buf *out, const char *text)
+{
+    for (; *text != '\0'; text++)
+        buf_add_char(out, ascii_is_alnum(*text) || *text == '.' || *text == '-' || *text == '_' || *text == ':' ||
+                                  *text == '[' || *text == ']'
+                              ? *text
+                              : '?');
+}
+
+static void add_date(struct buf *out, int64_t unix_s)
+{
+    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t when = (time_t)unix_s;
+    struct tm tm;
+
+    gmtime_r(&when, &tm);
+    buf_fmt(out, "%s, %02d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
+            tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+static void write_received(struct session *s, struct buf *out)
+{
+    const struct session_facts *f = &s->facts.session;
+    const struct tls_engine *tls = conn_tls(s->conn);
+    const char *with = smtp_server_is_esmtp(s->server) ? tls != NULL ? "ESMTPS" : "ESMTP" : "SMTP";
+    char ip[IP_TEXT_MAX];
+
+    buf_add_z(out, "Received: from ");
+    add_clean(out, f->helo != NULL ? f->helo : "unknown");
+    buf_fmt(out, " (%s [%s%s])\r\n\tby %s (smtpguard) with %s id %s", f->rdns == RDNS_VERIFIED ? f->rdns_name : "unknown",
+            f->client.family == 6 ? "IPv6:" : "", ip_format(&f->client, ip), s->service->config->hostname, with,
+            session_message_id(s));
+    if (tls != NULL)
+        buf_fmt(out, "\r\n\t(%s %s)", tls_engine_version(tls), tls_engine_cipher(tls));
+    /* With several recipients the field would tell each of them about the others (RFC 5321 7.2). */
+    if (s->tx->recipients != NULL && s->tx->recipients->next == NULL) {
+        buf_add_z(out, "\r\n\tfor <");
+        buf_add_str(out, s->tx->recipients->address);
+        buf_add_z(out, ">");
+    }
+    buf_add_z(out, ";\r\n\t");
+    add_date(out, clock_unix(s->service->clock));
+    buf_add_z(out, "\r\n");
+}
+
+void trace_write(struct session *s, struct buf *out)
+{
+    buf_init(out, 64 * 1024);
+    if (!s->facts.session.trusted)
+        write_authres(s, out);
+    write_received(s, out);
+}
