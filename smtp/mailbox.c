@@ -17,6 +17,7 @@ struct reader {
     char *text;
     size_t used;
     size_t room; /* for boxes */
+    size_t hops; /* of routes: each costs a conversion of its domain */
     const char *why;
     struct mailbox_list *list;
 };
@@ -336,7 +337,11 @@ static bool skip_route(struct reader *r)
     do {
         if (!skip_cfws(r))
             return false;
-        if (take(r, '@') && !take_domain(r, &hop))
+        if (!take(r, '@'))
+            continue;
+        if (++r->hops > MAILBOX_MOST)
+            return refuse(r, "too many routes");
+        if (!take_domain(r, &hop))
             return false;
     } while (take(r, ','));
     return take(r, ':') || refuse(r, "a malformed route");

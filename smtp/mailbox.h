@@ -3,7 +3,7 @@
  *
  * A strict reader of address lists. It cannot be fooled into taking a display name, a comment or a
  * quoted string for an address; what it does not understand whole is MAILBOX_INVALID, never a guess.
- * Limits  At most MAILBOX_MOST addresses are kept; more is MAILBOX_INVALID.
+ * Limits  At most MAILBOX_MOST addresses are kept; more is MAILBOX_INVALID, and so are more hops of routes.
  */
 #ifndef SMTP_MAILBOX_H
 #define SMTP_MAILBOX_H

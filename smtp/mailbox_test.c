@@ -209,6 +209,16 @@ static void test_limits(void **state)
     t_same_str_z(list.boxes[MAILBOX_MOST - 1].local, "a99");
     buf_add_z(&b, ",c@d.example");
     t_same_int(mailbox_list_parse(mem, buf_str(&b), &list, &why), MAILBOX_INVALID);
+    t_case("as many hops of routes, and one more", NULL);
+    for (int hops = MAILBOX_MOST; hops <= MAILBOX_MOST + 1; hops++) {
+        buf_clear(&b);
+        buf_add_char(&b, '<');
+        for (int i = 0; i < hops; i++)
+            buf_add_z(&b, "@x.example,");
+        buf_add_z(&b, ":a@b.example>");
+        t_same_int(mailbox_list_parse(mem, buf_str(&b), &list, &why),
+                   hops > MAILBOX_MOST ? MAILBOX_INVALID : MAILBOX_FOUND);
+    }
     t_case("depth costs nothing", NULL);
     buf_clear(&b);
     for (int i = 0; i < 100000; i++)
