@@ -756,6 +756,19 @@ void spf_cancel(struct spf_query **query)
     *query = NULL;
 }
 
+/* A fail that only waits for its explanation stays a fail (RFC 7208 4.6.4, 6.2). */
+const struct spf_answer *spf_finish(struct spf_query **query)
+{
+    struct spf_query *q = *query;
+
+    spf_cancel(query);
+    if (q->answer.reason == NULL) {
+        q->answer.result = SPF_TEMPERROR;
+        say(q, "the DNS did not answer in time for the record of %s", q->top->domain);
+    }
+    return &q->answer;
+}
+
 const char *spf_result_name(enum spf_result r)
 {
     static const char *const names[] = {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"};

@@ -50,6 +50,8 @@ typedef void spf_done_fn(const struct spf_answer *answer, void *arg);
 
 struct spf_query *spf_start(struct arena *mem, struct dns *dns, const struct spf_ask *ask, spf_done_fn *done, void *arg);
 void spf_cancel(struct spf_query **query);      /* NULL is fine; leaves NULL */
+/* The deadline has passed: what is known now, else temperror. `done` will not run; leaves NULL. */
+const struct spf_answer *spf_finish(struct spf_query **query);
 const char *spf_result_name(enum spf_result r); /* "softfail", RFC 8601 2.7.2 */
 const char *spf_scope_name(enum spf_scope s);   /* "helo", "mfrom" */
 

@@ -537,6 +537,38 @@ static void test_cancel(void **state)
     arena_free(&run.mem);
 }
 
+static void test_finish(void **state)
+{
+    static const char slow[] = "slow.test TXT v=spf1 a -all exp=e.slow.test\nslow.test A 192.0.2.1\ne.slow.test TXT late\n";
+    struct fakedns *fake = fakedns_new();
+    struct run run = {.mem = arena_new(0)};
+    struct spf_ask ask = ask_for("192.0.2.7", "h.test", "u@slow.test");
+    const struct spf_answer *answer;
+
+    (void)state;
+    fakedns_add_text(fake, slow);
+    for (size_t k = 0; k < 3; k++) {
+        start(&run, fake, &ask);
+        for (size_t i = 0; i < k; i++)
+            t_true(fakedns_run_one(fake));
+        answer = spf_finish(&run.query);
+        t_true(run.query == NULL && !fakedns_run(fake) && run.calls == 0);
+        t_case("out of time is temperror", "7208 4.6.4");
+        if (k == 2)
+            t_case("but an explanation is not waited for", "7208 6.2");
+        t_same_int(answer->result, k == 2 ? SPF_FAIL : SPF_TEMPERROR);
+        t_same_z(answer->domain, "slow.test");
+        t_same_z(answer->explanation, "");
+        t_true(*answer->reason != '\0');
+    }
+    t_case("what is no domain is none, in time or not", "7208 4.3");
+    ask.mail_from = "u@localhost";
+    start(&run, fake, &ask);
+    t_same_int(spf_finish(&run.query)->result, SPF_NONE);
+    fakedns_free(&fake);
+    arena_free(&run.mem);
+}
+
 /* ---- sizes ---- */
 
 static void test_large(void **state)
@@ -721,8 +753,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),      cmocka_unit_test(test_answer), cmocka_unit_test(test_explanations),
-        cmocka_unit_test(test_questions), cmocka_unit_test(test_cancel), cmocka_unit_test(test_large),
-        cmocka_unit_test(test_suite),     cmocka_unit_test(test_suite_pyspf),
+        cmocka_unit_test(test_questions), cmocka_unit_test(test_cancel), cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_large),     cmocka_unit_test(test_suite),  cmocka_unit_test(test_suite_pyspf),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
