@@ -22,7 +22,7 @@ static struct str canon_body(struct arena *mem, enum dkim_canon canon, struct st
 
     buf_init(&out, 1 << 22);
     dkim_canon_body_init(&state, canon, to_buf, &out);
-    for (size_t at = 0; at < body.n; at += step > 0 ? step : body.n)
+    for (size_t at = 0; at<body.n; at += step> 0 ? step : body.n)
         dkim_canon_body_add(&state, str_upto(str_from(body, at), step > 0 ? step : body.n));
     dkim_canon_body_end(&state);
     t_same_int(state.out.bytes, out.n);
@@ -63,25 +63,30 @@ static void test_bodies(void **state)
     static const struct {
         const char *name, *rfc, *body, *simple, *relaxed;
     } rows[] = {
-        {"no body: simple is one CRLF, relaxed is nothing", "6376 3.4.3, 3.4.4", "", "\r\n", ""},
-        {"a body of empty lines is no body", "6376 3.4.3, 3.4.4", "\r\n\r\n\r\n", "\r\n", ""},
-        {"a missing final CRLF is added", "6376 3.4.3, 3.4.4", "a", "a\r\n", "a\r\n"},
-        {"empty lines at the end go, those within stay", "6376 3.4.3", "a\r\n\r\nb\r\n\r\n\r\n", "a\r\n\r\nb\r\n",
-         "a\r\n\r\nb\r\n"},
-        {"empty lines at the start stay", "6376 3.4.3", "\r\n\r\na\r\n", "\r\n\r\na\r\n", "\r\n\r\na\r\n"},
-        {"blanks at line ends go when relaxed", "6376 3.4.4", "a \t\r\nb\t\r\n", "a \t\r\nb\t\r\n", "a\r\nb\r\n"},
-        {"runs of blanks become one space when relaxed", "6376 3.4.4", "a \t b\tc\r\n", "a \t b\tc\r\n", "a b c\r\n"},
-        {"a blank at the start of a line stays one", "6376 3.4.4", " a\r\n\t b\r\n", " a\r\n\t b\r\n", " a\r\n b\r\n"},
-        {"lines of blanks at the end are empty lines when relaxed", "6376 3.4.4", "a\r\n \t\r\n\r\n \r\n",
-         "a\r\n \t\r\n\r\n \r\n", "a\r\n"},
-        {"a body of blanks is no body when relaxed", "6376 3.4.4", " \t\r\n ", " \t\r\n \r\n", ""},
-        {"blanks without a line end at the very end go when relaxed", "6376 3.4.4", "a  ", "a  \r\n", "a\r\n"},
-        {"a bare CR is content", "6376 3.4", "a\rb \r c\r", "a\rb \r c\r\r\n", "a\rb \r c\r\r\n"},
-        {"a bare LF is content, and ends no line", "6376 3.4", "a \nb\n\n", "a \nb\n\n\r\n", "a \nb\n\n\r\n"},
-        {"CR CR LF is a bare CR and a line end", "6376 3.4", "a\r\r\n\r\n", "a\r\r\n", "a\r\r\n"},
-        {"control characters are content", "6376 3.4", "\x01 \x02\r\n\x03\r\n", "\x01 \x02\r\n\x03\r\n",
-         "\x01 \x02\r\n\x03\r\n"},
-        {"no blank but space and tab counts", "6376 2.8", "a\v\f\xc2\xa0\r\n", "a\v\f\xc2\xa0\r\n", "a\v\f\xc2\xa0\r\n"},
+        {"no body: simple is one CRLF, relaxed is nothing",           "6376 3.4.3, 3.4.4", "",                       "\r\n",                  ""               },
+        {"a body of empty lines is no body",                          "6376 3.4.3, 3.4.4", "\r\n\r\n\r\n",           "\r\n",                  ""               },
+        {"a missing final CRLF is added",                             "6376 3.4.3, 3.4.4", "a",                      "a\r\n",                 "a\r\n"          },
+        {"empty lines at the end go, those within stay",              "6376 3.4.3",        "a\r\n\r\nb\r\n\r\n\r\n",
+         "a\r\n\r\nb\r\n",                                                                                                                    "a\r\n\r\nb\r\n" },
+        {"empty lines at the start stay",                             "6376 3.4.3",        "\r\n\r\na\r\n",          "\r\n\r\na\r\n",         "\r\n\r\na\r\n"  },
+        {"blanks at line ends go when relaxed",                       "6376 3.4.4",        "a \t\r\nb\t\r\n",        "a \t\r\nb\t\r\n",
+         "a\r\nb\r\n"                                                                                                                                          },
+        {"runs of blanks become one space when relaxed",              "6376 3.4.4",        "a \t b\tc\r\n",          "a \t b\tc\r\n",
+         "a b c\r\n"                                                                                                                                           },
+        {"a blank at the start of a line stays one",                  "6376 3.4.4",        " a\r\n\t b\r\n",         " a\r\n\t b\r\n",
+         " a\r\n b\r\n"                                                                                                                                        },
+        {"lines of blanks at the end are empty lines when relaxed",   "6376 3.4.4",        "a\r\n \t\r\n\r\n \r\n",
+         "a\r\n \t\r\n\r\n \r\n",                                                                                                             "a\r\n"          },
+        {"a body of blanks is no body when relaxed",                  "6376 3.4.4",        " \t\r\n ",               " \t\r\n \r\n",          ""               },
+        {"blanks without a line end at the very end go when relaxed", "6376 3.4.4",        "a  ",                    "a  \r\n",
+         "a\r\n"                                                                                                                                               },
+        {"a bare CR is content",                                      "6376 3.4",          "a\rb \r c\r",            "a\rb \r c\r\r\n",       "a\rb \r c\r\r\n"},
+        {"a bare LF is content, and ends no line",                    "6376 3.4",          "a \nb\n\n",              "a \nb\n\n\r\n",         "a \nb\n\n\r\n"  },
+        {"CR CR LF is a bare CR and a line end",                      "6376 3.4",          "a\r\r\n\r\n",            "a\r\r\n",               "a\r\r\n"        },
+        {"control characters are content",                            "6376 3.4",          "\x01 \x02\r\n\x03\r\n",  "\x01 \x02\r\n\x03\r\n",
+         "\x01 \x02\r\n\x03\r\n"                                                                                                                               },
+        {"no blank but space and tab counts",                         "6376 2.8",          "a\v\f\xc2\xa0\r\n",      "a\v\f\xc2\xa0\r\n",
+         "a\v\f\xc2\xa0\r\n"                                                                                                                                   },
     };
     struct arena *mem = arena_new(0);
 
@@ -100,15 +105,16 @@ static void test_fields(void **state)
     static const struct {
         const char *name, *rfc, *raw, *relaxed;
     } rows[] = {
-        {"names become lower case, blanks round the colon go", "6376 3.4.2", "SubJect \t: \tA\r\n", "subject:A\r\n"},
-        {"folds become one space", "6376 3.4.2", "A: b\r\n\tc\r\n  d\r\n", "a:b c d\r\n"},
-        {"a fold at the start goes", "6376 3.4.2", "A:\r\n b\r\n", "a:b\r\n"},
-        {"blanks at the end go, folded too", "6376 3.4.2", "A: b \t\r\n \r\n", "a:b\r\n"},
-        {"an empty value is empty", "6376 3.4.2", "A:\r\n", "a:\r\n"},
-        {"a value of blanks is empty", "6376 3.4.2", "A: \t \r\n", "a:\r\n"},
-        {"case in the value stays", "6376 3.4.2", "A: B  C\r\n", "a:B C\r\n"},
-        {"a bare CR stays", "6376 3.4.2", "A: B\rC\r\n", "a:B\rC\r\n"},
-        {"a second colon is value", "6376 3.4.2", "A: B : C\r\n", "a:B : C\r\n"},
+        {"names become lower case, blanks round the colon go", "6376 3.4.2", "SubJect \t: \tA\r\n",
+         "subject:A\r\n"                                                                                            },
+        {"folds become one space",                             "6376 3.4.2", "A: b\r\n\tc\r\n  d\r\n", "a:b c d\r\n"},
+        {"a fold at the start goes",                           "6376 3.4.2", "A:\r\n b\r\n",           "a:b\r\n"    },
+        {"blanks at the end go, folded too",                   "6376 3.4.2", "A: b \t\r\n \r\n",       "a:b\r\n"    },
+        {"an empty value is empty",                            "6376 3.4.2", "A:\r\n",                 "a:\r\n"     },
+        {"a value of blanks is empty",                         "6376 3.4.2", "A: \t \r\n",             "a:\r\n"     },
+        {"case in the value stays",                            "6376 3.4.2", "A: B  C\r\n",            "a:B C\r\n"  },
+        {"a bare CR stays",                                    "6376 3.4.2", "A: B\rC\r\n",            "a:B\rC\r\n" },
+        {"a second colon is value",                            "6376 3.4.2", "A: B : C\r\n",           "a:B : C\r\n"},
     };
     struct arena *mem = arena_new(0);
 
@@ -143,7 +149,8 @@ static struct str canon_own(struct arena *mem, enum dkim_canon canon, struct str
 static void test_own_field(void **state)
 {
     struct arena *mem = arena_new(0);
-    struct str last = STR("DKIM-Signature: a=1;  b= x\r\n\ty \r\n"), mid = STR("DKIM-Signature: b=\r\n x ;\tbh=z\r\n");
+    struct str last = STR("DKIM-Signature: a=1;  b= x\r\n\ty \r\n"),
+               mid = STR("DKIM-Signature: b=\r\n x ;\tbh=z\r\n");
 
     (void)state;
     t_case("b= at the end is cut out with its folds", "6376 3.7");
@@ -175,12 +182,14 @@ static void test_rfc_examples(void **state)
         size_t end = (size_t)((char *)memmem(message.p, message.n, "\r\n\r\n", 4) - message.p) + 2;
         struct str a = str_upto(message, str_find(message, '\n') + 1), body = str_from(message, end + 2);
         struct str b = str_upto(str_from(message, a.n), end - a.n);
-        struct str both = str_of(str_fmt(mem, "%s%s", canon_field(mem, DKIM_RELAXED, a).p,
-                                         canon_field(mem, DKIM_RELAXED, b).p));
+        struct str both = str_of(
+            str_fmt(mem, "%s%s", canon_field(mem, DKIM_RELAXED, a).p, canon_field(mem, DKIM_RELAXED, b).p));
 
         t_same_str_z(both, json_string_value(json_object_get(it, "relaxed_header")));
-        t_same_str_z(canon_body(mem, DKIM_RELAXED, body, 0), json_string_value(json_object_get(it, "relaxed_body")));
-        t_same_str_z(canon_body(mem, DKIM_SIMPLE, body, 0), json_string_value(json_object_get(it, "simple_body")));
+        t_same_str_z(canon_body(mem, DKIM_RELAXED, body, 0),
+                     json_string_value(json_object_get(it, "relaxed_body")));
+        t_same_str_z(canon_body(mem, DKIM_SIMPLE, body, 0),
+                     json_string_value(json_object_get(it, "simple_body")));
     }
     json_decref(root);
     arena_free(&mem);
@@ -195,8 +204,9 @@ static uint32_t dice(uint32_t *seed)
 /* Bodies of every odd kind against the plain opinion of tests/dkimsign.h, cut into pieces of every kind. */
 static void test_any_cut_of_any_body(void **state)
 {
-    static const char *const parts[] = {"\r\n", "\r\n", "\r", "\n", " ", "\t", "  ", "word", "two words", "\x01", "\xff",
-                                        "a line that is longer than sixteen octets by far"};
+    static const char *const parts[] = {
+        "\r\n", "\r\n", "\r",        "\n",   " ",    "\t",
+        "  ",   "word", "two words", "\x01", "\xff", "a line that is longer than sixteen octets by far"};
     struct arena *mem = arena_new(0);
     uint32_t seed = 6376;
 
@@ -240,9 +250,12 @@ static void test_long_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bodies),       cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_own_field),    cmocka_unit_test(test_rfc_examples),
-        cmocka_unit_test(test_any_cut_of_any_body), cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_own_field),
+        cmocka_unit_test(test_rfc_examples),
+        cmocka_unit_test(test_any_cut_of_any_body),
+        cmocka_unit_test(test_long_runs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

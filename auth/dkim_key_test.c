@@ -14,28 +14,29 @@ static void test_records(void **state)
     static const struct {
         const char *name, *rfc, *record, *fault; /* fault NULL: none */
     } rows[] = {
-        {"p= alone is an RSA key", "6376 3.6.1", "p=YWJj", NULL},
-        {"v= first", "6376 3.6.1", "v=DKIM1; p=YWJj", NULL},
-        {"v= must be first", "6376 3.6.1", "p=YWJj; v=DKIM1", "the key record has another version"},
-        {"v= of another kind", "6376 3.6.1", "v=DKIM2; p=YWJj", "the key record has another version"},
-        {"v= is compared with its case", "6376 3.6.1", "v=dkim1; p=YWJj", "the key record has another version"},
-        {"an SPF record is no key", "6376 3.6.1", "v=spf1 -all", "the key record has another version"},
-        {"no tag list", "6376 6.1.2", "hello", "the key record is no tag list"},
-        {"a tag twice", "6376 3.2", "p=YWJj; p=YWJj", "the key record is no tag list"},
-        {"p= is required", "6376 3.6.1", "v=DKIM1; k=rsa", "the key record has no p="},
-        {"p= empty: revoked", "6376 6.1.2", "v=DKIM1; p=", "the key is revoked"},
-        {"p= of blanks: revoked", "6376 6.1.2", "v=DKIM1; p= ;", "the key is revoked"},
-        {"k= rsa", "6376 3.6.1", "k=rsa; p=YWJj", NULL},
-        {"k= ed25519", "8463 4", "k=ed25519; p=YWJj", NULL},
-        {"k= unknown", "6376 6.1.2", "k=dsa; p=YWJj", "the key is of an unknown type"},
-        {"h= with sha256 among others", "6376 3.6.1", "h=sha1 : SHA256; p=YWJj", NULL},
-        {"h= without sha256", "6376 6.1.2", "h=sha1; p=YWJj", "the key is not for SHA-256"},
-        {"s= email", "6376 3.6.1", "s=web:email; p=YWJj", NULL},
-        {"s= everything", "6376 3.6.1", "s=*; p=YWJj", NULL},
-        {"s= something else", "6376 3.6.1", "s=chat; p=YWJj", "the key is not for e-mail"},
-        {"g= was taken away", "6376 C", "g=; p=YWJj", NULL},
-        {"n= is for people", "6376 3.6.1", "n=a note; p=YWJj;", NULL},
-        {"unknown tags are ignored", "6376 3.2", "x=1; p=YWJj", NULL},
+        {"p= alone is an RSA key",       "6376 3.6.1", "p=YWJj",                  NULL                                },
+        {"v= first",                     "6376 3.6.1", "v=DKIM1; p=YWJj",         NULL                                },
+        {"v= must be first",             "6376 3.6.1", "p=YWJj; v=DKIM1",         "the key record has another version"},
+        {"v= of another kind",           "6376 3.6.1", "v=DKIM2; p=YWJj",         "the key record has another version"},
+        {"v= is compared with its case", "6376 3.6.1", "v=dkim1; p=YWJj",
+         "the key record has another version"                                                                         },
+        {"an SPF record is no key",      "6376 3.6.1", "v=spf1 -all",             "the key record has another version"},
+        {"no tag list",                  "6376 6.1.2", "hello",                   "the key record is no tag list"     },
+        {"a tag twice",                  "6376 3.2",   "p=YWJj; p=YWJj",          "the key record is no tag list"     },
+        {"p= is required",               "6376 3.6.1", "v=DKIM1; k=rsa",          "the key record has no p="          },
+        {"p= empty: revoked",            "6376 6.1.2", "v=DKIM1; p=",             "the key is revoked"                },
+        {"p= of blanks: revoked",        "6376 6.1.2", "v=DKIM1; p= ;",           "the key is revoked"                },
+        {"k= rsa",                       "6376 3.6.1", "k=rsa; p=YWJj",           NULL                                },
+        {"k= ed25519",                   "8463 4",     "k=ed25519; p=YWJj",       NULL                                },
+        {"k= unknown",                   "6376 6.1.2", "k=dsa; p=YWJj",           "the key is of an unknown type"     },
+        {"h= with sha256 among others",  "6376 3.6.1", "h=sha1 : SHA256; p=YWJj", NULL                                },
+        {"h= without sha256",            "6376 6.1.2", "h=sha1; p=YWJj",          "the key is not for SHA-256"        },
+        {"s= email",                     "6376 3.6.1", "s=web:email; p=YWJj",     NULL                                },
+        {"s= everything",                "6376 3.6.1", "s=*; p=YWJj",             NULL                                },
+        {"s= something else",            "6376 3.6.1", "s=chat; p=YWJj",          "the key is not for e-mail"         },
+        {"g= was taken away",            "6376 C",     "g=; p=YWJj",              NULL                                },
+        {"n= is for people",             "6376 3.6.1", "n=a note; p=YWJj;",       NULL                                },
+        {"unknown tags are ignored",     "6376 3.2",   "x=1; p=YWJj",             NULL                                },
     };
 
     (void)state;
@@ -89,7 +90,8 @@ static const char *odd_rsa(struct arena *mem, int bits, const char *exponent_hex
     OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n);
     OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e);
     params = OSSL_PARAM_BLD_to_param(build);
-    t_true(EVP_PKEY_fromdata_init(context) == 1 && EVP_PKEY_fromdata(context, &pkey, EVP_PKEY_PUBLIC_KEY, params) == 1);
+    t_true(EVP_PKEY_fromdata_init(context) == 1 &&
+           EVP_PKEY_fromdata(context, &pkey, EVP_PKEY_PUBLIC_KEY, params) == 1);
     der_bytes = i2d_PUBKEY(pkey, &der);
     p = arena_alloc(mem, (size_t)der_bytes * 2);
     EVP_EncodeBlock((unsigned char *)p, der, der_bytes);
@@ -178,9 +180,9 @@ static void test_cache(void **state)
 
 static void test_hashes(void **state)
 {
-    static const uint8_t abc[DKIM_HASH_BYTES] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
-                                                 0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
-                                                 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
+    static const uint8_t abc[DKIM_HASH_BYTES] = {
+        0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+        0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
     struct dkim_hash *hash = dkim_hash_new();
     uint8_t got[DKIM_HASH_BYTES];
 

@@ -1,4 +1,5 @@
-/* The public suites: whole messages with the keys that the DNS had, and what must be said of each signature. */
+/* The public suites: whole messages with the keys that the DNS had, and what must be said of each signature.
+ */
 #include "tests/t.h"
 
 #include "auth/dkim.h"
@@ -9,23 +10,28 @@
 
 enum { NOW = 1735689600 };
 
-/* The suites accept rsa-sha1, keys of 512 bits and drafts without v=; `expect_modern` is what they think a verifier
- * of today says. Where that is too narrow, the text that decides is given here, with the verdict that it demands. */
+/* The suites accept rsa-sha1, keys of 512 bits and drafts without v=; `expect_modern` is what they think a
+ * verifier of today says. Where that is too narrow, the text that decides is given here, with the verdict
+ * that it demands. */
 static const struct {
     const char *id;
     size_t signature;
     enum dkim_result verdict;
     const char *why;
 } disputed[] = {
-    {"bad_1", 0, DKIM_PERMERROR, "no v=: a missing required tag is PERMFAIL before any hash (RFC 6376 6.1.1)"},
-    {"bad_ietf01_1", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
-    {"bad_ietf01_2", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
-    {"bad_ietf01_3", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
-    {"bad_1878954", 0, DKIM_POLICY, "rsa-sha1 MUST NOT be used for verifying, so it cannot fail (RFC 8301 3.1)"},
-    {"multiple_2", 2, DKIM_POLICY, "rsa-sha1: the same (RFC 8301 3.1)"},
-    {"badkey_14", 0, DKIM_POLICY, "rsa-sha1: the key is not asked for, so there is no time-out (RFC 8301 3.1)"},
-    {"badkey_15", 0, DKIM_POLICY, "rsa-sha1: the same, no SERVFAIL (RFC 8301 3.1)"},
-    {"dkim_key_wide_ok", 0, DKIM_POLICY, "8192 bits: longer than what must be verified, and than our limit (RFC 8301 3.2)"},
+    {"bad_1",            0, DKIM_PERMERROR,
+     "no v=: a missing required tag is PERMFAIL before any hash (RFC 6376 6.1.1)"           },
+    {"bad_ietf01_1",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
+    {"bad_ietf01_2",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
+    {"bad_ietf01_3",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
+    {"bad_1878954",      0, DKIM_POLICY,
+     "rsa-sha1 MUST NOT be used for verifying, so it cannot fail (RFC 8301 3.1)"            },
+    {"multiple_2",       2, DKIM_POLICY,    "rsa-sha1: the same (RFC 8301 3.1)"             },
+    {"badkey_14",        0, DKIM_POLICY,
+     "rsa-sha1: the key is not asked for, so there is no time-out (RFC 8301 3.1)"           },
+    {"badkey_15",        0, DKIM_POLICY,    "rsa-sha1: the same, no SERVFAIL (RFC 8301 3.1)"},
+    {"dkim_key_wide_ok", 0, DKIM_POLICY,
+     "8192 bits: longer than what must be verified, and than our limit (RFC 8301 3.2)"      },
 };
 
 struct suite {
@@ -68,13 +74,13 @@ static bool is_accepted(const json_t *accepted, enum dkim_result got)
 
     if (!json_is_array(accepted))
         return true; /* the suite has no opinion */
-    json_array_foreach(accepted, i, it)
-        if (strcmp(json_string_value(it), dkim_result_name(got)) == 0)
-            return true;
+    json_array_foreach(accepted, i,
+                       it) if (strcmp(json_string_value(it), dkim_result_name(got)) == 0) return true;
     return false;
 }
 
-static void judge(struct suite *s, const char *id, size_t i, const json_t *signature, const struct dkim_signature *got)
+static void judge(struct suite *s, const char *id, size_t i, const json_t *signature,
+                  const struct dkim_signature *got)
 {
     s->signatures++;
     for (size_t j = 0; j < COUNT(disputed); j++)
@@ -91,7 +97,8 @@ static void judge(struct suite *s, const char *id, size_t i, const json_t *signa
 
 static void run_case(struct suite *s, const char *folder, json_t *it)
 {
-    const char *id = json_string_value(json_object_get(it, "id")), *file = json_string_value(json_object_get(it, "message"));
+    const char *id = json_string_value(json_object_get(it, "id")),
+               *file = json_string_value(json_object_get(it, "message"));
     json_t *expected = json_object_get(it, "signatures"), *signature;
     const struct dkim_answer *answer;
     size_t i;
@@ -99,8 +106,7 @@ static void run_case(struct suite *s, const char *folder, json_t *it)
     t_case(id, NULL);
     answer = verify(s, t_read_file(s->mem, str_fmt(s->mem, "%s/%s", folder, file)));
     t_same_int(answer->count, json_array_size(expected));
-    json_array_foreach(expected, i, signature)
-        judge(s, id, i, signature, &answer->signatures[i]);
+    json_array_foreach(expected, i, signature) judge(s, id, i, signature, &answer->signatures[i]);
 }
 
 static void run_suite(const char *name, size_t signatures, size_t disputes)
@@ -112,8 +118,7 @@ static void run_suite(const char *name, size_t signatures, size_t disputes)
     size_t i;
 
     fakedns_add_json(s.dns, zone);
-    json_array_foreach(json_object_get(cases, "cases"), i, it)
-        run_case(&s, folder, it);
+    json_array_foreach(json_object_get(cases, "cases"), i, it) run_case(&s, folder, it);
     t_case(name, "the whole suite was seen");
     t_same_int(s.signatures, signatures);
     t_same_int(s.disputes, disputes);

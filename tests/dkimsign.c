@@ -178,7 +178,8 @@ static struct str canonical_field(struct arena *mem, const struct dkimsign *how,
     return relaxed ? dkimsign_relaxed_field(mem, field) : field;
 }
 
-static struct str signed_text(struct arena *mem, const struct dkimsign *how, struct str section, struct str own)
+static struct str signed_text(struct arena *mem, const struct dkimsign *how, struct str section,
+                              struct str own)
 {
     struct str fields[FIELDS_MAX], name, rest = str_of(how->h), text = {0};
     size_t count = split(section, fields);
@@ -187,7 +188,8 @@ static struct str signed_text(struct arena *mem, const struct dkimsign *how, str
     while (more) {
         more = str_cut(rest, ':', &name, &rest);
         for (size_t i = count; i-- > 0;) {
-            if (taken[i] || !str_same(str_trim(str_upto(fields[i], str_find(fields[i], ':'))), str_trim(name)))
+            if (taken[i] ||
+                !str_same(str_trim(str_upto(fields[i], str_find(fields[i], ':'))), str_trim(name)))
                 continue;
             taken[i] = true;
             text = cat(mem, text, canonical_field(mem, how, fields[i]));
@@ -232,8 +234,8 @@ static const char *sign(struct arena *mem, const struct dkimsign_key *key, struc
 struct str dkimsign_field(struct arena *mem, const struct dkimsign *how, struct str section, struct str body)
 {
     const char *a = how->a != NULL ? how->a : how->key->ed25519 ? "ed25519-sha256" : "rsa-sha256";
-    const char *front = str_fmt(mem, "DKIM-Signature: v=1; a=%s; d=%s; s=%s;\r\n\t%s%s%s%sh=%s;\r\n\tb=", a, how->d,
-                                how->s, how->c != NULL ? "c=" : "", how->c != NULL ? how->c : "",
+    const char *front = str_fmt(mem, "DKIM-Signature: v=1; a=%s; d=%s; s=%s;\r\n\t%s%s%s%sh=%s;\r\n\tb=", a,
+                                how->d, how->s, how->c != NULL ? "c=" : "", how->c != NULL ? how->c : "",
                                 how->c != NULL ? "; " : "", how->extra != NULL ? how->extra : "", how->h);
     const char *back = str_fmt(mem, ";\r\n\tbh=%s\r\n", body_hash(mem, how, body));
     struct str own = str_of(str_fmt(mem, "%s%s", front, back));
@@ -242,7 +244,8 @@ struct str dkimsign_field(struct arena *mem, const struct dkimsign *how, struct 
     return str_of(str_fmt(mem, "%s%.3s\r\n\t%.7s \r\n %s%s", front, b, b + 3, b + 10, back));
 }
 
-struct str dkimsign_section(struct arena *mem, const struct dkimsign *how, struct str section, struct str body)
+struct str dkimsign_section(struct arena *mem, const struct dkimsign *how, struct str section,
+                            struct str body)
 {
     return cat(mem, dkimsign_field(mem, how, section, body), section);
 }
