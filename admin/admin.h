@@ -13,7 +13,7 @@
 
 struct admin;
 
-/* Says whether mail can be served; sentences for people go to why (one a line). Called on the admin thread. */
+/* Says whether mail can be served; sentences for people go to why, one a line. Called on the admin thread. */
 typedef bool admin_ready_fn(char *why, size_t why_bytes, void *arg);
 
 /* `ready` may be NULL: always ready. NULL and a fail when the address cannot be had. */

@@ -398,14 +398,11 @@ static const struct {
     const struct tls_pair *pair;
     const char *why; /* NULL: accepted */
 } verified[] = {
-    {"a good certificate with the right name", "mx.example.test",  &mx,      NULL                                                     },
-    {"the wrong name",                         "mx2.example.test", &mx,      "the server's certificate is not good: hostname mismatch"},
-    {"an address that is not in it",           "127.0.0.1",        &mx,
-     "the server's certificate is not good: IP address mismatch"                                                                      },
-    {"a certificate of nobody we know",        "mail.other.test",  &other,
-     "the server's certificate is not good: self-signed certificate"                                                                  },
-    {"expired and unknown",                    "mx.example.test",  &expired,
-     "the server's certificate is not good: self-signed certificate"                                                                  },
+    {"a good certificate with the right name", "mx.example.test", &mx, NULL},
+    {"the wrong name", "mx2.example.test", &mx, "hostname mismatch"},
+    {"an address that is not in it", "127.0.0.1", &mx, "IP address mismatch"},
+    {"a certificate of nobody we know", "mail.other.test", &other, "self-signed certificate"},
+    {"expired and unknown", "mx.example.test", &expired, "self-signed certificate"},
 };
 
 static void test_verify(void **state)
@@ -415,13 +412,17 @@ static void test_verify(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(verified) / sizeof(*verified); i++) {
         struct tls_settings settings = {.pair = *verified[i].pair};
+        char why[256];
         struct tls_context *server = server_with(&settings);
         struct talk talk;
 
         t_case(verified[i].name, "6125 6");
         talk_init(&talk, server, client, verified[i].asked);
         talk_run(&talk);
-        t_same_z(tls_engine_why(talk.client.engine), verified[i].why != NULL ? verified[i].why : "");
+        why[0] = '\0';
+        if (verified[i].why != NULL)
+            snprintf(why, sizeof(why), "the server's certificate is not good: %s", verified[i].why);
+        t_same_z(tls_engine_why(talk.client.engine), why);
         t_same_int(talk.client.status, verified[i].why != NULL ? TLS_FAILED : TLS_OPEN);
         t_same_int(talk.server.status, verified[i].why != NULL ? TLS_FAILED : TLS_OPEN);
         talk_fini(&talk);
