@@ -6,6 +6,9 @@
  *
  * Identity  The key of a client is the domain that SPF passed for, else the organisational domain of its verified host
  *           name, else its /24 or /64: a large sender that retries from another address is still itself.
+ *           A host name that spells its own address (198-51-100-7.dynamic.example.net) says who owns the network, not
+ *           who sends: such a client is known by its network.
+ * Keys      In the table GREY_TABLE: grey_key() for a triple, the bare identity for what is known of the client.
  */
 #ifndef GREY_GREY_H
 #define GREY_GREY_H
@@ -63,6 +66,12 @@ struct grey_ask {
     struct str sender, recipient; /* envelope addresses as written; normalised here */
     int64_t now_unix;
 };
+
+/* "identity NUL sender NUL recipient", normalised; a key longer than GREY_KEY_MAX ends in a hash of the whole. */
+#define GREY_TABLE "grey"
+enum { GREY_KEY_MAX = 400 };
+struct str grey_key(struct arena *mem, const char *identity, struct str sender, struct str recipient);
+struct str grey_client_key(struct arena *mem, const char *identity);
 
 struct grey_query;
 typedef void grey_done_fn(const struct grey_answer *answer, void *arg);
