@@ -121,14 +121,20 @@ static const struct setting *row_of(const char *key, bool *element_out)
     return row != NULL && *element_out && !setting_is_list(row) ? NULL : row;
 }
 
-static void complain_unknown(struct loading *l, const struct graft *graft, bool certainly_ours)
+/* A name without "__" may be somebody else's: Kubernetes makes SMTPGUARD_PORT and SMTPGUARD_SERVICE_HOST from a service
+ * of our name, images carry SMTPGUARD_VERSION. Those are ours only when they are, or nearly are, a key or a section. */
+static void complain_unknown(struct loading *l, const struct graft *graft)
 {
+    const char *below = str_fmt(l->mem, "%s.", graft->key);
+    bool ours = strstr(graft->at.variable, "__") != NULL;
     struct suggestion near;
 
     suggest_begin(&near, str_of(graft->key));
-    for (size_t i = 0; i < settings_count; i++)
+    for (size_t i = 0; i < settings_count; i++) {
         suggest_try(&near, settings[i].key);
-    if (certainly_ours || near.best != NULL)
+        ours = ours || str_starts(str_of(settings[i].key), str_of(below));
+    }
+    if (ours || near.best != NULL)
         fault_at(&l->faults, &graft->at, "unknown key \"%.100s\"%s", graft->key, suggest_text(l->mem, &near));
 }
 
@@ -159,8 +165,6 @@ static bool has_control(struct str text)
     return false;
 }
 
-/* A name without "__" may be somebody else's: Kubernetes makes SMTPGUARD_PORT and SMTPGUARD_SERVICE_HOST from a service
- * of our name, images carry SMTPGUARD_VERSION. Those are ours only when they are, or nearly are, a key. */
 static void apply(struct loading *l, struct str name, struct str value)
 {
     struct graft graft = {.at = {.variable = str_dup(l->mem, name)}, .value = value};
@@ -171,7 +175,7 @@ static void apply(struct loading *l, struct str name, struct str value)
         return;
     row = whole ? row_of(graft.key, &element) : NULL;
     if (row == NULL)
-        complain_unknown(l, &graft, graft.count > 1);
+        complain_unknown(l, &graft);
     else if (row->type == SET_RECORDS)
         fault_at(&l->faults, &graft.at, "%s: set each key of an element, as %.*s__0__…", graft.key, STR_ARG(name));
     else if (has_control(value) || value.n > YAML_BYTES_MAX)

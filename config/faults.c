@@ -27,6 +27,12 @@ void fault_at(struct faults *faults, const struct place *at, const char *format,
     faults->count++;
 }
 
+/* Of the built-in defaults the place is 0: written as 1. */
+static unsigned written(unsigned place)
+{
+    return place > 0 ? place : 1;
+}
+
 static int by_number(unsigned a, unsigned b)
 {
     return a < b ? -1 : a > b;
@@ -43,9 +49,9 @@ static int by_place(const void *one, const void *other)
     if (order == 0)
         order = strcmp(a->at.file != NULL ? a->at.file : "", b->at.file != NULL ? b->at.file : "");
     if (order == 0)
-        order = by_number(a->at.line, b->at.line);
+        order = by_number(written(a->at.line), written(b->at.line));
     if (order == 0)
-        order = by_number(a->at.column, b->at.column);
+        order = by_number(written(a->at.column), written(b->at.column));
     return order != 0 ? order : by_number(a->order, b->order);
 }
 
@@ -60,8 +66,7 @@ void faults_write(struct faults *faults, struct buf *out)
             buf_fmt(out, "%s: %s\n", fault->at.variable, fault->sentence);
         else
             buf_fmt(out, "%s:%u:%u: %s\n", fault->at.file != NULL ? fault->at.file : faults->file,
-                    fault->at.line > 0 ? fault->at.line : 1, fault->at.column > 0 ? fault->at.column : 1,
-                    fault->sentence);
+                    written(fault->at.line), written(fault->at.column), fault->sentence);
     }
     if (faults->more > 0)
         buf_fmt(out, "%s:1:1: and %u more faults\n", faults->file, faults->more);

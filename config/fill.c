@@ -304,7 +304,7 @@ static void fill_endpoint(struct loading *l, const struct slot *slot)
     else if (slot->row->type == SET_BACKEND && ip_is_any(&endpoint.ip))
         wrong(l, slot, slot->node, "\"%.*s\" is no address that one can connect to", SHOWN(slot->node->text));
     memcpy(slot->base + slot->row->at.offset, &endpoint, sizeof(endpoint));
-    if (slot->row->second != 0)
+    if (slot->row->type == SET_BACKEND)
         store_pointer(slot, slot->row->second, str_dup(l->mem, slot->node->text));
 }
 

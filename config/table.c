@@ -67,7 +67,7 @@ const struct setting settings[] = {
     {"backends[].protocol", SET_WORD, NOWHERE, "smtp", .words = protocols, .later = "LMTP", .sentence = "smtp. lmtp is not built yet."},
     {"backends[].domains", SET_TEXTS, NOWHERE, "", .later = "choosing a backend by domain", .sentence = "Only these recipient domains go here; empty: all. Not built yet."},
     {"backends[].tls", SET_WORD, IN_BACKEND(tls), "opportunistic", .words = backend_tls, .sentence = "never, opportunistic (when offered), require, verify (require, and a valid certificate)."},
-    {"backends[].pass_client", SET_WORD, IN_BACKEND(pass_client), "xclient", .words = passes, .later = "proxy-v2 and xforward", .sentence = "How the backend hears who the client is: xclient (when offered) or none. proxy-v2 and xforward are not built yet."},
+    {"backends[].pass_client", SET_WORD, IN_BACKEND(pass_client), "xclient", .words = passes, .later = "passing the client by proxy-v2 or xforward", .sentence = "How the backend hears who the client is: xclient (when offered) or none. proxy-v2 and xforward are not built yet."},
     {"backends[].connect_timeout", SET_DURATION, IN_BACKEND(connect_timeout_ms), "5s", "100ms", "60s", .sentence = "Until the connection stands."},
     {"backends[].reply_timeout", SET_DURATION, IN_BACKEND(reply_timeout_ms), "300s", "1s", "590s", .sentence = "For a reply, the one after the message's final dot too; clients give up after 10 minutes (RFC 5321 4.5.3.2.6)."},
     {"backends[].pool", SET_NUMBER, IN_BACKEND(pool), "16", "0", "1000", .sentence = "Connections kept open, for each worker."},

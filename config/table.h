@@ -56,7 +56,7 @@ struct setting {
     const char *standard; /* the default; NULL: must be given. Lists: elements between commas. Records: "{}" is one of defaults */
     const char *least, *most;
     const struct word *words;
-    size_t second;       /* offset of the companion field, or 0 */
+    size_t second;       /* offset of the companion field, of the types that have one */
     size_t record_bytes;
     const char *later;   /* what is not built yet: only the default is accepted, or of words those not marked */
     const char *sentence;
