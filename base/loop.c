@@ -130,7 +130,8 @@ void timer_start(struct timer *timer, struct loop *loop, int64_t after_ms, loop_
         if (loop->heap == NULL)
             out_of_memory();
     }
-    *timer = (struct timer){loop, fn, arg, (int64_t)uv_now(&loop->uv) + (after_ms > 0 ? after_ms : 0), 0};
+    /* At least a millisecond, so that a timer that starts itself anew lets the loop turn (see on_alarm). */
+    *timer = (struct timer){loop, fn, arg, (int64_t)uv_now(&loop->uv) + (after_ms > 1 ? after_ms : 1), 0};
     loop->heap[++loop->heap_count] = timer;
     sift_up(loop, loop->heap_count);
     if (timer->place == 1)
@@ -216,6 +217,7 @@ static void on_wake(uv_async_t *wake)
     loop->posts = NULL;
     loop->posts_end = &loop->posts;
     stopping = loop->stopping;
+    loop->stopping = false; /* the loop may be run again */
     pthread_mutex_unlock(&loop->lock);
     while (post != NULL) {
         struct post *next = post->next;
@@ -254,11 +256,23 @@ void loop_stop(struct loop *loop)
 
 /* ---- descriptors ---- */
 
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static int poll_for(struct watch *watch, unsigned events)
+{
+    int uv_events = ((events & WATCH_READ) ? UV_READABLE : 0) | ((events & WATCH_WRITE) ? UV_WRITABLE : 0);
+
+    return uv_events == 0 ? uv_poll_stop(&watch->poll) : uv_poll_start(&watch->poll, uv_events, on_poll);
+}
+
+/* libuv stops a poll that has an error, and a UDP socket has one for each ICMP message: so it is started again. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct watch *watch = poll->data;
     unsigned ready = ((events & UV_READABLE) ? WATCH_READ : 0u) | ((events & UV_WRITABLE) ? WATCH_WRITE : 0u);
 
+    if (status < 0 && poll_for(watch, watch->events) != 0)
+        bug("uv_poll_start");
     if (status < 0 || (events & UV_DISCONNECT) || ready == 0)
         ready = watch->events;
     watch->fn(ready, watch->arg);
@@ -279,14 +293,10 @@ struct watch *watch_start(struct loop *loop, int fd, unsigned events, watch_fn *
 
 void watch_events(struct watch *watch, unsigned events)
 {
-    int uv_events = ((events & WATCH_READ) ? UV_READABLE : 0) | ((events & WATCH_WRITE) ? UV_WRITABLE : 0);
-
     if (watch->events == events)
         return;
     watch->events = events;
-    if (uv_events == 0)
-        uv_poll_stop(&watch->poll);
-    else if (uv_poll_start(&watch->poll, uv_events, on_poll) != 0)
+    if (poll_for(watch, events) != 0)
         bug("uv_poll_start");
 }
 
@@ -394,6 +404,8 @@ void loop_free(struct loop **loop)
 
     if (l == NULL)
         return;
+    while (l->laters.next != &l->laters) /* burials, mostly */
+        on_idle(&l->idle);
     uv_walk(&l->uv, close_handle, l);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     uv_loop_close(&l->uv);

@@ -35,7 +35,7 @@ struct stage {
 };
 
 static void act_starttls(struct session *s);
-static void act_mail(struct session *s);
+static void open_transaction(struct session *s);
 static void act_rcpt(struct session *s);
 static void act_data(struct session *s);
 static void act_message(struct session *s);
@@ -51,7 +51,7 @@ static const struct stage life[] = {
     [AT_CONNECT]   = {"connect",  {check_rdns, check_dnsbl, check_banner},  WAIT_BANNER,             decide_greeting,  NULL,          answer_greeting, NOWHERE,     0},
     [AT_HELO]      = {"helo",     {check_helo, check_spf_helo},             0,                       decide_helo,      NULL,          answer_client,   NOWHERE,     0},
     [AT_STARTTLS]  = {"starttls", {NULL},                                   0,                       NULL,             act_starttls,  NULL,            NOWHERE,     0},
-    [AT_MAIL]      = {"mail",     {act_mail, check_spf, check_sender_domain}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
+    [AT_MAIL]      = {"mail",     {open_transaction, check_spf, check_sender_domain}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
     [AT_RCPT]      = {"rcpt",     {check_recipient},                        FOR_RCPT,                decide_rcpt,      NULL,          answer_rcpt,     AT_GREYLIST, 20000},
     [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
     [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
@@ -138,6 +138,7 @@ static void run_stage(struct session *s)
             break;
         }
         s->stage = NULL;
+        s->moment = row->moment;
         if (row->answer != NULL)
             row->answer(s);
         break;
@@ -190,6 +191,10 @@ static void reset_transaction(struct session *s);
 static bool rest(struct session *s)
 {
     conn_write_buf(s->conn, &s->out);
+    if (s->held_back && !s->paused) {
+        s->held_back = false;
+        conn_resume(s->conn);
+    }
     if (s->input_ended) {
         session_end(s, "client closed");
     } else if (s->draining && s->tx == NULL) {
@@ -244,7 +249,7 @@ static void answer_client(struct session *s)
     const struct verdict *v = &s->verdict;
 
     if (verdict_refuses(v)) {
-        record_refused_stage(s, life[AT_HELO].moment);
+        record_refused_stage(s, s->moment);
         smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
     } else {
         smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
@@ -259,7 +264,7 @@ static void answer_greeting(struct session *s)
         smtp_server_greet(s->server, 220, "");
         return;
     }
-    record_refused_stage(s, life[AT_CONNECT].moment);
+    record_refused_stage(s, s->moment);
     smtp_server_greet(s->server, s->verdict.code, s->verdict.text);
 }
 
@@ -342,7 +347,7 @@ static struct smtp_address copy_address(struct arena *mem, const struct smtp_add
     return to;
 }
 
-static void act_mail(struct session *s)
+static void open_transaction(struct session *s)
 {
     struct arena *mem = arena_new(2048);
     struct transaction *tx = ARENA_NEW(mem, struct transaction);
@@ -356,6 +361,7 @@ static void act_mail(struct session *s)
     tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
     s->tx = tx;
     s->messages++;
+    s->reply_enhanced = "2.1.0";
     f->sender = copy_address(mem, &s->event.command->address);
     f->null_sender = f->sender.text.n == 0;
 }
@@ -490,18 +496,24 @@ static void on_data(const char *bytes, size_t n, void *arg)
         session_end(s, "too much input waits");
         return;
     }
-    if (smtp_server_is_full(s->server) && !s->paused && s->stage != NULL)
+    if (smtp_server_is_full(s->server) && s->stage != NULL) {
+        s->held_back = true; /* until rest() finds all of it read */
         conn_pause(s->conn);
+    }
+}
+
+static bool is_delivering(const struct session *s)
+{
+    return s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND);
 }
 
 /* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for and logged. */
 static void on_end(int error, const char *why, void *arg)
 {
     struct session *s = arg;
-    bool delivering = s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND);
 
     s->input_ended = true;
-    if (delivering || (error == 0 && s->stage != &life[AT_CONNECT] && !(s->waits & WAIT_TLS)))
+    if (is_delivering(s) || (error == 0 && s->stage != &life[AT_CONNECT] && !(s->waits & WAIT_TLS)))
         session_step(s);
     else
         session_end(s, error == 0 ? "client closed" : str_dup(s->mem, str_of(why)));
@@ -511,6 +523,10 @@ static void on_whole(void *arg)
 {
     struct session *s = arg;
 
+    if (is_delivering(s)) { /* the backend may have taken the message: its word must reach the client */
+        timer_start(&s->whole, s->service->loop, RATE_SPAN_MS, on_whole, s);
+        return;
+    }
     smtp_reply_write(&s->out, 421, "4.4.2", STR("The session took too long, closing connection"));
     session_end(s, "session limit");
 }

@@ -97,7 +97,10 @@ struct session {
     char id[11];
     unsigned messages, commands;
     int64_t begun_ms;
-    bool stepping, again, input_ended, ended, draining, trusted_delay, paused;
+    bool stepping, again, input_ended, ended, draining;
+    bool paused;               /* reading, because the spool's disk is behind */
+    bool held_back;            /* reading, because commands wait for an answer */
+    const char *moment;        /* of the stage that is being answered, for the log */
     const char *end_why;
 };
 

@@ -1,0 +1,402 @@
+#include "proxy/server.h"
+
+#include "admin/admin.h"
+#include "base/bug.h"
+#include "base/metric.h"
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { WATCH_MS = 5000, WORKERS_MAX = 64 };
+
+struct server {
+    struct loop *loop;
+    const struct config *config;
+    struct tls_context *tls_server, *tls_client;
+    struct store *store;
+    struct clients *clients;
+    struct admin *admin;
+    struct worker *workers[WORKERS_MAX];
+    size_t workers_count;
+    struct timer watch;
+    uint64_t certificates_seen, domains_seen; /* marks of the files, to notice a change */
+    bool draining;
+};
+
+static struct {
+    struct metric *reload_ok, *not_after;
+} gauges;
+
+static void make_gauges(void)
+{
+    gauges.reload_ok = metric_gauge("smtpguard_config_last_reload_successful", "1 when the last reload took over.", "");
+    gauges.not_after = metric_gauge("smtpguard_tls_certificate_not_after_timestamp_seconds",
+                                    "When the first of the certificates expires.", "");
+    metric_set(gauges.reload_ok, 1);
+}
+
+/* ---- files that are watched ---- */
+
+static uint64_t mark_of(const char *path)
+{
+    struct stat st;
+
+    if (path == NULL || *path == '\0' || stat(path, &st) != 0)
+        return 0;
+    return (uint64_t)st.st_mtim.tv_sec * 1000003 + (uint64_t)st.st_mtim.tv_nsec * 7 + (uint64_t)st.st_size * 31 +
+           (uint64_t)st.st_ino;
+}
+
+static uint64_t mark_of_certificates(const struct tls_settings *tls)
+{
+    uint64_t mark = mark_of(tls->pair.cert) * 3 + mark_of(tls->pair.key);
+
+    for (size_t i = 0; i < tls->more_count; i++)
+        mark = mark * 5 + mark_of(tls->more[i].cert) * 3 + mark_of(tls->more[i].key);
+    return mark;
+}
+
+static bool wants_tls(const struct config *config)
+{
+    for (size_t i = 0; i < config->listens_count; i++)
+        if (config->listens[i].tls != LISTEN_TLS_NONE)
+            return true;
+    return false;
+}
+
+/* 0 with *context_out NULL when no listener speaks TLS. */
+static int load_certificates(const struct config *config, struct tls_context **context_out, struct fail *fail)
+{
+    *context_out = NULL;
+    if (!wants_tls(config))
+        return 0;
+    *context_out = tls_server_context(&config->tls, fail);
+    if (*context_out == NULL)
+        return -1;
+    metric_set(gauges.not_after, tls_context_not_after_unix(*context_out));
+    return 0;
+}
+
+static void renew_certificates(struct server *server)
+{
+    struct tls_context *fresh;
+    struct fail fail;
+
+    server->certificates_seen = mark_of_certificates(&server->config->tls);
+    if (load_certificates(server->config, &fresh, &fail) != 0) {
+        log_note(LOG_ERROR, "certificate.failed", "%s; the old certificate stays", fail.text);
+        return;
+    }
+    if (fresh == NULL)
+        return;
+    for (size_t i = 0; i < server->workers_count; i++)
+        worker_new_certificates(server->workers[i], fresh);
+    tls_context_unref(&server->tls_server);
+    server->tls_server = fresh;
+    log_note(LOG_INFO, "certificate.loaded", "%s", server->config->tls.pair.cert);
+}
+
+/* ---- listening ---- */
+
+static void close_all(int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+static bool is_bound(const struct config *config, const struct endpoint *address)
+{
+    for (size_t i = 0; config != NULL && i < config->listens_count; i++)
+        if (config->listens[i].address.port == address->port && ip_eq(&config->listens[i].address.ip, &address->ip))
+            return true;
+    return false;
+}
+
+/* One descriptor for each listener and worker (SO_REUSEPORT); those that `old` has bound already stay -1. */
+static int bind_all(const struct config *config, const struct config *old, size_t workers, int *fds, struct fail *fail)
+{
+    size_t count = config->listens_count * workers;
+
+    for (size_t i = 0; i < count; i++)
+        fds[i] = -1;
+    for (size_t i = 0; i < count; i++) {
+        const struct endpoint *address = &config->listens[i % config->listens_count].address;
+
+        if (is_bound(old, address))
+            continue;
+        fds[i] = listener_bind(address, fail);
+        if (fds[i] < 0) {
+            close_all(fds, count);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- reload ---- */
+
+static void refuse_reload(const char *why)
+{
+    metric_set(gauges.reload_ok, 0);
+    log_note(LOG_ERROR, "reload.failed", "the running settings stay in force: %s", why);
+}
+
+static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls, int *fds)
+{
+    struct worker_setup setup = {.config = fresh, .tls_server = tls, .tls_client = server->tls_client,
+                                 .store = server->store, .clients = server->clients};
+
+    for (size_t i = 0; i < server->workers_count; i++) {
+        setup.listeners = fds + i * fresh->listens_count;
+        worker_adopt(server->workers[i], &setup);
+    }
+    log_open(&fresh->log);
+    tls_context_unref(&server->tls_server);
+    config_unref(&server->config);
+    server->tls_server = tls;
+    server->config = fresh;
+    server->certificates_seen = mark_of_certificates(&fresh->tls);
+    server->domains_seen = mark_of(fresh->domains.file);
+    metric_set(gauges.reload_ok, 1);
+    log_note(LOG_INFO, "reload", "%s is in force", fresh->file);
+}
+
+/* Everything that can fail is prepared first; then all of it is taken over, or nothing. */
+static void reload(struct server *server)
+{
+    struct tls_context *tls = NULL;
+    const struct config *fresh;
+    struct buf faults;
+    struct fail fail;
+    int *fds;
+
+    buf_init(&faults, 64 * 1024);
+    fresh = config_load(server->config->file, &faults);
+    if (fresh == NULL) {
+        refuse_reload(buf_z(&faults));
+        buf_fini(&faults);
+        return;
+    }
+    buf_fini(&faults);
+    fds = calloc(fresh->listens_count * server->workers_count + 1, sizeof(int));
+    if (fds == NULL)
+        out_of_memory();
+    if (load_certificates(fresh, &tls, &fail) != 0 ||
+        bind_all(fresh, server->config, server->workers_count, fds, &fail) != 0) {
+        refuse_reload(fail.text);
+        tls_context_unref(&tls);
+        config_unref(&fresh);
+    } else {
+        take_over(server, fresh, tls, fds);
+    }
+    free(fds);
+}
+
+static void on_watch(void *arg)
+{
+    struct server *server = arg;
+
+    if (mark_of(server->config->domains.file) != server->domains_seen)
+        reload(server);
+    else if (server->tls_server != NULL && mark_of_certificates(&server->config->tls) != server->certificates_seen)
+        renew_certificates(server);
+    timer_start(&server->watch, server->loop, WATCH_MS, on_watch, server);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int signal_number, void *arg)
+{
+    struct server *server = arg;
+
+    if (signal_number == SIGHUP) {
+        reload(server);
+        return;
+    }
+    if (server->draining) {
+        log_note(LOG_WARNING, "stop", "told twice: not waiting for the sessions");
+        _exit(1);
+    }
+    server->draining = true;
+    log_note(LOG_INFO, "drain", "no new sessions; those in a transaction have %lld s",
+             (long long)server->config->runtime.drain_ms / 1000);
+    for (size_t i = 0; i < server->workers_count; i++)
+        worker_drain(server->workers[i], server->config->runtime.drain_ms);
+    loop_stop(server->loop);
+}
+
+static int watch_signals(struct server *server, struct fail *fail)
+{
+    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
+
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        if (loop_on_signal(server->loop, numbers[i], on_signal, server, fail) != 0)
+            return -1;
+    return 0;
+}
+
+/* ---- the process ---- */
+
+/* Each connection is a descriptor, each session may have one to the backend and one for its spool. */
+static void raise_descriptor_limit(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->limits.connections * 3 + 256;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max < wanted && geteuid() == 0)
+        limit.rlim_max = wanted;
+    if (limit.rlim_cur > limit.rlim_max)
+        limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        log_note(LOG_WARNING, "descriptors", "%llu descriptors are allowed, %llu wanted for limits.connections",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+}
+
+/* Sockets are bound and keys are read: from here on nothing needs root. Whether it worked is looked at afterwards. */
+static int drop_privileges(const struct config *config, struct fail *fail)
+{
+    const char *name = config->runtime.user;
+    const struct passwd *user;
+
+    umask(077);
+    if (geteuid() != 0)
+        return 0;
+    user = getpwnam(name);
+    if (user == NULL)
+        return fail_set(fail, "runtime.user: there is no user \"%s\"; make one (useradd --system %s) or name another", name,
+                        name);
+    if (user->pw_uid == 0)
+        return 0; /* asked for by name */
+    if (initgroups(name, user->pw_gid) != 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) != 0 ||
+        setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0)
+        return fail_errno(fail, "cannot become user %s", name);
+    if (setuid(0) == 0 || geteuid() != user->pw_uid)
+        return fail_set(fail, "root could be regained after becoming user %s", name);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return 0;
+}
+
+static bool is_ready(char *why, size_t why_bytes, void *arg)
+{
+    const struct server *server = arg;
+    char labels[128];
+    int n = 0;
+    bool reachable = false;
+
+    for (size_t i = 0; i < server->config->backends_count; i++) {
+        snprintf(labels, sizeof(labels), "address=\"%s\"", server->config->backends[i].address);
+        reachable = reachable || metric_value(metric_gauge("smtpguard_upstream_up", "", labels)) != 0;
+    }
+    why[0] = '\0';
+    if (!reachable)
+        n = snprintf(why, why_bytes, "no backend can be reached\n");
+    if (!store_is_available(server->store) && n < (int)why_bytes)
+        snprintf(why + n, why_bytes - (size_t)n, "the store is not available: greylisting lets everybody pass\n");
+    return reachable; /* without the store mail still flows */
+}
+
+static size_t count_workers(const struct config *config)
+{
+    long cores = config->runtime.workers > 0 ? (long)config->runtime.workers : sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (size_t)cores;
+}
+
+static int start_workers(struct server *server, int *fds, struct fail *fail)
+{
+    struct worker_setup setup = {.config = server->config, .tls_server = server->tls_server,
+                                 .tls_client = server->tls_client, .store = server->store, .clients = server->clients};
+    size_t wanted = count_workers(server->config);
+
+    for (size_t i = 0; i < wanted; i++) {
+        setup.listeners = fds + i * server->config->listens_count;
+        server->workers[i] = worker_start(&setup, fail);
+        if (server->workers[i] == NULL)
+            return -1;
+        server->workers_count++;
+    }
+    return 0;
+}
+
+static int start(struct server *server, struct fail *fail)
+{
+    const struct config *config = server->config;
+    size_t workers = count_workers(config);
+    int fds[WORKERS_MAX * 64];
+
+    if (config->listens_count > 64)
+        return fail_set(fail, "more than 64 listeners");
+    raise_descriptor_limit(config);
+    if (load_certificates(config, &server->tls_server, fail) != 0 || watch_signals(server, fail) != 0 ||
+        bind_all(config, NULL, workers, fds, fail) != 0)
+        return -1;
+    if (drop_privileges(config, fail) != 0) {
+        close_all(fds, workers * config->listens_count);
+        return -1;
+    }
+    server->store = store_open(&config->store, clock_system(), fail);
+    if (server->store == NULL)
+        return -1;
+    if (config->admin.http.ip.family != 0) {
+        server->admin = admin_start(&config->admin.http, is_ready, server, fail);
+        if (server->admin == NULL)
+            return -1;
+    }
+    server->certificates_seen = mark_of_certificates(&config->tls);
+    server->domains_seen = mark_of(config->domains.file);
+    return start_workers(server, fds, fail);
+}
+
+static void stop(struct server *server)
+{
+    admin_stop(&server->admin);
+    for (size_t i = 0; i < server->workers_count; i++) {
+        if (!server->draining)
+            worker_drain(server->workers[i], 0);
+        worker_join(&server->workers[i]);
+    }
+    store_close(&server->store);
+    clients_free(&server->clients);
+    tls_context_unref(&server->tls_server);
+    tls_context_unref(&server->tls_client);
+    config_unref(&server->config);
+    loop_free(&server->loop);
+}
+
+int server_run(const struct config *config, struct fail *fail)
+{
+    struct server server = {.config = config};
+    int result;
+
+    make_gauges();
+    server.loop = loop_new();
+    server.clients = clients_new();
+    server.tls_client = tls_client_context(TLS_VERIFY_NOTHING, fail);
+    result = server.tls_client != NULL ? start(&server, fail) : -1;
+    if (result == 0) {
+        log_note(LOG_INFO, "started", "%s listens on %zu address%s with %zu worker%s", config->hostname,
+                 config->listens_count, config->listens_count == 1 ? "" : "es", server.workers_count,
+                 server.workers_count == 1 ? "" : "s");
+        timer_start(&server.watch, server.loop, WATCH_MS, on_watch, &server);
+        loop_run(server.loop);
+    }
+    stop(&server);
+    if (result == 0)
+        log_note(LOG_INFO, "stopped", "every session has ended");
+    return result;
+}

@@ -1,0 +1,320 @@
+#include "proxy/worker.h"
+
+#include "base/bug.h"
+#include "base/log.h"
+#include "proxy/session.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct port {
+    struct worker *worker;
+    struct endpoint address;
+    size_t index; /* in the current service's config->listens */
+    struct listener *listener;
+    struct port *next;
+};
+
+struct worker {
+    pthread_t thread;
+    struct loop *loop;
+    struct service *service;  /* for new sessions */
+    struct service *services; /* it and the retired ones that still have sessions */
+    struct port *ports;
+    struct timer sweep, deadline;
+    bool draining;
+};
+
+struct order {
+    struct worker *worker;
+    struct worker_setup setup;
+    int *listeners;
+    int64_t drain_ms;
+};
+
+enum { SWEEP_MS = 1000, DRAIN_SWEEP_MS = 50 };
+
+/* ---- listening ---- */
+
+static void on_accept(int fd, const struct endpoint *peer, void *arg)
+{
+    struct port *port = arg;
+    struct service *service = port->worker->service;
+
+    session_start(service, &service->config->listens[port->index], fd, peer);
+}
+
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->port == b->port && ip_eq(&a->ip, &b->ip);
+}
+
+static struct port *find_port(struct worker *worker, const struct endpoint *address)
+{
+    for (struct port *port = worker->ports; port != NULL; port = port->next)
+        if (same_endpoint(&port->address, address))
+            return port;
+    return NULL;
+}
+
+static void listen_at(struct worker *worker, size_t index, const struct endpoint *address, int fd)
+{
+    struct port *port = find_port(worker, address);
+
+    if (port != NULL) {
+        port->index = index;
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    port = calloc(1, sizeof(*port));
+    if (port == NULL)
+        out_of_memory();
+    *port = (struct port){.worker = worker, .address = *address, .index = index, .next = worker->ports};
+    port->listener = listener_start(worker->loop, fd, on_accept, port);
+    worker->ports = port;
+}
+
+static bool is_wanted(const struct config *config, const struct port *port)
+{
+    for (size_t i = 0; i < config->listens_count; i++)
+        if (same_endpoint(&config->listens[i].address, &port->address))
+            return true;
+    return false;
+}
+
+static void close_ports(struct worker *worker, const struct config *keep)
+{
+    struct port **at = &worker->ports;
+
+    while (*at != NULL) {
+        struct port *port = *at;
+
+        if (keep != NULL && is_wanted(keep, port)) {
+            at = &port->next;
+            continue;
+        }
+        *at = port->next;
+        listener_stop(&port->listener);
+        free(port);
+    }
+}
+
+/* ---- services ---- */
+
+static void put_in_service(struct worker *worker, struct service *service, const int *listeners)
+{
+    if (worker->service != NULL)
+        worker->service->retired = true;
+    service->next = worker->services;
+    worker->services = service;
+    worker->service = service;
+    for (size_t i = 0; i < service->config->listens_count; i++)
+        listen_at(worker, i, &service->config->listens[i].address, listeners[i]);
+    close_ports(worker, service->config);
+}
+
+/* Retired services go when their last session has gone. */
+static void free_retired(struct worker *worker)
+{
+    struct service **at = &worker->services;
+
+    while (*at != NULL) {
+        struct service *service = *at;
+
+        if (!service->retired || service->sessions != NULL) {
+            at = &service->next;
+            continue;
+        }
+        *at = service->next;
+        service_free(&service);
+    }
+}
+
+static bool has_sessions(const struct worker *worker)
+{
+    for (const struct service *service = worker->services; service != NULL; service = service->next)
+        if (service->sessions != NULL)
+            return true;
+    return false;
+}
+
+static void on_sweep(void *arg)
+{
+    struct worker *worker = arg;
+
+    free_retired(worker);
+    if (worker->draining && !has_sessions(worker))
+        loop_stop(worker->loop);
+    else
+        timer_start(&worker->sweep, worker->loop, worker->draining ? DRAIN_SWEEP_MS : SWEEP_MS, on_sweep, worker);
+}
+
+/* ---- orders ---- */
+
+static struct order *new_order(struct worker *worker)
+{
+    struct order *order = calloc(1, sizeof(*order));
+
+    if (order == NULL)
+        out_of_memory();
+    order->worker = worker;
+    return order;
+}
+
+static void free_order(struct order *order)
+{
+    config_unref(&order->setup.config);
+    tls_context_unref(&order->setup.tls_server);
+    tls_context_unref(&order->setup.tls_client);
+    free(order->listeners);
+    free(order);
+}
+
+static void on_adopt(void *arg)
+{
+    struct order *order = arg;
+    struct worker *worker = order->worker;
+    const struct worker_setup *setup = &order->setup;
+    struct fail fail;
+    struct service *service = service_new(worker->loop, setup->config, setup->tls_server, setup->tls_client,
+                                          setup->store, setup->clients, &fail);
+
+    if (service != NULL && !worker->draining)
+        put_in_service(worker, service, order->listeners);
+    else if (service == NULL)
+        log_note(LOG_ERROR, "reload.failed", "a worker keeps the settings it had: %s", fail.text);
+    else
+        service_free(&service);
+    free_order(order);
+}
+
+void worker_adopt(struct worker *worker, const struct worker_setup *setup)
+{
+    struct order *order = new_order(worker);
+    size_t count = setup->config->listens_count;
+
+    order->setup = *setup;
+    config_ref(setup->config);
+    if (setup->tls_server != NULL)
+        tls_context_ref(setup->tls_server);
+    if (setup->tls_client != NULL)
+        tls_context_ref(setup->tls_client);
+    order->listeners = calloc(count + 1, sizeof(int));
+    if (order->listeners == NULL)
+        out_of_memory();
+    for (size_t i = 0; i < count; i++)
+        order->listeners[i] = setup->listeners[i];
+    loop_post(worker->loop, on_adopt, order);
+}
+
+static void on_certificates(void *arg)
+{
+    struct order *order = arg;
+    struct service *service = order->worker->service;
+
+    tls_context_unref(&service->tls_server);
+    service->tls_server = tls_context_ref(order->setup.tls_server);
+    free_order(order);
+}
+
+void worker_new_certificates(struct worker *worker, struct tls_context *tls_server)
+{
+    struct order *order = new_order(worker);
+
+    order->setup.tls_server = tls_context_ref(tls_server);
+    loop_post(worker->loop, on_certificates, order);
+}
+
+static void on_drain_deadline(void *arg)
+{
+    struct worker *worker = arg;
+
+    for (struct service *service = worker->services; service != NULL; service = service->next)
+        while (service->sessions != NULL)
+            session_end(service->sessions, "drain limit");
+}
+
+static void on_drain(void *arg)
+{
+    struct order *order = arg;
+    struct worker *worker = order->worker;
+
+    if (!worker->draining) {
+        worker->draining = true;
+        close_ports(worker, NULL);
+        for (struct service *service = worker->services; service != NULL; service = service->next)
+            for (struct session *s = service->sessions, *next; s != NULL; s = next) {
+                next = session_next(s);
+                session_drain(s);
+            }
+        timer_start(&worker->deadline, worker->loop, order->drain_ms, on_drain_deadline, worker);
+        timer_start(&worker->sweep, worker->loop, 0, on_sweep, worker);
+    }
+    free_order(order);
+}
+
+void worker_drain(struct worker *worker, int64_t drain_ms)
+{
+    struct order *order = new_order(worker);
+
+    order->drain_ms = drain_ms;
+    loop_post(worker->loop, on_drain, order);
+}
+
+/* ---- the thread ---- */
+
+static void *run_worker(void *arg)
+{
+    struct worker *worker = arg;
+    sigset_t all;
+
+    sigfillset(&all); /* signals are for the main thread */
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    loop_run(worker->loop);
+    return NULL;
+}
+
+struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    struct service *service;
+
+    if (worker == NULL)
+        out_of_memory();
+    worker->loop = loop_new();
+    service = service_new(worker->loop, setup->config, setup->tls_server, setup->tls_client, setup->store,
+                          setup->clients, fail);
+    if (service == NULL) {
+        loop_free(&worker->loop);
+        free(worker);
+        return NULL;
+    }
+    put_in_service(worker, service, setup->listeners);
+    timer_start(&worker->sweep, worker->loop, SWEEP_MS, on_sweep, worker);
+    if (pthread_create(&worker->thread, NULL, run_worker, worker) != 0)
+        out_of_memory();
+    return worker;
+}
+
+void worker_join(struct worker **worker)
+{
+    struct worker *w = *worker;
+
+    if (w == NULL)
+        return;
+    *worker = NULL;
+    pthread_join(w->thread, NULL);
+    timer_stop(&w->sweep);
+    timer_stop(&w->deadline);
+    while (w->services != NULL) {
+        struct service *service = w->services;
+
+        w->services = service->next;
+        service_free(&service);
+    }
+    loop_free(&w->loop);
+    free(w);
+}
