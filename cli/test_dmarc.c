@@ -103,6 +103,15 @@ static const char *policy_here(const struct dmarc_discovery *d)
     return dmarc_policy_name(d->from_exists ? r->subdomain_policy : r->nonexistent_policy);
 }
 
+/* What strangers publish must not reach the terminal as it is. */
+static void print_record(struct str text)
+{
+    fputs("  record  ", stdout);
+    for (size_t i = 0; i < text.n; i++)
+        putchar(text.p[i] >= ' ' && text.p[i] <= '~' ? text.p[i] : '?');
+    putchar('\n');
+}
+
 static void print_text(const struct dmarc_discovery *d)
 {
     for (size_t i = 0; i < d->queries_count; i++)
@@ -112,7 +121,7 @@ static void print_text(const struct dmarc_discovery *d)
         printf("  organisational domain  %s\n", d->org_domain);
     if (d->record == NULL)
         return;
-    printf("  record  %.*s\n", STR_ARG(d->record->text));
+    print_record(d->record->text);
     printf("  policy  %s for mail from %s%s\n", policy_here(d), d->from_domain,
            d->record->testing ? ", one step less because of t=y" : "");
 }
