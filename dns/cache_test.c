@@ -40,16 +40,16 @@ static void answers_live_for_their_ttl(void **state)
         uint32_t ttl_s;
         int64_t after_ms, want;
     } rows[] = {
-        {"at once",                  "1035 3.2.1", 300,        0,                300  },
-        {"half a second later",      "1035 3.2.1", 300,        500,              300  },
-        {"a minute later",           "1035 3.2.1", 300,        60000,            240  },
-        {"at the last moment",       "1035 3.2.1", 300,        299999,           1    },
-        {"and gone",                 "1035 3.2.1", 300,        300000,           -1   },
-        {"zero counts as a second",  "",           0,          999,              1    },
-        {"and not as more",          "",           0,          1000,             -1   },
-        {"a week counts as a day",   "",           604800,     0,                86400},
-        {"the longest TTL there is", "2181 8",     UINT32_MAX, 86400 * 1000 - 1, 1    },
-        {"and gone after a day",     "",           UINT32_MAX, 86400 * 1000,     -1   },
+        {"at once", "1035 3.2.1", 300, 0, 300},
+        {"half a second later", "1035 3.2.1", 300, 500, 300},
+        {"a minute later", "1035 3.2.1", 300, 60000, 240},
+        {"at the last moment", "1035 3.2.1", 300, 299999, 1},
+        {"and gone", "1035 3.2.1", 300, 300000, -1},
+        {"zero counts as a second", "", 0, 999, 1},
+        {"and not as more", "", 0, 1000, -1},
+        {"a week counts as a day", "", 604800, 0, 86400},
+        {"the longest TTL there is", "2181 8", UINT32_MAX, 86400 * 1000 - 1, 1},
+        {"and gone after a day", "", UINT32_MAX, 86400 * 1000, -1},
     };
 
     (void)state;
@@ -127,9 +127,7 @@ static void what_is_too_large_is_not_kept(void **state)
 {
     static char large[30000];
     struct dns_cache *cache = dns_cache_new(100, 20000);
-    struct dns_record record = {
-        .text = {large, sizeof(large)}
-    };
+    struct dns_record record = {.text = {large, sizeof(large)}};
     struct dns_reply *reply =
         dns_reply_new(&(struct dns_answer){.ttl_s = 300, .count = 1, .records = &record});
     struct dns_question question;
@@ -176,10 +174,7 @@ static void a_held_reply_outlives_its_entry(void **state)
 static void a_reply_is_a_copy(void **state)
 {
     char name[] = "mx.test", text[] = "some text";
-    struct dns_record records[2] = {
-        {.name = name, .preference = 7},
-        {.text = str_of(text)           }
-    };
+    struct dns_record records[2] = {{.name = name, .preference = 7}, {.text = str_of(text)}};
     struct dns_reply *reply = dns_reply_new(
         &(struct dns_answer){.type = DNS_MX, .name = "asked.test", .count = 2, .records = records});
 

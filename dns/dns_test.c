@@ -17,11 +17,11 @@ static void addresses_are_turned_around(void **state)
     static const struct {
         const char *name, *rfc, *ip, *zone, *want;
     } rows[] = {
-        {"IPv4 octets backward",         "5782 2.1", "192.0.2.99",                "bl.test",   "99.2.0.192.bl.test"  },
-        {"no zeros in front, none lost", "1035 3.5", "10.0.200.105",              "bl.test",   "105.200.0.10.bl.test"},
-        {"mapped IPv6 is IPv4",          "5782 2.1", "::ffff:192.0.2.1",          "bl.test",   "1.2.0.192.bl.test"   },
-        {"IPv6 nibbles backward",        "5782 2.4", "2001:db8:1:2:3:4:567:89ab", "ugly.test",
-         "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.ugly.test"                                 },
+        {"IPv4 octets backward", "5782 2.1", "192.0.2.99", "bl.test", "99.2.0.192.bl.test"},
+        {"no zeros in front, none lost", "1035 3.5", "10.0.200.105", "bl.test", "105.200.0.10.bl.test"},
+        {"mapped IPv6 is IPv4", "5782 2.1", "::ffff:192.0.2.1", "bl.test", "1.2.0.192.bl.test"},
+        {"IPv6 nibbles backward", "5782 2.4", "2001:db8:1:2:3:4:567:89ab", "ugly.test",
+         "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.ugly.test"},
     };
     char name[DNS_NAME_MAX + 1];
 
@@ -77,14 +77,14 @@ static void statuses_have_words(void **state)
         const char *word;
         bool is_temporary, is_void;
     } rows[] = {
-        {DNS_OK,       "ok",       false, false},
-        {DNS_NODATA,   "nodata",   false, true },
-        {DNS_NXDOMAIN, "nxdomain", false, true },
-        {DNS_SERVFAIL, "servfail", true,  false},
-        {DNS_REFUSED,  "refused",  true,  false},
-        {DNS_TIMEOUT,  "timeout",  true,  false},
-        {DNS_GARBLED,  "garbled",  true,  false},
-        {DNS_BADNAME,  "badname",  false, false},
+        {DNS_OK, "ok", false, false},
+        {DNS_NODATA, "nodata", false, true},
+        {DNS_NXDOMAIN, "nxdomain", false, true},
+        {DNS_SERVFAIL, "servfail", true, false},
+        {DNS_REFUSED, "refused", true, false},
+        {DNS_TIMEOUT, "timeout", true, false},
+        {DNS_GARBLED, "garbled", true, false},
+        {DNS_BADNAME, "badname", false, false},
     };
 
     (void)state;

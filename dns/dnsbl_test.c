@@ -10,25 +10,17 @@
 
 enum { TEN_MINUTES_MS = 10 * 60 * 1000 };
 
-static const struct dnsbl_codes zen_codes[] = {
-    {{4, {127, 0, 0, 2}}, {4, {127, 0, 0, 11}}}
-};
-static const struct dnsbl_codes white_codes[] = {
-    {{4, {127, 0, 2, 0}}, {4, {127, 0, 20, 3}}}
-};
-static const struct dnsbl_codes wide_codes[] = {
-    {{4, {127, 0, 0, 0}}, {4, {127, 255, 255, 255}}}
-};
-static const struct dnsbl_codes two_codes[] = {
-    {{4, {127, 0, 0, 2}}, {4, {127, 0, 0, 2}}},
-    {{4, {127, 0, 0, 9}}, {4, {127, 0, 0, 9}}}
-};
+static const struct dnsbl_codes zen_codes[] = {{{4, {127, 0, 0, 2}}, {4, {127, 0, 0, 11}}}};
+static const struct dnsbl_codes white_codes[] = {{{4, {127, 0, 2, 0}}, {4, {127, 0, 20, 3}}}};
+static const struct dnsbl_codes wide_codes[] = {{{4, {127, 0, 0, 0}}, {4, {127, 255, 255, 255}}}};
+static const struct dnsbl_codes two_codes[] = {{{4, {127, 0, 0, 2}}, {4, {127, 0, 0, 2}}},
+                                               {{4, {127, 0, 0, 9}}, {4, {127, 0, 0, 9}}}};
 
 static const struct dnsbl_list lists[] = {
-    {"zen.test",   8,  zen_codes,   1},
+    {"zen.test", 8, zen_codes, 1},
     {"white.test", -4, white_codes, 1},
-    {"wide.test",  2,  wide_codes,  1},
-    {"two.test",   3,  two_codes,   2},
+    {"wide.test", 2, wide_codes, 1},
+    {"two.test", 3, two_codes, 2},
 };
 
 static struct arena *mem;
@@ -97,41 +89,41 @@ static void answers_are_judged(void **state)
         const char *code;
         enum dns_status status;
     } rows[] = {
-        {"no such name: clean",                                 "5782 2.1", "x.test A 192.0.2.1",                    0, DNSBL_CLEAN,      0,  NULL,              DNS_NXDOMAIN},
-        {"no address: clean",                                   "5782 2.1", "1.2.0.192.zen.test TXT \"why\"",        0, DNSBL_CLEAN,      0,  NULL,
-         DNS_NODATA                                                                                                                                                          },
-        {"the first declared code",                             "5782 2.1", "1.2.0.192.zen.test A 127.0.0.2",        0, DNSBL_LISTED,     8,
-         "127.0.0.2",                                                                                                                                            DNS_OK      },
-        {"the last declared code",                              "5782 2.1", "1.2.0.192.zen.test A 127.0.0.11",       0, DNSBL_LISTED,     8,
-         "127.0.0.11",                                                                                                                                           DNS_OK      },
-        {"one beyond the last",                                 "5782 2.1", "1.2.0.192.zen.test A 127.0.0.12",       0, DNSBL_ERROR,      0,
-         "127.0.0.12",                                                                                                                                           DNS_OK      },
-        {"one below the first",                                 "5782 5",   "1.2.0.192.zen.test A 127.0.0.1",        0, DNSBL_ERROR,      0,  "127.0.0.1",
-         DNS_OK                                                                                                                                                              },
-        {"two codes, both declared",                            "5782 2.3",
-         "1.2.0.192.zen.test A 127.0.0.4\n1.2.0.192.zen.test A 127.0.0.10",                                          0, DNSBL_LISTED,     8,  "127.0.0.4",
-         DNS_OK                                                                                                                                                              },
-        {"an undeclared code among declared ones",              "5782 2.3",
-         "1.2.0.192.zen.test A 127.0.0.4\n1.2.0.192.zen.test A 127.0.1.4",                                           0, DNSBL_ERROR,      0,  "127.0.1.4",
-         DNS_OK                                                                                                                                                              },
-        {"an address outside 127/8 (a parked domain)",          "5782 5",   "1.2.0.192.zen.test A 203.0.113.7",      0,
-         DNSBL_ERROR,                                                                                                                     0,  "203.0.113.7",     DNS_OK      },
-        {"a refusal of service, though the range was declared", "",         "1.2.0.192.wide.test A 127.255.255.254",
-         2,                                                                                                             DNSBL_ERROR,      0,  "127.255.255.254", DNS_OK      },
-        {"the neighbour of the refusals",                       "",         "1.2.0.192.wide.test A 127.255.254.254", 2, DNSBL_LISTED,     2,
-         "127.255.254.254",                                                                                                                                      DNS_OK      },
-        {"the second of two ranges",                            "5782 2.3", "1.2.0.192.two.test A 127.0.0.9",        3, DNSBL_LISTED,     3,
-         "127.0.0.9",                                                                                                                                            DNS_OK      },
-        {"between two ranges",                                  "5782 2.3", "1.2.0.192.two.test A 127.0.0.5",        3, DNSBL_ERROR,      0,  "127.0.0.5",
-         DNS_OK                                                                                                                                                              },
-        {"an allow list counts backward",                       "",         "1.2.0.192.white.test A 127.0.9.2",      1, DNSBL_LISTED,     -4,
-         "127.0.9.2",                                                                                                                                            DNS_OK      },
-        {"SERVFAIL is no answer",                               "",         "1.2.0.192.zen.test RCODE servfail",     0, DNSBL_UNANSWERED, 0,  NULL,
-         DNS_SERVFAIL                                                                                                                                                        },
-        {"REFUSED is no answer",                                "",         "1.2.0.192.zen.test RCODE refused",      0, DNSBL_UNANSWERED, 0,  NULL,
-         DNS_REFUSED                                                                                                                                                         },
-        {"silence is no answer",                                "",         "1.2.0.192.zen.test RCODE timeout",      0, DNSBL_UNANSWERED, 0,  NULL,
-         DNS_TIMEOUT                                                                                                                                                         },
+        {"no such name: clean", "5782 2.1", "x.test A 192.0.2.1", 0, DNSBL_CLEAN, 0, NULL, DNS_NXDOMAIN},
+        {"no address: clean", "5782 2.1", "1.2.0.192.zen.test TXT \"why\"", 0, DNSBL_CLEAN, 0, NULL,
+         DNS_NODATA},
+        {"the first declared code", "5782 2.1", "1.2.0.192.zen.test A 127.0.0.2", 0, DNSBL_LISTED, 8,
+         "127.0.0.2", DNS_OK},
+        {"the last declared code", "5782 2.1", "1.2.0.192.zen.test A 127.0.0.11", 0, DNSBL_LISTED, 8,
+         "127.0.0.11", DNS_OK},
+        {"one beyond the last", "5782 2.1", "1.2.0.192.zen.test A 127.0.0.12", 0, DNSBL_ERROR, 0,
+         "127.0.0.12", DNS_OK},
+        {"one below the first", "5782 5", "1.2.0.192.zen.test A 127.0.0.1", 0, DNSBL_ERROR, 0, "127.0.0.1",
+         DNS_OK},
+        {"two codes, both declared", "5782 2.3",
+         "1.2.0.192.zen.test A 127.0.0.4\n1.2.0.192.zen.test A 127.0.0.10", 0, DNSBL_LISTED, 8, "127.0.0.4",
+         DNS_OK},
+        {"an undeclared code among declared ones", "5782 2.3",
+         "1.2.0.192.zen.test A 127.0.0.4\n1.2.0.192.zen.test A 127.0.1.4", 0, DNSBL_ERROR, 0, "127.0.1.4",
+         DNS_OK},
+        {"an address outside 127/8 (a parked domain)", "5782 5", "1.2.0.192.zen.test A 203.0.113.7", 0,
+         DNSBL_ERROR, 0, "203.0.113.7", DNS_OK},
+        {"a refusal of service, though the range was declared", "", "1.2.0.192.wide.test A 127.255.255.254",
+         2, DNSBL_ERROR, 0, "127.255.255.254", DNS_OK},
+        {"the neighbour of the refusals", "", "1.2.0.192.wide.test A 127.255.254.254", 2, DNSBL_LISTED, 2,
+         "127.255.254.254", DNS_OK},
+        {"the second of two ranges", "5782 2.3", "1.2.0.192.two.test A 127.0.0.9", 3, DNSBL_LISTED, 3,
+         "127.0.0.9", DNS_OK},
+        {"between two ranges", "5782 2.3", "1.2.0.192.two.test A 127.0.0.5", 3, DNSBL_ERROR, 0, "127.0.0.5",
+         DNS_OK},
+        {"an allow list counts backward", "", "1.2.0.192.white.test A 127.0.9.2", 1, DNSBL_LISTED, -4,
+         "127.0.9.2", DNS_OK},
+        {"SERVFAIL is no answer", "", "1.2.0.192.zen.test RCODE servfail", 0, DNSBL_UNANSWERED, 0, NULL,
+         DNS_SERVFAIL},
+        {"REFUSED is no answer", "", "1.2.0.192.zen.test RCODE refused", 0, DNSBL_UNANSWERED, 0, NULL,
+         DNS_REFUSED},
+        {"silence is no answer", "", "1.2.0.192.zen.test RCODE timeout", 0, DNSBL_UNANSWERED, 0, NULL,
+         DNS_TIMEOUT},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -210,9 +202,7 @@ static void all_lists_disabled_still_answer(void **state)
 
 static void no_lists_at_all(void **state)
 {
-    struct ip client = {
-        4, {192, 0, 2, 1}
-    };
+    struct ip client = {4, {192, 0, 2, 1}};
 
     (void)state;
     calls = 0;
@@ -254,9 +244,7 @@ static const struct dnsbl_list *named;
 static void disable_named_list(void)
 {
     struct dnsbl_health *own = dnsbl_health_new(mem, named, 1);
-    struct ip client = {
-        4, {192, 0, 2, 1}
-    };
+    struct ip client = {4, {192, 0, 2, 1}};
 
     for (int64_t now_ms = 0; now_ms < 3; now_ms++)
         dnsbl_start(mem, fakedns_dns(fake), own, named, 1, &client, now_ms, on_done, &calls);
@@ -279,11 +267,11 @@ static void the_operator_is_told_once(void **state)
     static const struct {
         const char *name, *zone, *shown, *hidden;
     } rows[] = {
-        {"a public zone is shown",         "zen.spamhaus.test",                 "zen.spamhaus.test",      NULL},
-        {"a short first label too",        "ix.dnsbl.manitu.test",              "ix.dnsbl.manitu.test",   NULL},
-        {"three labels are no customer's", "blacklist.example.test",            "blacklist.example.test", NULL},
-        {"a customer's key is not",        "k3ysecretk3y.zen.dq.spamhaus.test", "*.zen.dq.spamhaus.test",
-         "k3ysecret"                                                                                          },
+        {"a public zone is shown", "zen.spamhaus.test", "zen.spamhaus.test", NULL},
+        {"a short first label too", "ix.dnsbl.manitu.test", "ix.dnsbl.manitu.test", NULL},
+        {"three labels are no customer's", "blacklist.example.test", "blacklist.example.test", NULL},
+        {"a customer's key is not", "k3ysecretk3y.zen.dq.spamhaus.test", "*.zen.dq.spamhaus.test",
+         "k3ysecret"},
     };
 
     (void)state;
@@ -345,9 +333,7 @@ static void cancelled_never_calls_back(void **state)
 static void a_name_too_long_is_no_answer(void **state)
 {
     struct dnsbl_list list = {NULL, 8, zen_codes, 1};
-    struct ip client = {
-        4, {192, 0, 2, 1}
-    };
+    struct ip client = {4, {192, 0, 2, 1}};
     char zone[DNS_NAME_MAX + 1];
 
     (void)state;

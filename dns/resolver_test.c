@@ -2,8 +2,10 @@
 
 #include "base/bug.h"
 #include "dns/wire_test.h"
+#include "tests/t.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -286,16 +288,16 @@ static void answers_become_statuses(void **state)
         uint32_t ttl_s;
         bool is_kept;
     } rows[] = {
-        {"an address",              "1035 3.4.1", "a.test",             DNS_OK,       1, 300, true },
-        {"an alias and an address", "1034 3.6.2", "alias.test",         DNS_OK,       1, 60,  true },
-        {"no such name",            "2308 2.1",   "nx.test",            DNS_NXDOMAIN, 0, 120, true },
-        {"no data",                 "2308 2.2",   "nodata.test",        DNS_NODATA,   0, 120, true },
-        {"SERVFAIL",                "2308 7.1",   "servfail.test",      DNS_SERVFAIL, 0, 0,   false},
-        {"REFUSED",                 "1035 4.1.1", "refused.test",       DNS_REFUSED,  0, 0,   false},
-        {"what cannot be read",     "1035 4.1",   "garbage.test",       DNS_GARBLED,  0, 0,   false},
-        {"an empty label",          "1035 3.1",   "a..test",            DNS_BADNAME,  0, 0,   false},
-        {"the empty name",          "1035 3.1",   "",                   DNS_BADNAME,  0, 0,   false},
-        {"odd octets",              "2181 11",    "a\\.\xff\x01 .test", DNS_OK,       1, 300, true },
+        {"an address", "1035 3.4.1", "a.test", DNS_OK, 1, 300, true},
+        {"an alias and an address", "1034 3.6.2", "alias.test", DNS_OK, 1, 60, true},
+        {"no such name", "2308 2.1", "nx.test", DNS_NXDOMAIN, 0, 120, true},
+        {"no data", "2308 2.2", "nodata.test", DNS_NODATA, 0, 120, true},
+        {"SERVFAIL", "2308 7.1", "servfail.test", DNS_SERVFAIL, 0, 0, false},
+        {"REFUSED", "1035 4.1.1", "refused.test", DNS_REFUSED, 0, 0, false},
+        {"what cannot be read", "1035 4.1", "garbage.test", DNS_GARBLED, 0, 0, false},
+        {"an empty label", "1035 3.1", "a..test", DNS_BADNAME, 0, 0, false},
+        {"the empty name", "1035 3.1", "", DNS_BADNAME, 0, 0, false},
+        {"odd octets", "2181 11", "a\\.\xff\x01 .test", DNS_OK, 1, 300, true},
     };
     struct asker asker;
 
@@ -451,6 +453,27 @@ static void nobody_listens(void **state)
     t_case("a closed port: refused or timed out, in time", "");
     t_true(asker.status == DNS_REFUSED || asker.status == DNS_TIMEOUT);
     start_server(&servers[0]);
+}
+
+/* c-ares gives up within ares_send(); the asker hears of it on a later turn like of all else. */
+static void no_descriptors_left(void **state)
+{
+    struct rlimit before, none;
+    struct asker asker;
+
+    (void)state;
+    t_true(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none = before;
+    none.rlim_cur = 0;
+    t_true(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    start(&asker, DNS_A, "a.test");
+    t_true(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    run_until(1);
+    t_case("no socket could be opened", "");
+    t_same_z(dns_status_name(asker.status), "refused");
+    t_case("later it can", "");
+    ask(&asker, "a.test");
+    t_same_int(asker.status, DNS_OK);
 }
 
 /* ---- one question, many askers ---- */
@@ -621,6 +644,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_server_without_edns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_second_server_is_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_descriptors_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(identical_questions_are_joined, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_never_calls_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_in_anothers_callback, set_up, tear_down),

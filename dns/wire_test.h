@@ -8,9 +8,10 @@
 #define DNS_WIRE_TEST_H
 
 #include "dns/message.h"
-#include "tests/t.h"
 
 #include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct wire {
     size_t n, data_at; /* data_at: behind the length of the record that is being written */
