@@ -47,7 +47,8 @@ static int check(const char *file, bool json)
 
 int cli_check_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}, {"config", required_argument, NULL, 'c'}, {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, OPTION_JSON}, {"config", required_argument, NULL, 'c'}, {0}};
     const char *file = CLI_CONFIG_FILE;
     bool json = false;
     int option;

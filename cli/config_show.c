@@ -22,7 +22,8 @@ static int show(const char *file, bool json)
 
 int cli_config_show(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}, {"config", required_argument, NULL, 'c'}, {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, OPTION_JSON}, {"config", required_argument, NULL, 'c'}, {0}};
     const char *file = CLI_CONFIG_FILE;
     bool json = false;
     int option;

@@ -6,16 +6,24 @@
 #include <string.h>
 
 const struct cli_verb cli_verbs[] = {
-    {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.", cli_run},
-    {"check-config", "[--json] [-c FILE | FILE]", "Says nothing, or every fault of the settings with its line.", cli_check_config},
-    {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.", cli_config_show},
+    {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.",
+     cli_run},
+    {"check-config", "[--json] [-c FILE | FILE]",
+     "Says nothing, or every fault of the settings with its line.", cli_check_config},
+    {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.",
+     cli_config_show},
     {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
      "May this host send mail for this domain?", cli_test_spf},
-    {"test message", "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] [FILE | -]",
+    {"test message",
+     "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] "
+     "[FILE | -]",
      "Everything that a message would be judged by.", cli_test_message},
-    {"test dmarc", "[--json] [-c FILE] [--dns IP:PORT] DOMAIN", "The DMARC policy of a domain, and by which steps it was found.", cli_test_dmarc},
-    {"test dnsbl", "[--json] [-c FILE] [--dns IP:PORT] IP", "What the DNS lists of the settings say about an address.", cli_test_dnsbl},
-    {"sink", "[--json] --listen IP:PORT --maildir DIR", "A small backend that keeps what it gets, for trying out and for tests.", cli_sink},
+    {"test dmarc", "[--json] [-c FILE] [--dns IP:PORT] DOMAIN",
+     "The DMARC policy of a domain, and by which steps it was found.", cli_test_dmarc},
+    {"test dnsbl", "[--json] [-c FILE] [--dns IP:PORT] IP",
+     "What the DNS lists of the settings say about an address.", cli_test_dnsbl},
+    {"sink", "[--json] --listen IP:PORT --maildir DIR",
+     "A small backend that keeps what it gets, for trying out and for tests.", cli_sink},
     {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version},
 };
 const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);

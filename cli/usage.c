@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 
-/* Set by main.c: the verbs must not refer to the table that refers to them, so that a unit test links one alone. */
+/* Set by main.c: the verbs must not refer to the table that refers to them, so that a unit test links one
+ * alone. */
 const struct cli_verb *cli_current;
 
 int cli_usage(const char *words, const char *format, ...)

@@ -5,7 +5,8 @@
 #include <getopt.h>
 #include <stdio.h>
 
-/* Asking a library for its version is no use of it: the prototypes stand here, so that the headers stay behind their doors. */
+/* Asking a library for its version is no use of it: the prototypes stand here, so that the headers stay
+ * behind their doors. */
 const char *uv_version_string(void);
 const char *OpenSSL_version(int what);
 const char *ares_version(int *number_out);

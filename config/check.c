@@ -38,10 +38,12 @@ static bool collide(const struct endpoint *a, const struct endpoint *b)
 /* Would who connects to `to` come in at `at`? */
 static bool reaches(const struct endpoint *at, const struct endpoint *to)
 {
-    return collide(at, to) || (at->ip.family != 0 && at->port == to->port && ip_is_any(&at->ip) && ip_is_loopback(&to->ip));
+    return collide(at, to) ||
+           (at->ip.family != 0 && at->port == to->port && ip_is_any(&at->ip) && ip_is_loopback(&to->ip));
 }
 
-static const struct place *place_in(const struct loading *l, const char *list, size_t i, const char *key, const char **path_out)
+static const struct place *place_in(const struct loading *l, const char *list, size_t i, const char *key,
+                                    const char **path_out)
 {
     *path_out = str_fmt(l->mem, "%s[%zu].%s", list, i, key);
     return loading_place(l, *path_out);
@@ -65,7 +67,8 @@ static void check_listens(struct loading *l)
                 fault_at(&l->faults, at, "%s: listen[%zu] has this address already", path, j);
         at = place_in(l, "listen", i, "name", &path);
         for (size_t j = 0; j < i; j++)
-            if (own->name != NULL && config->listens[j].name != NULL && strcmp(own->name, config->listens[j].name) == 0)
+            if (own->name != NULL && config->listens[j].name != NULL &&
+                strcmp(own->name, config->listens[j].name) == 0)
                 fault_at(&l->faults, at, "%s: \"%s\" is the name of listen[%zu] already", path, own->name, j);
     }
 }
@@ -76,14 +79,16 @@ static void check_backends(struct loading *l)
     const char *path;
 
     if (is_empty_list(l, "backends"))
-        fault_at(&l->faults, loading_place(l, "backends"), "backends: is empty; one address at least is wanted");
+        fault_at(&l->faults, loading_place(l, "backends"),
+                 "backends: is empty; one address at least is wanted");
     for (size_t i = 0; i < config->backends_count; i++) {
         const struct endpoint *own = &config->backends[i].endpoint;
         const struct place *at = place_in(l, "backends", i, "address", &path);
 
         for (size_t j = 0; j < config->listens_count; j++)
             if (reaches(&config->listens[j].address, own))
-                fault_at(&l->faults, at, "%s: this is where listen[%zu] listens; mail would go round in a circle", path, j);
+                fault_at(&l->faults, at,
+                         "%s: this is where listen[%zu] listens; mail would go round in a circle", path, j);
         for (size_t j = 0; j < i; j++)
             if (own->ip.family != 0 && endpoint_same(own, &config->backends[j].endpoint))
                 fault_at(&l->faults, at, "%s: backends[%zu] has this address already", path, j);
@@ -97,7 +102,8 @@ static void check_networks(struct loading *l)
 
     for (size_t i = 0; i < l->config->networks.count && item != NULL; i++, item = item->next)
         if (l->config->networks.nets[i].ip.family != 0 && l->config->networks.nets[i].bits == 0)
-            fault_at(&l->faults, &item->at, "networks: \"%.*s\" is everybody: an open relay", STR_ARG(item->text));
+            fault_at(&l->faults, &item->at, "networks: \"%.*s\" is everybody: an open relay",
+                     STR_ARG(item->text));
 }
 
 static void check_lists(struct loading *l)
@@ -122,8 +128,9 @@ static void check_greylist(struct loading *l)
     const char *at = is_given(l, "greylist.delay") ? "greylist.delay" : "greylist.window";
 
     if (grey->delay_s > 0 && grey->window_s > 0 && grey->delay_s >= grey->window_s)
-        fault_at(&l->faults, loading_place(l, at), "%s: the delay (%llds) must be less than the window (%llds)", at,
-                 (long long)grey->delay_s, (long long)grey->window_s);
+        fault_at(&l->faults, loading_place(l, at),
+                 "%s: the delay (%llds) must be less than the window (%llds)", at, (long long)grey->delay_s,
+                 (long long)grey->window_s);
 }
 
 /* A folder that is missing is the daemon's to warn of: it may be made after the settings were written. */
@@ -135,7 +142,8 @@ static void check_spool(struct loading *l)
     if (dir == NULL)
         return;
     if (*dir == '\0' || (l->complete && stat(dir, &st) == 0 && !S_ISDIR(st.st_mode)))
-        fault_at(&l->faults, loading_place(l, "limits.spool_dir"), "limits.spool_dir: \"%s\" is not a folder", dir);
+        fault_at(&l->faults, loading_place(l, "limits.spool_dir"), "limits.spool_dir: \"%s\" is not a folder",
+                 dir);
 }
 
 /* ---- certificates ---- */
@@ -168,7 +176,8 @@ static bool opens(const struct tls_settings *tls, struct fail *fail)
 }
 
 /* One pair alone, without the cipher list, so that the fault is told at the right key. */
-static bool check_pair(struct loading *l, const struct tls_pair *pair, const char *cert_path, const char *key_path)
+static bool check_pair(struct loading *l, const struct tls_pair *pair, const char *cert_path,
+                       const char *key_path)
 {
     struct tls_settings alone = {.pair = *pair, .min_version = l->config->tls.min_version, .ciphers = ""};
     bool cert = is_readable(l, pair->cert, cert_path), key = is_readable(l, pair->key, key_path);
@@ -220,11 +229,12 @@ static void check_names(struct loading *l)
 {
     struct config *config = l->config;
 
-    if (config->hostname == NULL)
-        config->hostname = "localhost"; /* of the tests' verbs; a daemon's settings without one have a fault */
+    if (config->hostname == NULL) /* for the tests' verbs; a daemon's settings without one have a fault */
+        config->hostname = "localhost";
     if (config->authserv_id == NULL || *config->authserv_id == '\0')
         config->authserv_id = config->hostname;
-    if (l->complete && is_empty_list(l, "domains.relay") && config->domains.file != NULL && *config->domains.file == '\0')
+    if (l->complete && is_empty_list(l, "domains.relay") && config->domains.file != NULL &&
+        *config->domains.file == '\0')
         fault_at(&l->faults, loading_place(l, "domains.relay"),
                  "domains.relay: is empty, and so is domains.file; write the domains to accept mail for");
 }

@@ -26,9 +26,12 @@ static int make_files(void **state)
     snprintf(cert, sizeof(cert), "%s/cert.pem", folder);
     snprintf(key, sizeof(key), "%s/key.pem", folder);
     snprintf(other_key, sizeof(other_key), "%s/other.pem", folder);
-    t_true(certificate_make(domains_file, other_key, "other.example.net", 30, NULL)); /* only the key is kept */
+    t_true(
+        certificate_make(domains_file, other_key, "other.example.net", 30, NULL)); /* only the key is kept */
     t_true(certificate_make(cert, key, "mx1.example.net", 30, NULL));
-    snprintf(text, sizeof(text), "hostname: mx1.example.net\ndomains: {relay: [example.net]}\ntls: {cert: %s, key: %s}\n", cert, key);
+    snprintf(text, sizeof(text),
+             "hostname: mx1.example.net\ndomains: {relay: [example.net]}\ntls: {cert: %s, key: %s}\n", cert,
+             key);
     head = text;
     return 0;
 }
@@ -121,11 +124,15 @@ static const struct {
     {"version 2", "version: 2\n", "F:4:10: version: \"2\" is not known; 1 is allowed\n"},
 
     {"an unknown key", "hostnam: x\n", "F:4:1: unknown key \"hostnam\"; did you mean \"hostname\"?\n"},
-    {"an unknown key below", "limits: {idel: 5s}\n", "F:4:10: unknown key \"limits.idel\"; did you mean \"idle\"?\n"},
-    {"an unknown key of an element", "backends: [{adress: 127.0.0.1:26}]\n", "F:4:13: unknown key \"backends[].adress\"; did you mean \"address\"?\n"},
+    {"an unknown key below", "limits: {idel: 5s}\n",
+     "F:4:10: unknown key \"limits.idel\"; did you mean \"idle\"?\n"},
+    {"an unknown key of an element", "backends: [{adress: 127.0.0.1:26}]\n",
+     "F:4:13: unknown key \"backends[].adress\"; did you mean \"address\"?\n"},
     {"a key like nothing else", "banana: 1\n", "F:4:1: unknown key \"banana\"\n"},
-    {"a path is not a key", "limits.idle: 5s\n\"listen[].name\": x\n", "F:4:1: unknown key \"limits.idle\"\nF:5:1: unknown key \"listen[].name\"\n"},
-    {"an empty key", "\"\": 5\nlimits: {\"\": 5}\n", "F:4:1: unknown key \"\"\nF:5:10: unknown key \"limits.\"\n"},
+    {"a path is not a key", "limits.idle: 5s\n\"listen[].name\": x\n",
+     "F:4:1: unknown key \"limits.idle\"\nF:5:1: unknown key \"listen[].name\"\n"},
+    {"an empty key", "\"\": 5\nlimits: {\"\": 5}\n",
+     "F:4:1: unknown key \"\"\nF:5:10: unknown key \"limits.\"\n"},
     {"a merge key", "limits: {<<: {idle: 5s}}\n", "F:4:10: unknown key \"limits.<<\"\n"},
     {"faults of several kinds, all of them, in order",
      "mode: enforced\nlimits:\n  idle: 300\n  errors: many\n  errors: 5\nmodes: 1\n",
@@ -135,79 +142,142 @@ static const struct {
      "F:8:3: the key \"errors\" stands in line 7 already\n"
      "F:9:1: unknown key \"modes\"; did you mean \"mode\"?\n"},
 
-    {"a value for a section", "limits: 5\n", "F:4:9: limits: keys and values are wanted below it, not a single value\n"},
-    {"a list for a section", "limits: [5]\n", "F:4:9: limits: keys and values are wanted below it, not a list\n"},
-    {"a list for a value", "limits: {idle: [5s]}\n", "F:4:16: limits.idle: a duration such as 300s is wanted, not a list\n"},
+    {"a value for a section", "limits: 5\n",
+     "F:4:9: limits: keys and values are wanted below it, not a single value\n"},
+    {"a list for a section", "limits: [5]\n",
+     "F:4:9: limits: keys and values are wanted below it, not a list\n"},
+    {"a list for a value", "limits: {idle: [5s]}\n",
+     "F:4:16: limits.idle: a duration such as 300s is wanted, not a list\n"},
     {"a map for a value", "mode: {a: b}\n", "F:4:7: mode: a word is wanted, not keys and values\n"},
-    {"a value for a list", "networks: 10.0.0.0/8\n", "F:4:11: networks: a list of networks is wanted, not a single value\n"},
-    {"a value for a list of maps", "listen: \"[::]:25\"\n", "F:4:9: listen: a list of {key: value, …} is wanted, not a single value\n"},
-    {"an element that is no map", "listen: [\"[::]:25\"]\n", "F:4:10: listen: a list of {key: value, …} is wanted, not one with a single value in it\n"},
-    {"an element that is a list", "networks: [[10.0.0.0/8]]\n", "F:4:12: networks: a list of networks is wanted, not one with a list in it\n"},
+    {"a value for a list", "networks: 10.0.0.0/8\n",
+     "F:4:11: networks: a list of networks is wanted, not a single value\n"},
+    {"a value for a list of maps", "listen: \"[::]:25\"\n",
+     "F:4:9: listen: a list of {key: value, …} is wanted, not a single value\n"},
+    {"an element that is no map", "listen: [\"[::]:25\"]\n",
+     "F:4:10: listen: a list of {key: value, …} is wanted, not one with a single value in it\n"},
+    {"an element that is a list", "networks: [[10.0.0.0/8]]\n",
+     "F:4:12: networks: a list of networks is wanted, not one with a list in it\n"},
     {"nothing for a value", "mode:\nlimits: {idle: }\nauthserv_id: ~\n",
-     "F:4:6: mode: a word is wanted, not nothing\nF:5:16: limits.idle: a duration such as 300s is wanted, not nothing\n"
+     "F:4:6: mode: a word is wanted, not nothing\nF:5:16: limits.idle: a duration such as 300s is wanted, "
+     "not nothing\n"
      "F:6:14: authserv_id: a word is wanted, not nothing\n"},
-    {"a number in quotes", "limits: {errors: \"20\"}\n", "F:4:18: limits.errors: a number is wanted, not text; write it without quotes\n"},
-    {"a boolean of YAML 1.1", "reports: {aggregate: {enabled: yes}}\n", "F:4:32: reports.aggregate.enabled: \"yes\" is not true or false; write true\n"
+    {"a number in quotes", "limits: {errors: \"20\"}\n",
+     "F:4:18: limits.errors: a number is wanted, not text; write it without quotes\n"},
+    {"a boolean of YAML 1.1", "reports: {aggregate: {enabled: yes}}\n",
+     "F:4:32: reports.aggregate.enabled: \"yes\" is not true or false; write true\n"
      "F:4:32: reports.aggregate.enabled: reporting is not built yet; leave it at its default, false\n"},
 
-    {"a rate outside", "limits: {new_connections_per_client: 0/1m}\n", "F:4:38: limits.new_connections_per_client: \"0/1m\" is outside 1/1s to 100000/1h\n"},
-    {"parts of a second", "greylist: {delay: 1500ms}\n", "F:4:19: greylist.delay: \"1500ms\" is not in whole seconds\n"},
+    {"a rate outside", "limits: {new_connections_per_client: 0/1m}\n",
+     "F:4:38: limits.new_connections_per_client: \"0/1m\" is outside 1/1s to 100000/1h\n"},
+    {"parts of a second", "greylist: {delay: 1500ms}\n",
+     "F:4:19: greylist.delay: \"1500ms\" is not in whole seconds\n"},
     {"workers", "runtime: {workers: lots}\n", "F:4:20: runtime.workers: \"lots\" is not a number or auto\n"},
-    {"a user that is no name", "runtime: {user: \"a b\"}\n", "F:4:17: runtime.user: \"a b\" is not a word of letters, digits, hyphens, dots and underscores\n"},
-    {"an authserv-id of two words", "authserv_id: a b\n", "F:4:14: authserv_id: \"a b\" is not an authserv-id: one word of letters, digits, dots and hyphens (RFC 8601 2.2)\n"},
+    {"a user that is no name", "runtime: {user: \"a b\"}\n",
+     "F:4:17: runtime.user: \"a b\" is not a word of letters, digits, hyphens, dots and underscores\n"},
+    {"an authserv-id of two words", "authserv_id: a b\n",
+     "F:4:14: authserv_id: \"a b\" is not an authserv-id: one word of letters, digits, dots and hyphens (RFC "
+     "8601 2.2)\n"},
 
-    {"a network with host bits", "networks: [10.0.0.0/8, 10.1.2.3/8]\n", "F:4:24: networks: \"10.1.2.3/8\" has bits set behind its prefix; did you mean 10.0.0.0/8?\n"},
-    {"a network that is none", "networks:\n  - 10.0.0.0/33\n", "F:5:5: networks: \"10.0.0.0/33\": the prefix length is a number from 0 to 32\n"},
-    {"everybody is trusted", "networks: [0.0.0.0/0, \"::/0\"]\n", "F:4:12: networks: \"0.0.0.0/0\" is everybody: an open relay\nF:4:23: networks: \"::/0\" is everybody: an open relay\n"},
+    {"a network with host bits", "networks: [10.0.0.0/8, 10.1.2.3/8]\n",
+     "F:4:24: networks: \"10.1.2.3/8\" has bits set behind its prefix; did you mean 10.0.0.0/8?\n"},
+    {"a network that is none", "networks:\n  - 10.0.0.0/33\n",
+     "F:5:5: networks: \"10.0.0.0/33\": the prefix length is a number from 0 to 32\n"},
+    {"everybody is trusted", "networks: [0.0.0.0/0, \"::/0\"]\n",
+     "F:4:12: networks: \"0.0.0.0/0\" is everybody: an open relay\nF:4:23: networks: \"::/0\" is everybody: "
+     "an open relay\n"},
 
-    {"an address without a port", "listen: [{address: 192.0.2.1}]\n", "F:4:20: listen[0].address: \"192.0.2.1\" has no port; write 127.0.0.1:25 or [::1]:25\n"},
+    {"an address without a port", "listen: [{address: 192.0.2.1}]\n",
+     "F:4:20: listen[0].address: \"192.0.2.1\" has no port; write 127.0.0.1:25 or [::1]:25\n"},
     {"no listener", "listen: []\n", "F:4:9: listen: is empty; one address at least is wanted\n"},
-    {"a listener twice", "listen:\n  - {name: a, address: 192.0.2.1:25}\n  - {name: b, address: 192.0.2.1:25}\n", "F:6:24: listen[1].address: listen[0] has this address already\n"},
-    {"[::] is IPv4 too", "listen:\n  - {name: a, address: \"[::]:25\"}\n  - {name: b, address: 0.0.0.0:25}\n", "F:6:24: listen[1].address: listen[0] has this address already\n"},
-    {"a name twice", "listen:\n  - {address: 192.0.2.1:25}\n  - {address: 192.0.2.2:25}\n", "F:1:1: listen[1].name: \"mx\" is the name of listen[0] already\n"},
-    {"a listener at the admin's address", "listen: [{address: 127.0.0.1:9925}]\n", "F:4:20: listen[0].address: admin.http is at the same address\n"},
+    {"a listener twice",
+     "listen:\n  - {name: a, address: 192.0.2.1:25}\n  - {name: b, address: 192.0.2.1:25}\n",
+     "F:6:24: listen[1].address: listen[0] has this address already\n"},
+    {"[::] is IPv4 too", "listen:\n  - {name: a, address: \"[::]:25\"}\n  - {name: b, address: 0.0.0.0:25}\n",
+     "F:6:24: listen[1].address: listen[0] has this address already\n"},
+    {"a name twice", "listen:\n  - {address: 192.0.2.1:25}\n  - {address: 192.0.2.2:25}\n",
+     "F:1:1: listen[1].name: \"mx\" is the name of listen[0] already\n"},
+    {"a listener at the admin's address", "listen: [{address: 127.0.0.1:9925}]\n",
+     "F:4:20: listen[0].address: admin.http is at the same address\n"},
     {"no backend", "backends: []\n", "F:4:11: backends: is empty; one address at least is wanted\n"},
-    {"ourselves as backend", "backends: [{address: 127.0.0.1:25}]\n", "F:4:22: backends[0].address: this is where listen[0] listens; mail would go round in a circle\n"},
-    {"a backend twice", "backends: [{address: 127.0.0.1:26}, {address: 127.0.0.1:26}]\n", "F:4:47: backends[1].address: backends[0] has this address already\n"},
-    {"a backend everywhere", "backends: [{address: 0.0.0.0:26}]\n", "F:4:22: backends[0].address: \"0.0.0.0:26\" is no address that one can connect to\n"},
-    {"nine resolvers", "dns: {servers: [127.0.0.1, 127.0.0.2, 127.0.0.3, 127.0.0.4, 127.0.0.5, 127.0.0.6, 127.0.0.7, 127.0.0.8, 127.0.0.9]}\n", "F:4:16: dns.servers: more than 8 servers\n"},
+    {"ourselves as backend", "backends: [{address: 127.0.0.1:25}]\n",
+     "F:4:22: backends[0].address: this is where listen[0] listens; mail would go round in a circle\n"},
+    {"a backend twice", "backends: [{address: 127.0.0.1:26}, {address: 127.0.0.1:26}]\n",
+     "F:4:47: backends[1].address: backends[0] has this address already\n"},
+    {"a backend everywhere", "backends: [{address: 0.0.0.0:26}]\n",
+     "F:4:22: backends[0].address: \"0.0.0.0:26\" is no address that one can connect to\n"},
+    {"nine resolvers",
+     "dns: {servers: [127.0.0.1, 127.0.0.2, 127.0.0.3, 127.0.0.4, 127.0.0.5, 127.0.0.6, 127.0.0.7, "
+     "127.0.0.8, 127.0.0.9]}\n",
+     "F:4:16: dns.servers: more than 8 servers\n"},
 
-    {"a list without codes", "dnsbl: {lists: [{zone: bl.example.org, score: 8}]}\n", "F:4:17: dnsbl.lists[0].codes: is missing; a list of codes is wanted\n"},
-    {"a list with no codes", "dnsbl: {lists: [{zone: bl.example.org, score: 8, codes: []}]}\n",
-     "F:4:57: dnsbl.lists[0].codes: is empty; write the answers that are a listing, as [127.0.0.2-127.0.0.11]\n"},
-    {"a list with nothing", "dnsbl: {lists: [{}]}\n",
-     "F:4:17: dnsbl.lists[0].zone: is missing; a domain name is wanted\nF:4:17: dnsbl.lists[0].score: is missing; a number is wanted\n"
+    {"a list without codes", "dnsbl: {lists: [{zone: bl.example.org, score: 8}]}\n",
      "F:4:17: dnsbl.lists[0].codes: is missing; a list of codes is wanted\n"},
-    {"a list twice", "dnsbl:\n  lists:\n    - {zone: bl.example.org, score: 8, codes: [127.0.0.2]}\n    - {zone: BL.example.org, score: 8, codes: [127.0.0.2]}\n",
+    {"a list with no codes", "dnsbl: {lists: [{zone: bl.example.org, score: 8, codes: []}]}\n",
+     "F:4:57: dnsbl.lists[0].codes: is empty; write the answers that are a listing, as "
+     "[127.0.0.2-127.0.0.11]\n"},
+    {"a list with nothing", "dnsbl: {lists: [{}]}\n",
+     "F:4:17: dnsbl.lists[0].zone: is missing; a domain name is wanted\nF:4:17: dnsbl.lists[0].score: is "
+     "missing; a number is wanted\n"
+     "F:4:17: dnsbl.lists[0].codes: is missing; a list of codes is wanted\n"},
+    {"a list twice",
+     "dnsbl:\n  lists:\n    - {zone: bl.example.org, score: 8, codes: [127.0.0.2]}\n    - {zone: "
+     "BL.example.org, score: 8, codes: [127.0.0.2]}\n",
      "F:7:14: dnsbl.lists[1].zone: dnsbl.lists[0] is this zone already\n"},
-    {"a delay as long as the window", "greylist:\n  window: 240s\n", "F:5:11: greylist.window: the delay (240s) must be less than the window (240s)\n"},
-    {"a delay longer than the window", "greylist:\n  delay: 2h\n  window: 1h\n", "F:5:10: greylist.delay: the delay (7200s) must be less than the window (3600s)\n"},
-    {"an allow list of all kinds", "greylist: {allow: [192.0.2.0/24, \"2001:db8::/32\", example.org, 10.0.0.1/8, a_b]}\n",
+    {"a delay as long as the window", "greylist:\n  window: 240s\n",
+     "F:5:11: greylist.window: the delay (240s) must be less than the window (240s)\n"},
+    {"a delay longer than the window", "greylist:\n  delay: 2h\n  window: 1h\n",
+     "F:5:10: greylist.delay: the delay (7200s) must be less than the window (3600s)\n"},
+    {"an allow list of all kinds",
+     "greylist: {allow: [192.0.2.0/24, \"2001:db8::/32\", example.org, 10.0.0.1/8, a_b]}\n",
      "F:4:64: greylist.allow: \"10.0.0.1/8\" has bits set behind its prefix; did you mean 10.0.0.0/8?\n"
-     "F:4:76: greylist.allow: \"a_b\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens\n"},
-    {"a spool that is a file", "limits: {spool_dir: /dev/null}\n", "F:4:21: limits.spool_dir: \"/dev/null\" is not a folder\n"},
+     "F:4:76: greylist.allow: \"a_b\" is not a domain name: labels are 1 to 63 letters, digits and inner "
+     "hyphens\n"},
+    {"a spool that is a file", "limits: {spool_dir: /dev/null}\n",
+     "F:4:21: limits.spool_dir: \"/dev/null\" is not a folder\n"},
     {"a spool that is to come", "limits: {spool_dir: /nowhere/spool}\n", ""},
-    {"a store that is none", "store: {url: mysql://x}\n", "F:4:14: store.url: \"mysql://x\" is not a store; write sqlite:PATH\n"},
+    {"a store that is none", "store: {url: mysql://x}\n",
+     "F:4:14: store.url: \"mysql://x\" is not a store; write sqlite:PATH\n"},
     {"no HTTP", "admin: {http: \"\"}\n", ""},
 
     /* What is not built is never silently ignored. */
-    {"outbound", "listen: [{role: outbound}]\n", "F:4:17: listen[0].role: outbound (DKIM signing and AUTH) is not built yet; leave it at its default, mx\n"},
-    {"PROXY", "listen: [{proxy_protocol: [10.0.0.0/8]}]\n", "F:4:27: listen[0].proxy_protocol: the PROXY protocol is not built yet; leave it at its default, empty\n"},
-    {"XCLIENT", "listen: [{xclient: [10.0.0.0/8]}]\n", "F:4:20: listen[0].xclient: XCLIENT from clients is not built yet; leave it at its default, empty\n"},
-    {"LMTP", "backends: [{protocol: lmtp}]\n", "F:4:23: backends[0].protocol: LMTP is not built yet; leave it at its default, smtp\n"},
-    {"a backend's domains", "backends: [{domains: [a.example]}]\n", "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, empty\n"},
-    {"proxy-v2", "backends: [{pass_client: proxy-v2}]\n", "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it at its default, xclient\n"},
-    {"xforward", "backends: [{pass_client: xforward}]\n", "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it at its default, xclient\n"},
+    {"outbound", "listen: [{role: outbound}]\n",
+     "F:4:17: listen[0].role: outbound (DKIM signing and AUTH) is not built yet; leave it at its default, "
+     "mx\n"},
+    {"PROXY", "listen: [{proxy_protocol: [10.0.0.0/8]}]\n",
+     "F:4:27: listen[0].proxy_protocol: the PROXY protocol is not built yet; leave it at its default, "
+     "empty\n"},
+    {"XCLIENT", "listen: [{xclient: [10.0.0.0/8]}]\n",
+     "F:4:20: listen[0].xclient: XCLIENT from clients is not built yet; leave it at its default, empty\n"},
+    {"LMTP", "backends: [{protocol: lmtp}]\n",
+     "F:4:23: backends[0].protocol: LMTP is not built yet; leave it at its default, smtp\n"},
+    {"a backend's domains", "backends: [{domains: [a.example]}]\n",
+     "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, "
+     "empty\n"},
+    {"proxy-v2", "backends: [{pass_client: proxy-v2}]\n",
+     "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
+     "at its default, xclient\n"},
+    {"xforward", "backends: [{pass_client: xforward}]\n",
+     "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
+     "at its default, xclient\n"},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
-    {"signing", "dkim: {sign: {mode: enforce}}\n", "F:4:21: dkim.sign.mode: DKIM signing is not built yet; leave it at its default, off\n"},
-    {"signing keys", "dkim: {sign: {keys: [{domain: a}]}}\n", "F:4:21: dkim.sign.keys: DKIM signing is not built yet; leave it at its default, empty\n"},
-    {"ARC", "arc: {mode: observe}\n", "F:4:13: arc.mode: ARC is not built yet; leave it at its default, off\n"},
-    {"reports", "reports: {failure: {enabled: true}}\n", "F:4:30: reports.failure.enabled: reporting is not built yet; leave it at its default, false\n"},
-    {"the reports' sender", "reports: {from: a@example.net}\n", "F:4:17: reports.from: reporting is not built yet; leave it at its default, empty\n"},
-    {"redis", "store: {url: \"redis://127.0.0.1/0\"}\n", "F:4:14: store.url: a shared store (redis) is not built yet; write sqlite:PATH\n"},
-    {"history", "store: {history: 7d}\n", "F:4:18: store.history: the history of decisions is not built yet; leave it at its default, 0s\n"},
-    {"the control socket", "admin: {socket: /run/x.sock}\n", "F:4:17: admin.socket: the control socket is not built yet; leave it at its default, empty\n"},
-    {"a file of allowed clients", "greylist: {allow: [\"file:/etc/x\"]}\n", "F:4:20: greylist.allow: reading a file of entries is not built yet; write them here\n"},
+    {"signing", "dkim: {sign: {mode: enforce}}\n",
+     "F:4:21: dkim.sign.mode: DKIM signing is not built yet; leave it at its default, off\n"},
+    {"signing keys", "dkim: {sign: {keys: [{domain: a}]}}\n",
+     "F:4:21: dkim.sign.keys: DKIM signing is not built yet; leave it at its default, empty\n"},
+    {"ARC", "arc: {mode: observe}\n",
+     "F:4:13: arc.mode: ARC is not built yet; leave it at its default, off\n"},
+    {"reports", "reports: {failure: {enabled: true}}\n",
+     "F:4:30: reports.failure.enabled: reporting is not built yet; leave it at its default, false\n"},
+    {"the reports' sender", "reports: {from: a@example.net}\n",
+     "F:4:17: reports.from: reporting is not built yet; leave it at its default, empty\n"},
+    {"redis", "store: {url: \"redis://127.0.0.1/0\"}\n",
+     "F:4:14: store.url: a shared store (redis) is not built yet; write sqlite:PATH\n"},
+    {"history", "store: {history: 7d}\n",
+     "F:4:18: store.history: the history of decisions is not built yet; leave it at its default, 0s\n"},
+    {"the control socket", "admin: {socket: /run/x.sock}\n",
+     "F:4:17: admin.socket: the control socket is not built yet; leave it at its default, empty\n"},
+    {"a file of allowed clients", "greylist: {allow: [\"file:/etc/x\"]}\n",
+     "F:4:20: greylist.allow: reading a file of entries is not built yet; write them here\n"},
 };
 
 static void test_refused(void **state)
@@ -223,20 +293,29 @@ static void test_mandatory(void **state)
 {
     (void)state;
     t_case("an empty file lacks what nobody else can know", NULL);
-    expect_faults("", "",
-                  "F:1:1: hostname: is missing; a host name is wanted\n"
-                  "F:1:1: domains.relay: is empty, and so is domains.file; write the domains to accept mail for\n"
-                  "F:1:1: tls.cert: /etc/smtpguard/tls/fullchain.pem (the default) cannot be read: No such file or directory\n"
-                  "F:1:1: tls.key: /etc/smtpguard/tls/privkey.pem (the default) cannot be read: No such file or directory\n");
+    expect_faults(
+        "", "",
+        "F:1:1: hostname: is missing; a host name is wanted\n"
+        "F:1:1: domains.relay: is empty, and so is domains.file; write the domains to accept mail for\n"
+        "F:1:1: tls.cert: /etc/smtpguard/tls/fullchain.pem (the default) cannot be read: No such file or "
+        "directory\n"
+        "F:1:1: tls.key: /etc/smtpguard/tls/privkey.pem (the default) cannot be read: No such file or "
+        "directory\n");
     t_case("host name, domains and backends are enough, but for the certificate", NULL);
-    expect_faults("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nbackends: [{address: 127.0.0.1:10025}]\n", "",
-                  "F:1:1: tls.cert: /etc/smtpguard/tls/fullchain.pem (the default) cannot be read: No such file or directory\n"
-                  "F:1:1: tls.key: /etc/smtpguard/tls/privkey.pem (the default) cannot be read: No such file or directory\n");
+    expect_faults("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nbackends: [{address: "
+                  "127.0.0.1:10025}]\n",
+                  "",
+                  "F:1:1: tls.cert: /etc/smtpguard/tls/fullchain.pem (the default) cannot be read: No such "
+                  "file or directory\n"
+                  "F:1:1: tls.key: /etc/smtpguard/tls/privkey.pem (the default) cannot be read: No such file "
+                  "or directory\n");
     t_case("without TLS no certificate is asked for", NULL);
-    expect_faults("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "", "");
+    expect_faults("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "",
+                  "");
     t_case("a host name has its domain", "5321 2.3.5");
-    expect_faults("hostname: mx1\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "",
-                  "F:1:11: hostname: \"mx1\" is not a full name; write it with its domain, as mx1.example.net\n");
+    expect_faults(
+        "hostname: mx1\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "",
+        "F:1:11: hostname: \"mx1\" is not a full name; write it with its domain, as mx1.example.net\n");
     t_case("a file that is not there", NULL);
     struct buf faults;
     buf_init(&faults, 4096);
@@ -263,7 +342,10 @@ static void test_certificates(void **state)
     buf_fini(&faults);
     t_case("a further pair has its own place", NULL);
     expect_faults(head, str_fmt(mem, "screen: {helo: off}\n"), "");
-    expect_faults(start, str_fmt(mem, "tls:\n  cert: %s\n  key: %s\n  more:\n    - {cert: /nowhere/a, key: /nowhere/b}\n", cert, key),
+    expect_faults(start,
+                  str_fmt(mem,
+                          "tls:\n  cert: %s\n  key: %s\n  more:\n    - {cert: /nowhere/a, key: /nowhere/b}\n",
+                          cert, key),
                   "F:7:14: tls.more[0].cert: /nowhere/a cannot be read: No such file or directory\n"
                   "F:7:31: tls.more[0].key: /nowhere/b cannot be read: No such file or directory\n");
     t_case("ciphers that OpenSSL does not know", NULL);
@@ -272,7 +354,8 @@ static void test_certificates(void **state)
     t_true(strncmp(shorten(mem, buf_z(&faults)), "F:4:12: tls.ciphers: ", 21) == 0);
     buf_fini(&faults);
     t_case("a certificate that nobody asks for is not kept", NULL);
-    config = load("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "", &faults);
+    config = load("hostname: mx1.example.net\ndomains: {relay: [example.net]}\nlisten: [{tls: none}]\n", "",
+                  &faults);
     t_same_z(config->tls.pair.cert, "");
     config_unref(&config);
     buf_fini(&faults);
@@ -289,8 +372,10 @@ static const char *one_beyond(struct arena *mem, const char *limit, int step)
 
     while (digits < text.n && ascii_is_digit(text.p[digits]))
         digits++;
-    t_true(str_to_u64(str_make(text.p + (text.p[0] == '-'), digits - (text.p[0] == '-')), INT64_MAX, &number));
-    return str_fmt(mem, "%lld%s", (text.p[0] == '-' ? -(long long)number : (long long)number) + step, text.p + digits);
+    t_true(
+        str_to_u64(str_make(text.p + (text.p[0] == '-'), digits - (text.p[0] == '-')), INT64_MAX, &number));
+    return str_fmt(mem, "%lld%s", (text.p[0] == '-' ? -(long long)number : (long long)number) + step,
+                   text.p + digits);
 }
 
 static const char *setting_line(struct arena *mem, const char *name, const char *value)
@@ -315,7 +400,9 @@ static const char *setting_line(struct arena *mem, const char *name, const char 
 static bool is_accepted(struct arena *mem, const struct setting *row, const char *value)
 {
     struct buf faults;
-    const char *more = strcmp(row->key, "greylist.delay") == 0 ? "window: 30d, " : strcmp(row->key, "greylist.window") == 0 ? "delay: 1s, " : "";
+    const char *more = strcmp(row->key, "greylist.delay") == 0    ? "window: 30d, "
+                       : strcmp(row->key, "greylist.window") == 0 ? "delay: 1s, "
+                                                                  : "";
     const char *line = setting_line(mem, row->key, value);
     const struct config *config;
     bool accepted;
@@ -325,7 +412,8 @@ static bool is_accepted(struct arena *mem, const struct setting *row, const char
     config = load(head, line, &faults);
     accepted = config != NULL;
     if (!accepted)
-        t_true(strstr(buf_z(&faults), row->key[0] == 'b' || strchr(row->key, '[') ? strrchr(row->key, '.') + 1 : row->key) != NULL);
+        t_true(strstr(buf_z(&faults), row->key[0] == 'b' || strchr(row->key, '[') ? strrchr(row->key, '.') + 1
+                                                                                  : row->key) != NULL);
     config_unref(&config);
     buf_fini(&faults);
     return accepted;
@@ -362,20 +450,24 @@ static void test_values(void **state)
 
     (void)state;
     t_case("values reach their fields in the units of their names", NULL);
-    config = load_fine("mode: observe\n"
-                       "listen: [{name: a, address: 192.0.2.1:2525, tls: implicit}, {name: b, address: \"[2001:db8::1]:25\", tls: none}]\n"
-                       "backends: [{address: \"[::1]:26\", tls: verify, pass_client: none, connect_timeout: 1500ms, reply_timeout: 2m, pool: 3}]\n"
-                       "networks: [10.0.0.0/8]\n"
-                       "limits: {new_connections_per_client: 30/10s, message_size: 25M, line: 2K, idle: 1m, errors: 7}\n"
-                       "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3}\n"
-                       "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1]}]}\n"
-                       "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
-                       "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
-                       "dkim: {min_rsa_bits: 2048}\n"
-                       "dmarc: {reject: always, quarantine: reject, from_invalid: mark}\n"
-                       "store: {url: \"sqlite:/tmp/x.db\", timeout: 1s}\n"
-                       "log: {target: syslog, format: json, level: debug, privacy: hash}\n"
-                       "admin: {http: \"\"}\nruntime: {workers: 3, user: mail, drain: 5s}\nscreen: {banner_delay: 0s, fcrdns: enforce}\n");
+    config = load_fine(
+        "mode: observe\n"
+        "listen: [{name: a, address: 192.0.2.1:2525, tls: implicit}, {name: b, address: "
+        "\"[2001:db8::1]:25\", tls: none}]\n"
+        "backends: [{address: \"[::1]:26\", tls: verify, pass_client: none, connect_timeout: 1500ms, "
+        "reply_timeout: 2m, pool: 3}]\n"
+        "networks: [10.0.0.0/8]\n"
+        "limits: {new_connections_per_client: 30/10s, message_size: 25M, line: 2K, idle: 1m, errors: 7}\n"
+        "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3}\n"
+        "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1]}]}\n"
+        "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
+        "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
+        "dkim: {min_rsa_bits: 2048}\n"
+        "dmarc: {reject: always, quarantine: reject, from_invalid: mark}\n"
+        "store: {url: \"sqlite:/tmp/x.db\", timeout: 1s}\n"
+        "log: {target: syslog, format: json, level: debug, privacy: hash}\n"
+        "admin: {http: \"\"}\nruntime: {workers: 3, user: mail, drain: 5s}\nscreen: {banner_delay: 0s, "
+        "fcrdns: enforce}\n");
     t_same_int(config->mode, MODE_OBSERVE);
     t_same_z(config->hostname, "mx1.example.net");
     t_same_z(config->authserv_id, "mx1.example.net");
@@ -476,10 +568,25 @@ static void test_domains(void **state)
         const char *domain;
         bool has;
     } asked[] = {
-        {"example.net", true}, {"EXAMPLE.Net", true}, {"sub.example.net", false}, {"below.test", false}, {"a.below.test", true},
-        {"a.b.below.test", true}, {"xbelow.test", false}, {"both.test", true}, {"a.both.test", true}, {"xn--bcher-kva.example", true},
-        {"file.example", true}, {"x.filed.example", true}, {"filed.example", false}, {"net", false}, {"", false}, {".", false},
-        {"example.net.", false}, {"example.ne", false}, {"example.nett", false},
+        {"example.net", true},
+        {"EXAMPLE.Net", true},
+        {"sub.example.net", false},
+        {"below.test", false},
+        {"a.below.test", true},
+        {"a.b.below.test", true},
+        {"xbelow.test", false},
+        {"both.test", true},
+        {"a.both.test", true},
+        {"xn--bcher-kva.example", true},
+        {"file.example", true},
+        {"x.filed.example", true},
+        {"filed.example", false},
+        {"net", false},
+        {"", false},
+        {".", false},
+        {"example.net.", false},
+        {"example.ne", false},
+        {"example.nett", false},
     };
     struct arena *mem = arena_new(0);
     const struct config *config;
@@ -487,8 +594,13 @@ static void test_domains(void **state)
 
     (void)state;
     write_file(domains_file, "# ours\nfile.example   # a comment\n\n\t.Filed.example\r\n", "example.net");
-    config = load("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
-                  str_fmt(mem, "domains: {relay: [example.net, .below.test, both.test, .both.test, Bücher.example], file: %s}\n", domains_file), &faults);
+    config = load(
+        "hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+        str_fmt(
+            mem,
+            "domains: {relay: [example.net, .below.test, both.test, .both.test, Bücher.example], file: %s}\n",
+            domains_file),
+        &faults);
     t_same_z(buf_z(&faults), "");
     buf_fini(&faults);
     t_same_int(config->domains.relay_count, 7);
@@ -505,10 +617,12 @@ static void test_domains(void **state)
     write_file(domains_file, "a.example\n.\n", "b_c.example");
     expect_faults("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
                   str_fmt(mem, "domains: {relay: [a..b, \"\"], file: %s}\n", domains_file),
-                  "F:3:19: domains.relay: \"a..b\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens\n"
+                  "F:3:19: domains.relay: \"a..b\" is not a domain name: labels are 1 to 63 letters, digits "
+                  "and inner hyphens\n"
                   "F:3:25: domains.relay: \"\" is not a domain name of 1 to 253 letters\n"
                   "D/domains:2:1: domains.file: \"\" is not a domain name of 1 to 253 letters\n"
-                  "D/domains:3:1: domains.file: \"b_c.example\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens\n");
+                  "D/domains:3:1: domains.file: \"b_c.example\" is not a domain name: labels are 1 to 63 "
+                  "letters, digits and inner hyphens\n");
     t_case("a file that is not there", NULL);
     expect_faults("hostname: mx1.example.net\nlisten: [{tls: none}]\n", "domains: {file: /nowhere/domains}\n",
                   "F:3:17: domains.file: /nowhere/domains cannot be opened: No such file or directory\n");
@@ -521,7 +635,8 @@ struct variable {
     const char *name, *value;
 };
 
-static void expect_environment(const char *name, const struct variable *variables, const char *text, const char *want)
+static void expect_environment(const char *name, const struct variable *variables, const char *text,
+                               const char *want)
 {
     t_case(name, NULL);
     for (size_t i = 0; variables[i].name != NULL; i++)
@@ -564,25 +679,39 @@ static void test_environment(void **state)
     unsetenv("SMTPGUARD_NETWORKS__1");
     unsetenv("SMTPGUARD_TLS__CIPHERS");
 
-    expect_environment("faults name the variable", (const struct variable[]){{"SMTPGUARD_LIMITS__IDLE", "5"}, {"SMTPGUARD_MODE", "on"}, {0}},
-                       "mode: observe\n",
-                       "SMTPGUARD_LIMITS__IDLE: limits.idle: \"5\" has no unit; write 5s, or ms, m, h or d\n"
-                       "SMTPGUARD_MODE: mode: \"on\" is not known; allowed: enforce, observe\n");
-    expect_environment("unknown keys of a section are faults", (const struct variable[]){{"SMTPGUARD_LIMITS__IDEL", "5s"}, {0}}, "",
-                       "SMTPGUARD_LIMITS__IDEL: unknown key \"limits.idel\"; did you mean \"limits.idle\"?\n");
-    expect_environment("so is what nearly is a key", (const struct variable[]){{"SMTPGUARD_HOSTNAM", "x"}, {0}}, "",
+    expect_environment(
+        "faults name the variable",
+        (const struct variable[]){{"SMTPGUARD_LIMITS__IDLE", "5"}, {"SMTPGUARD_MODE", "on"}, {0}},
+        "mode: observe\n",
+        "SMTPGUARD_LIMITS__IDLE: limits.idle: \"5\" has no unit; write 5s, or ms, m, h or d\n"
+        "SMTPGUARD_MODE: mode: \"on\" is not known; allowed: enforce, observe\n");
+    expect_environment(
+        "unknown keys of a section are faults",
+        (const struct variable[]){{"SMTPGUARD_LIMITS__IDEL", "5s"}, {0}}, "",
+        "SMTPGUARD_LIMITS__IDEL: unknown key \"limits.idel\"; did you mean \"limits.idle\"?\n");
+    expect_environment("so is what nearly is a key",
+                       (const struct variable[]){{"SMTPGUARD_HOSTNAM", "x"}, {0}}, "",
                        "SMTPGUARD_HOSTNAM: unknown key \"hostnam\"; did you mean \"hostname\"?\n");
-    expect_environment("elements come one after the other", (const struct variable[]){{"SMTPGUARD_BACKENDS__2__POOL", "1"}, {0}},
-                       "backends: [{}]\n", "SMTPGUARD_BACKENDS__2__POOL: backends[].pool: there is no element 2; the next one is 1\n");
-    expect_environment("a list of maps is set key by key", (const struct variable[]){{"SMTPGUARD_BACKENDS", "x"}, {0}}, "",
-                       "SMTPGUARD_BACKENDS: backends: set each key of an element, as SMTPGUARD_BACKENDS__0__…\n");
+    expect_environment(
+        "elements come one after the other",
+        (const struct variable[]){{"SMTPGUARD_BACKENDS__2__POOL", "1"}, {0}}, "backends: [{}]\n",
+        "SMTPGUARD_BACKENDS__2__POOL: backends[].pool: there is no element 2; the next one is 1\n");
+    expect_environment(
+        "a list of maps is set key by key", (const struct variable[]){{"SMTPGUARD_BACKENDS", "x"}, {0}}, "",
+        "SMTPGUARD_BACKENDS: backends: set each key of an element, as SMTPGUARD_BACKENDS__0__…\n");
     expect_environment("a section is no key", (const struct variable[]){{"SMTPGUARD_LIMITS", "x"}, {0}}, "",
                        "SMTPGUARD_LIMITS: unknown key \"limits\"\n");
     expect_environment("one line", (const struct variable[]){{"SMTPGUARD_AUTHSERV_ID", "a\nb"}, {0}}, "",
                        "SMTPGUARD_AUTHSERV_ID: a value is one line without control characters\n");
-    expect_environment("no empty segments, no more than eight", (const struct variable[]){{"SMTPGUARD_LIMITS____IDLE", "5s"}, {"SMTPGUARD_A__B__C__D__E__F__G__H__I", "1"}, {0}}, "",
-                       "SMTPGUARD_A__B__C__D__E__F__G__H__I: unknown key \"a.b.c.d.e.f.g.h\"\nSMTPGUARD_LIMITS____IDLE: unknown key \"limits\"\n");
-    expect_environment("another form in the file is told there", (const struct variable[]){{"SMTPGUARD_LIMITS__IDLE", "5s"}, {0}}, "limits: [1]\n",
+    expect_environment("no empty segments, no more than eight",
+                       (const struct variable[]){{"SMTPGUARD_LIMITS____IDLE", "5s"},
+                                                 {"SMTPGUARD_A__B__C__D__E__F__G__H__I", "1"},
+                                                 {0}},
+                       "",
+                       "SMTPGUARD_A__B__C__D__E__F__G__H__I: unknown key "
+                       "\"a.b.c.d.e.f.g.h\"\nSMTPGUARD_LIMITS____IDLE: unknown key \"limits\"\n");
+    expect_environment("another form in the file is told there",
+                       (const struct variable[]){{"SMTPGUARD_LIMITS__IDLE", "5s"}, {0}}, "limits: [1]\n",
                        "F:4:9: limits: keys and values are wanted below it, not a list\n");
     unsetenv("SMTPGUARD_VERSION");
     unsetenv("SMTPGUARD_SERVICE_HOST");
@@ -602,7 +731,9 @@ static void test_show(void **state)
     buf_init(&again, 1024 * 1024);
     buf_init(&faults, 1024 * 1024);
     setenv("SMTPGUARD_LIMITS__ERRORS", "9", 1);
-    write_file(settings_file, head, "authserv_id: \"null\"\nnetworks: [\"::1\", 10.0.0.0/8]\ndnsbl: {lists: [{zone: a.example, score: -5, codes: [127.0.0.2]}]}\n");
+    write_file(settings_file, head,
+               "authserv_id: \"null\"\nnetworks: [\"::1\", 10.0.0.0/8]\ndnsbl: {lists: [{zone: a.example, "
+               "score: -5, codes: [127.0.0.2]}]}\n");
     t_case("each key with its origin", NULL);
     t_same_int(config_show(settings_file, false, &out, &faults), 0);
     t_same_z(buf_z(&faults), "");
@@ -611,7 +742,8 @@ static void test_show(void **state)
     t_true(strstr(buf_z(&out), "\n  errors: 9  # environment\n") != NULL);
     t_true(strstr(buf_z(&out), "\n  idle: 300s  # default\n") != NULL);
     t_true(strstr(shorten(mem, buf_z(&out)), "networks: [\"::1\", 10.0.0.0/8]  # F:5\n") != NULL);
-    t_true(strstr(shorten(mem, buf_z(&out)), "  lists:\n    - zone: a.example  # F:6\n      score: -5  # F:6\n      codes: [127.0.0.2]  # F:6\n") != NULL);
+    t_true(strstr(shorten(mem, buf_z(&out)), "  lists:\n    - zone: a.example  # F:6\n      score: -5  # "
+                                             "F:6\n      codes: [127.0.0.2]  # F:6\n") != NULL);
     t_true(strstr(buf_z(&out), "\n  aggregate:\n    enabled: false  # default\n") != NULL);
 
     t_case("what is shown is a settings file, and shows the same", NULL);
@@ -632,7 +764,8 @@ static void test_show(void **state)
     t_true(strstr(buf_z(&out), "\"limits.idle\":{\"value\":\"300s\",\"origin\":\"default\"}") != NULL);
     t_true(strstr(buf_z(&out), "\"reports.failure.body\":{\"value\":false,") != NULL);
     t_true(strstr(buf_z(&out), "\"tls.more\":{\"value\":[],") != NULL);
-    t_true(strstr(shorten(mem, buf_z(&out)), "\"dnsbl.lists[0].score\":{\"value\":-5,\"origin\":\"F:4\"}") != NULL);
+    t_true(strstr(shorten(mem, buf_z(&out)), "\"dnsbl.lists[0].score\":{\"value\":-5,\"origin\":\"F:4\"}") !=
+           NULL);
 
     t_case("with faults nothing is shown but them", NULL);
     buf_clear(&out);
@@ -706,7 +839,8 @@ static const struct yaml_node *node_at(struct arena *mem, const struct yaml_node
     return root;
 }
 
-static void check_example_row(struct arena *mem, const struct setting *row, const struct yaml_node *root, struct str text)
+static void check_example_row(struct arena *mem, const struct setting *row, const struct yaml_node *root,
+                              struct str text)
 {
     const struct yaml_node *node = node_at(mem, root, row->key);
     static const struct place nowhere;
@@ -761,10 +895,11 @@ static void test_example(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_mandatory), cmocka_unit_test(test_certificates),
-        cmocka_unit_test(test_every_limit), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_domains),  cmocka_unit_test(test_environment), cmocka_unit_test(test_show),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_mandatory),
+        cmocka_unit_test(test_certificates), cmocka_unit_test(test_every_limit),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_domains),      cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_show),         cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);

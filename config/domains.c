@@ -59,7 +59,8 @@ struct list {
     size_t count, room;
 };
 
-static void add(struct loading *l, struct list *list, struct str text, const struct place *at, const char *key)
+static void add(struct loading *l, struct list *list, struct str text, const struct place *at,
+                const char *key)
 {
     bool below = text.n > 0 && text.p[0] == '.';
     struct fail fail;

@@ -7,7 +7,8 @@
 
 /*
  * SMTPGUARD_BACKENDS__0__ADDRESS=… becomes backends[0].address before anything is checked, so that a value
- * from the environment goes the same way as one from the file. Lists take commas: SMTPGUARD_DOMAINS__RELAY=a.example,b.example.
+ * from the environment goes the same way as one from the file. Lists take commas:
+ * SMTPGUARD_DOMAINS__RELAY=a.example,b.example.
  */
 enum { SEGMENTS_MAX = 8, INDEX_MAX = 1000, VARIABLE_MAX = 128 };
 
@@ -45,14 +46,16 @@ static bool split(struct arena *mem, struct graft *graft, struct str name)
         if (is_index(segment))
             graft->key = str_fmt(mem, "%s[]", graft->key);
         else
-            graft->key = str_fmt(mem, "%s%s%.*s", graft->key, *graft->key != '\0' ? "." : "", STR_ARG(segment));
+            graft->key =
+                str_fmt(mem, "%s%s%.*s", graft->key, *graft->key != '\0' ? "." : "", STR_ARG(segment));
         if (!more)
             break;
     }
     return true;
 }
 
-struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, struct str text, const struct place *at)
+struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, struct str text,
+                               const struct place *at)
 {
     bool records = row->type == SET_RECORDS, list = setting_is_list(row) || records;
     struct yaml_node *node = yaml_new(mem, list ? YAML_LIST : YAML_SCALAR, at);
@@ -73,9 +76,10 @@ struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, str
     return node;
 }
 
-/* The member or element, made when it is missing. NULL when the tree has another form there (which is complained
- * of elsewhere), or the index leaves a gap (complained of here). */
-static struct yaml_node *step(struct loading *l, const struct graft *graft, struct yaml_node *parent, size_t i)
+/* The member or element, made when it is missing. NULL when the tree has another form there (which is
+ * complained of elsewhere), or the index leaves a gap (complained of here). */
+static struct yaml_node *step(struct loading *l, const struct graft *graft, struct yaml_node *parent,
+                              size_t i)
 {
     struct str segment = graft->segments[i];
     bool in_list = is_index(segment);
@@ -121,8 +125,9 @@ static const struct setting *row_of(const char *key, bool *element_out)
     return row != NULL && *element_out && !setting_is_list(row) ? NULL : row;
 }
 
-/* A name without "__" may be somebody else's: Kubernetes makes SMTPGUARD_PORT and SMTPGUARD_SERVICE_HOST from a service
- * of our name, images carry SMTPGUARD_VERSION. Those are ours only when they are, or nearly are, a key or a section. */
+/* A name without "__" may be somebody else's: Kubernetes makes SMTPGUARD_PORT and SMTPGUARD_SERVICE_HOST from
+ * a service of our name, images carry SMTPGUARD_VERSION. Those are ours only when they are, or nearly are, a
+ * key or a section. */
 static void complain_unknown(struct loading *l, const struct graft *graft)
 {
     const char *below = str_fmt(l->mem, "%s.", graft->key);
@@ -177,7 +182,8 @@ static void apply(struct loading *l, struct str name, struct str value)
     if (row == NULL)
         complain_unknown(l, &graft);
     else if (row->type == SET_RECORDS)
-        fault_at(&l->faults, &graft.at, "%s: set each key of an element, as %.*s__0__…", graft.key, STR_ARG(name));
+        fault_at(&l->faults, &graft.at, "%s: set each key of an element, as %.*s__0__…", graft.key,
+                 STR_ARG(name));
     else if (has_control(value) || value.n > YAML_BYTES_MAX)
         fault_at(&l->faults, &graft.at, "a value is one line without control characters");
     else

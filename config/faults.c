@@ -45,7 +45,8 @@ static int by_place(const void *one, const void *other)
     int order = by_number(a->at.variable != NULL, b->at.variable != NULL);
 
     if (order == 0)
-        order = strcmp(a->at.variable != NULL ? a->at.variable : "", b->at.variable != NULL ? b->at.variable : "");
+        order = strcmp(a->at.variable != NULL ? a->at.variable : "",
+                       b->at.variable != NULL ? b->at.variable : "");
     if (order == 0)
         order = strcmp(a->at.file != NULL ? a->at.file : "", b->at.file != NULL ? b->at.file : "");
     if (order == 0)

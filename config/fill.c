@@ -22,10 +22,11 @@ struct slot {
 typedef void fill_fn(struct loading *l, const struct slot *slot);
 
 #define wrong(l, slot, node, ...) wrong_at((l), (slot), &(node)->at, __VA_ARGS__)
-static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format,
+                     ...) __attribute__((format(printf, 4, 5)));
 
-static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format, ...)
+static void wrong_at(struct loading *l, const struct slot *slot, const struct place *at, const char *format,
+                     ...)
 {
     struct fail fail;
     va_list args;
@@ -88,7 +89,8 @@ static bool within(struct loading *l, const struct slot *slot, measure_fn *measu
     if (value >= least && value <= most)
         return true;
     if (least == most)
-        wrong(l, slot, slot->node, "\"%.*s\" is not known; %s is allowed", SHOWN(slot->node->text), row->least);
+        wrong(l, slot, slot->node, "\"%.*s\" is not known; %s is allowed", SHOWN(slot->node->text),
+              row->least);
     else
         wrong(l, slot, slot->node, "\"%.*s\" is too %s; %s to %s is allowed", SHOWN(slot->node->text),
               value < least ? "little" : "much", row->least, row->most);
@@ -126,8 +128,8 @@ static void complain_word(struct loading *l, const struct slot *slot)
         if (!word->later)
             buf_fmt(&allowed, "%s%s", allowed.n > 0 ? ", " : "", word->text);
     }
-    wrong(l, slot, slot->node, "\"%.*s\" is not known; allowed: %s%s", SHOWN(slot->node->text), buf_z(&allowed),
-          suggest_text(l->mem, &near));
+    wrong(l, slot, slot->node, "\"%.*s\" is not known; allowed: %s%s", SHOWN(slot->node->text),
+          buf_z(&allowed), suggest_text(l->mem, &near));
     buf_fini(&allowed);
 }
 
@@ -250,8 +252,8 @@ static void fill_name(struct loading *l, const struct slot *slot)
 
     for (size_t i = 0; i < text.n; i++)
         if (!ascii_is_alnum(text.p[i]) && !str_has(STR("-_."), text.p[i])) {
-            wrong(l, slot, slot->node, "\"%.*s\" is not a word of letters, digits, hyphens, dots and underscores",
-                  SHOWN(text));
+            wrong(l, slot, slot->node,
+                  "\"%.*s\" is not a word of letters, digits, hyphens, dots and underscores", SHOWN(text));
             return;
         }
     if (text.n == 0)
@@ -267,7 +269,8 @@ static void fill_domain(struct loading *l, const struct slot *slot)
     if (value_domain(l->mem, slot->node->text, &name, &fail) < 0)
         wrong(l, slot, slot->node, "%s", fail.text);
     else if (slot->row->type == SET_HOSTNAME && strchr(name, '.') == NULL)
-        wrong(l, slot, slot->node, "\"%s\" is not a full name; write it with its domain, as mx1.example.net", name);
+        wrong(l, slot, slot->node, "\"%s\" is not a full name; write it with its domain, as mx1.example.net",
+              name);
     else
         store_text(l, slot, str_of(name));
 }
@@ -285,7 +288,8 @@ static void fill_store_url(struct loading *l, const struct slot *slot)
 {
     struct str text = slot->node->text;
 
-    if (str_starts(text, STR("redis://")) || str_starts(text, STR("rediss://")) || str_starts(text, STR("redis+")))
+    if (str_starts(text, STR("redis://")) || str_starts(text, STR("rediss://")) ||
+        str_starts(text, STR("redis+")))
         wrong(l, slot, slot->node, "a shared store (redis) is not built yet; write sqlite:PATH");
     else if (!str_starts(text, STR("sqlite:")) || text.n == strlen("sqlite:"))
         wrong(l, slot, slot->node, "\"%.*s\" is not a store; write sqlite:PATH", SHOWN(text));
@@ -372,7 +376,8 @@ static void fill_codes(struct loading *l, const struct slot *slot)
     size_t n = 0;
 
     if (slot->node->count == 0)
-        wrong(l, slot, slot->node, "is empty; write the answers that are a listing, as [127.0.0.2-127.0.0.11]");
+        wrong(l, slot, slot->node,
+              "is empty; write the answers that are a listing, as [127.0.0.2-127.0.0.11]");
     for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next, n++)
         if (value_codes(item->text, &codes[n].first, &codes[n].last, &fail) < 0)
             wrong(l, slot, item, "%s", fail.text);
@@ -443,7 +448,8 @@ static bool has_form(struct loading *l, const struct slot *slot)
         return false;
     }
     if (!node->plain && (setting_is_number(slot->row) || slot->row->type == SET_BOOL)) {
-        wrong(l, slot, node, "%s is wanted, not text; write it without quotes", kinds[slot->row->type].wanted);
+        wrong(l, slot, node, "%s is wanted, not text; write it without quotes",
+              kinds[slot->row->type].wanted);
         return false;
     }
     for (const struct yaml_node *item = node->first; item != NULL; item = item->next) {
@@ -451,7 +457,8 @@ static bool has_form(struct loading *l, const struct slot *slot)
             continue;
         fine = false;
         if (item->kind != YAML_BROKEN)
-            wrong(l, slot, item, "%s is wanted, not one with %s in it", kinds[slot->row->type].wanted, kind_name(item));
+            wrong(l, slot, item, "%s is wanted, not one with %s in it", kinds[slot->row->type].wanted,
+                  kind_name(item));
     }
     return fine;
 }
@@ -501,7 +508,8 @@ static const struct yaml_node *find_below(const struct yaml_node *map, struct st
 }
 
 /* All rows whose key is `prefix` and something: their values come from `map` and go to `base`. */
-static void fill_rows(struct loading *l, const char *prefix, const char *path, const struct yaml_node *map, void *base)
+static void fill_rows(struct loading *l, const char *prefix, const char *path, const struct yaml_node *map,
+                      void *base)
 {
     for (size_t i = 0; i < settings_count; i++) {
         const struct setting *row = &settings[i];
@@ -577,7 +585,8 @@ static void refuse_unknown(struct loading *l, const struct yaml_node *map, const
         } else if (row == NULL && node->kind == YAML_MAP) {
             refuse_unknown(l, node, below);
         } else if (row == NULL && node->kind != YAML_BROKEN && !yaml_is_null(node)) {
-            fault_at(&l->faults, &node->at, "%s: keys and values are wanted below it, not %s", key, kind_name(node));
+            fault_at(&l->faults, &node->at, "%s: keys and values are wanted below it, not %s", key,
+                     kind_name(node));
         }
     }
 }

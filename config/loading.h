@@ -30,8 +30,8 @@ struct loading {
 
 /* The whole way. False with faults. `file` may be NULL. */
 bool loading_run(struct loading *l, struct arena *mem, const char *file, struct config *config_out);
-const struct entry *loading_entry(const struct loading *l, const char *path);      /* NULL: no such key */
-const struct place *loading_place(const struct loading *l, const char *path);      /* of its value, or 1:1 */
+const struct entry *loading_entry(const struct loading *l, const char *path); /* NULL: no such key */
+const struct place *loading_place(const struct loading *l, const char *path); /* of its value, or 1:1 */
 
 void environment_apply(struct loading *l, char **variables); /* SMTPGUARD_… onto the tree */
 void fill_config(struct loading *l);                         /* types and limits of every key; unknown keys */
@@ -39,7 +39,8 @@ void domains_build(struct loading *l);                       /* domains.relay an
 void check_config(struct loading *l);                        /* what one key alone cannot tell */
 
 /* A node for a value that stands in no file. Lists: elements between commas. */
-struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, struct str text, const struct place *at);
+struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, struct str text,
+                               const struct place *at);
 /* False with a fault at the place, which begins with the key (NULL: the settings file itself). */
 bool file_text(struct loading *l, const char *path, size_t most, const struct place *at, const char *key,
                struct str *text_out);

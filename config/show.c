@@ -102,7 +102,8 @@ static void write_key(struct buf *out, struct str path, struct str before)
             buf_fmt(out, "%*s- ", (int)level * 2, "");
             dash = true;
         } else if (!same) {
-            buf_fmt(out, "%*s%.*s:%s", dash ? 0 : (int)level * 2, "", STR_ARG(segment), path.n > 0 ? "\n" : " ");
+            buf_fmt(out, "%*s%.*s:%s", dash ? 0 : (int)level * 2, "", STR_ARG(segment),
+                    path.n > 0 ? "\n" : " ");
             dash = false;
         }
         level++;

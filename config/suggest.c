@@ -7,7 +7,8 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Optimal string alignment: Levenshtein with swaps of neighbours, case ignored. Both at most SUGGEST_WORD_MAX long. */
+/* Optimal string alignment: Levenshtein with swaps of neighbours, case ignored. Both at most SUGGEST_WORD_MAX
+ * long. */
 static size_t edit_distance(struct str a, struct str b)
 {
     size_t rows[3][SUGGEST_WORD_MAX + 1];

@@ -1,9 +1,10 @@
 /*
  * config/table.h - every setting, declared once
  *
- * A row is a key, its type, where its value goes, its default and limits as they would be written, and a sentence. From these
- * come parsing, checking, `config show`, and the test that holds smtpguard.yaml.example to the program.
- * "listen[].name" is a key of each element of the list "listen"; those rows store into the element.
+ * A row is a key, its type, where its value goes, its default and limits as they would be written, and a
+ * sentence. From these come parsing, checking, `config show`, and the test that holds smtpguard.yaml.example
+ * to the program. "listen[].name" is a key of each element of the list "listen"; those rows store into the
+ * element.
  */
 #ifndef CONFIG_TABLE_H
 #define CONFIG_TABLE_H
@@ -11,7 +12,7 @@
 #include "base/str.h"
 
 enum setting_type {
-    SET_WORD,     /* one of `words` */
+    SET_WORD, /* one of `words` */
     SET_BOOL,
     SET_NUMBER,
     SET_WORKERS,  /* a number or "auto" (0) */
@@ -28,9 +29,9 @@ enum setting_type {
     SET_AUTHSERV_ID,
     SET_PATH,
     SET_STORE_URL,
-    SET_LISTEN,   /* IP:PORT */
-    SET_HTTP,     /* IP:PORT, or "" for none */
-    SET_BACKEND,  /* IP:PORT, and its text at `second` */
+    SET_LISTEN,  /* IP:PORT */
+    SET_HTTP,    /* IP:PORT, or "" for none */
+    SET_BACKEND, /* IP:PORT, and its text at `second` */
     /* Lists: a pointer to the elements, and their number at `second`. */
     SET_SERVERS,
     SET_NETWORKS, /* a struct net_list */
@@ -38,7 +39,7 @@ enum setting_type {
     SET_ALLOW,
     SET_CODES,
     SET_TEXTS,
-    SET_RECORDS,  /* of `record_bytes` each, described by the rows "key[].…" */
+    SET_RECORDS, /* of `record_bytes` each, described by the rows "key[].…" */
 };
 
 struct word {
@@ -53,12 +54,13 @@ struct setting {
     struct {
         size_t offset, bytes; /* 0 bytes: nothing is stored */
     } at;
-    const char *standard; /* the default; NULL: must be given. Lists: elements between commas. Records: "{}" is one of defaults */
+    const char *standard; /* the default; NULL: must be given. Lists: elements between commas. Records: "{}"
+                             is one of defaults */
     const char *least, *most;
     const struct word *words;
-    size_t second;       /* offset of the companion field, of the types that have one */
+    size_t second; /* offset of the companion field, of the types that have one */
     size_t record_bytes;
-    const char *later;   /* what is not built yet: only the default is accepted, or of words those not marked */
+    const char *later; /* what is not built yet: only the default is accepted, or of words those not marked */
     const char *sentence;
 };
 

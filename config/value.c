@@ -32,19 +32,22 @@ static bool number_with_unit(struct str text, const struct unit *units, size_t c
     if (*unit_out == NULL)
         return digits == text.n;
     /* Too much for the type is too much for every setting: the largest number says so. */
-    *value_out = (int64_t)number > INT64_MAX / (*unit_out)->factor ? INT64_MAX : (int64_t)number * (*unit_out)->factor;
+    *value_out =
+        (int64_t)number > INT64_MAX / (*unit_out)->factor ? INT64_MAX : (int64_t)number * (*unit_out)->factor;
     return true;
 }
 
 int value_duration_ms(struct str text, int64_t *ms_out, struct fail *fail)
 {
-    static const struct unit units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    static const struct unit units[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     const struct unit *unit = NULL;
 
     if (!number_with_unit(text, units, COUNT(units), ms_out, &unit))
         return fail_set(fail, "\"%.*s\" is not a duration; write 300ms, 300s, 5m, 1h or 2d", SHOWN(text));
     if (unit == NULL)
-        return fail_set(fail, "\"%.*s\" has no unit; write %.*ss, or ms, m, h or d", SHOWN(text), SHOWN(text));
+        return fail_set(fail, "\"%.*s\" has no unit; write %.*ss, or ms, m, h or d", SHOWN(text),
+                        SHOWN(text));
     return 0;
 }
 
@@ -77,7 +80,8 @@ int value_bool(struct str text, bool *value_out, struct fail *fail)
     static const struct {
         const char *word;
         bool value;
-    } habits[] = {{"yes", true}, {"on", true}, {"true", true}, {"y", true}, {"no", false}, {"off", false}, {"false", false}, {"n", false}};
+    } habits[] = {{"yes", true}, {"on", true},   {"true", true},   {"y", true},
+                  {"no", false}, {"off", false}, {"false", false}, {"n", false}};
 
     *value_out = str_eq_z(text, "true");
     if (*value_out || str_eq_z(text, "false"))
@@ -144,8 +148,9 @@ int value_domain(struct arena *mem, struct str text, const char **domain_out, st
     for (bool more = true; more;) {
         more = str_cut(rest, '.', &label, &rest);
         if (!is_label(label))
-            return fail_set(fail, "\"%.*s\" is not a domain name: labels are 1 to %d letters, digits and inner hyphens",
-                            SHOWN(text), LABEL_MAX);
+            return fail_set(
+                fail, "\"%.*s\" is not a domain name: labels are 1 to %d letters, digits and inner hyphens",
+                SHOWN(text), LABEL_MAX);
     }
     *domain_out = name;
     return 0;
@@ -155,8 +160,10 @@ int value_authserv_id(struct str text, struct fail *fail)
 {
     for (size_t i = 0; i < text.n; i++)
         if (text.p[i] <= ' ' || text.p[i] == 0x7f || strchr("()<>@,;:\\\"/[]?=", text.p[i]) != NULL)
-            return fail_set(fail, "\"%.*s\" is not an authserv-id: one word of letters, digits, dots and hyphens "
-                                  "(RFC 8601 2.2)", SHOWN(text));
+            return fail_set(fail,
+                            "\"%.*s\" is not an authserv-id: one word of letters, digits, dots and hyphens "
+                            "(RFC 8601 2.2)",
+                            SHOWN(text));
     if (text.n > DOMAIN_MAX)
         return fail_set(fail, "an authserv-id has %d letters at the most", DOMAIN_MAX);
     return 0;
@@ -170,7 +177,8 @@ int value_endpoint(struct str text, uint16_t port, struct endpoint *endpoint_out
     }
     if (endpoint_parse(str_upto(text, SHOWN_MAX), endpoint_out, fail) < 0)
         return -1;
-    return endpoint_out->port != 0 ? 0 : fail_set(fail, "\"%.*s\" has port 0; ports are 1 to 65535", SHOWN(text));
+    return endpoint_out->port != 0 ? 0
+                                   : fail_set(fail, "\"%.*s\" has port 0; ports are 1 to 65535", SHOWN(text));
 }
 
 static bool is_error_code(const struct ip *ip)
@@ -184,13 +192,15 @@ int value_codes(struct str text, struct ip *first_out, struct ip *last_out, stru
 
     if (!str_cut(text, '-', &first, &last))
         last = first;
-    if (!ip_parse(first, first_out) || !ip_parse(last, last_out) || first_out->family != 4 || last_out->family != 4)
+    if (!ip_parse(first, first_out) || !ip_parse(last, last_out) || first_out->family != 4 ||
+        last_out->family != 4)
         return fail_set(fail, "\"%.*s\" is not a code; write 127.0.0.2 or 127.0.0.2-127.0.0.11", SHOWN(text));
     if (first_out->b[0] != 127 || last_out->b[0] != 127)
         return fail_set(fail, "\"%.*s\": lists answer within 127.0.0.0/8 (RFC 5782 2.1)", SHOWN(text));
     if (memcmp(first_out->b, last_out->b, 4) > 0)
         return fail_set(fail, "\"%.*s\" ends before it begins", SHOWN(text));
     if (is_error_code(last_out) || is_error_code(first_out))
-        return fail_set(fail, "\"%.*s\": 127.255.255.0/24 are errors of the list, never a listing", SHOWN(text));
+        return fail_set(fail, "\"%.*s\": 127.255.255.0/24 are errors of the list, never a listing",
+                        SHOWN(text));
     return 0;
 }

@@ -18,7 +18,8 @@ int value_bool(struct str text, bool *value_out, struct fail *fail);
 int value_rate(struct str text, int64_t *count_out, int64_t *ms_out, struct fail *fail);
 int value_time_of_day(struct str text, struct fail *fail); /* "00:30" */
 
-/* Host names: letters, digits and inner hyphens, labels of 1 to 63, 253 in all. Lower case; U-labels become A-labels. */
+/* Host names: letters, digits and inner hyphens, labels of 1 to 63, 253 in all. Lower case; U-labels become
+ * A-labels. */
 int value_domain(struct arena *mem, struct str text, const char **domain_out, struct fail *fail);
 
 /* An authserv-id is a token, for us without "/" (RFC 8601 2.2, RFC 2045 5.1). */

@@ -45,7 +45,8 @@ static void test_durations(void **state)
         {"5 m", 0, "\"5 m\" is not a duration; write 300ms, 300s, 5m, 1h or 2d"},
         {"5M", 0, "\"5M\" is not a duration; write 300ms, 300s, 5m, 1h or 2d"},
         {"1h30m", 0, "\"1h30m\" is not a duration; write 300ms, 300s, 5m, 1h or 2d"},
-        {"99999999999999999999s", 0, "\"99999999999999999999s\" is not a duration; write 300ms, 300s, 5m, 1h or 2d"},
+        {"99999999999999999999s", 0,
+         "\"99999999999999999999s\" is not a duration; write 300ms, 300s, 5m, 1h or 2d"},
     };
 
     (void)state;
@@ -148,14 +149,17 @@ static void test_domains(void **state)
         const char *text, *domain, *fault;
     } rows[] = {
         {"Example.NET", "example.net", ""},
-        {"b\xc3\xbc" "cher.example", "xn--bcher-kva.example", ""},
+        {"b\xc3\xbc"
+         "cher.example",
+         "xn--bcher-kva.example", ""},
         {"lan", "lan", ""},
         {"", NULL, "\"\" is not a domain name of 1 to 253 letters"},
         {"example.net.", NULL, "\"example.net.\" ends with a dot; write it without"},
         {"192.0.2.1", NULL, "\"192.0.2.1\" is an address, not a domain name"},
         {"a..b", NULL, "\"a..b\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens"},
         {"-a.b", NULL, "\"-a.b\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens"},
-        {"a_b.c", NULL, "\"a_b.c\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens"},
+        {"a_b.c", NULL,
+         "\"a_b.c\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens"},
         {"a b", NULL, "\"a b\" is not a domain name: labels are 1 to 63 letters, digits and inner hyphens"},
     };
     struct arena *mem = arena_new(0);
@@ -174,8 +178,12 @@ static void test_domains(void **state)
     t_case("labels of 63, names of 253, but no more", "1035 2.3.4");
     t_same_int(value_domain(mem, str_of(label), &domain, &fail), 0);
     t_same_int(value_domain(mem, str_of(str_fmt(mem, "%sa", label)), &domain, &fail), -1);
-    t_same_int(value_domain(mem, str_of(str_fmt(mem, "%s.%s.%s.%.61s", label, label, label, label)), &domain, &fail), 0);
-    t_same_int(value_domain(mem, str_of(str_fmt(mem, "%s.%s.%s.%.62s", label, label, label, label)), &domain, &fail), -1);
+    t_same_int(
+        value_domain(mem, str_of(str_fmt(mem, "%s.%s.%s.%.61s", label, label, label, label)), &domain, &fail),
+        0);
+    t_same_int(
+        value_domain(mem, str_of(str_fmt(mem, "%s.%s.%s.%.62s", label, label, label, label)), &domain, &fail),
+        -1);
     arena_free(&mem);
 }
 
@@ -188,7 +196,8 @@ static void test_endpoints_and_codes(void **state)
         {"127.0.0.2-127.0.0.11", ""},
         {"127.255.254.255", ""},
         {"127.0.0.11-127.0.0.2", "\"127.0.0.11-127.0.0.2\" ends before it begins"},
-        {"127.0.0.2-127.255.255.255", "\"127.0.0.2-127.255.255.255\": 127.255.255.0/24 are errors of the list, never a listing"},
+        {"127.0.0.2-127.255.255.255",
+         "\"127.0.0.2-127.255.255.255\": 127.255.255.0/24 are errors of the list, never a listing"},
         {"127.255.255.254", "\"127.255.255.254\": 127.255.255.0/24 are errors of the list, never a listing"},
         {"10.0.0.1", "\"10.0.0.1\": lists answer within 127.0.0.0/8 (RFC 5782 2.1)"},
         {"::1", "\"::1\" is not a code; write 127.0.0.2 or 127.0.0.2-127.0.0.11"},
@@ -211,7 +220,8 @@ static void test_endpoints_and_codes(void **state)
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         t_case("codes of a DNS list", "5782 2.1");
         fail.text[0] = '\0';
-        t_same_int(value_codes(str_of(codes[i].text), &first, &last, &fail), *codes[i].fault != '\0' ? -1 : 0);
+        t_same_int(value_codes(str_of(codes[i].text), &first, &last, &fail),
+                   *codes[i].fault != '\0' ? -1 : 0);
         t_same_z(fail.text, codes[i].fault);
     }
 }
@@ -225,7 +235,9 @@ static void test_authserv_ids(void **state)
     t_same_int(value_authserv_id(STR("mx1.example.net"), &fail), 0);
     t_same_int(value_authserv_id(STR("site_7"), &fail), 0);
     t_same_int(value_authserv_id(STR("two words"), &fail), -1);
-    t_same_z(fail.text, "\"two words\" is not an authserv-id: one word of letters, digits, dots and hyphens (RFC 8601 2.2)");
+    t_same_z(
+        fail.text,
+        "\"two words\" is not an authserv-id: one word of letters, digits, dots and hyphens (RFC 8601 2.2)");
     t_same_int(value_authserv_id(STR("a;b"), &fail), -1);
     t_same_int(value_authserv_id(STR("a\"b"), &fail), -1);
 }
@@ -235,7 +247,13 @@ static void test_suggestions(void **state)
     static const struct {
         const char *word, *best;
     } rows[] = {
-        {"enforced", "enforce"}, {"obsreve", "observe"}, {"OFF", "off"}, {"of", "off"}, {"banana", NULL}, {"", NULL}, {"x", NULL},
+        {"enforced", "enforce"},
+        {"obsreve", "observe"},
+        {"OFF", "off"},
+        {"of", "off"},
+        {"banana", NULL},
+        {"", NULL},
+        {"x", NULL},
     };
 
     (void)state;
@@ -254,9 +272,15 @@ static void test_suggestions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_durations), cmocka_unit_test(test_sizes), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_bools), cmocka_unit_test(test_rates_and_times), cmocka_unit_test(test_domains),
-        cmocka_unit_test(test_endpoints_and_codes), cmocka_unit_test(test_authserv_ids), cmocka_unit_test(test_suggestions),
+        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_bools),
+        cmocka_unit_test(test_rates_and_times),
+        cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_endpoints_and_codes),
+        cmocka_unit_test(test_authserv_ids),
+        cmocka_unit_test(test_suggestions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

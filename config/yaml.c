@@ -109,7 +109,8 @@ static struct yaml_node *scalar_of(struct reader *r, const yaml_event_t *event, 
 {
     struct yaml_node *node = yaml_new(r->mem, YAML_SCALAR, at);
 
-    node->text = str_copy(r->mem, str_make((const char *)event->data.scalar.value, event->data.scalar.length));
+    node->text =
+        str_copy(r->mem, str_make((const char *)event->data.scalar.value, event->data.scalar.length));
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (has_control(node->text)) {
         fault_at(r->faults, at, "a value is one line without control characters");
@@ -119,7 +120,8 @@ static struct yaml_node *scalar_of(struct reader *r, const yaml_event_t *event, 
 }
 
 /* Anchors, aliases and tags make one text mean several things to several readers. */
-static void refuse_decoration(struct reader *r, const struct place *at, const yaml_char_t *anchor, const yaml_char_t *tag)
+static void refuse_decoration(struct reader *r, const struct place *at, const yaml_char_t *anchor,
+                              const yaml_char_t *tag)
 {
     if (anchor != NULL)
         fault_at(r->faults, at, "anchors (&name) are not allowed; write the value out");
@@ -142,7 +144,8 @@ static void read_list(struct reader *r, struct yaml_node *list, unsigned depth)
     }
 }
 
-static void add_member(struct reader *r, struct yaml_node *map, const struct yaml_node *key, struct yaml_node *value)
+static void add_member(struct reader *r, struct yaml_node *map, const struct yaml_node *key,
+                       struct yaml_node *value)
 {
     const struct yaml_node *twin;
 
@@ -153,8 +156,8 @@ static void add_member(struct reader *r, struct yaml_node *map, const struct yam
     }
     twin = yaml_get(map, key->text);
     if (twin != NULL) {
-        fault_at(r->faults, &key->at, "the key \"%.*s\" stands in line %u already", STR_ARG(str_upto(key->text, 100)),
-                 twin->key->at.line);
+        fault_at(r->faults, &key->at, "the key \"%.*s\" stands in line %u already",
+                 STR_ARG(str_upto(key->text, 100)), twin->key->at.line);
         return;
     }
     if (map->count == YAML_KEYS_MAX) {

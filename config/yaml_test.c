@@ -39,7 +39,8 @@ static void test_tree(void **state)
 
     (void)state;
     t_case("maps, lists and scalars become nodes with their places", NULL);
-    read_z(&r, "hostname: mx1.example.net\nlimits: {errors: 20, line: \"64K\"}\nnetworks:\n  - a\n  - 'b'\nempty:\n");
+    read_z(&r, "hostname: mx1.example.net\nlimits: {errors: 20, line: \"64K\"}\nnetworks:\n  - a\n  - "
+               "'b'\nempty:\n");
     t_same_z(buf_z(&r.out), "");
     t_same_int(r.root->count, 4);
     t_same_str_z(yaml_get(r.root, STR("hostname"))->text, "mx1.example.net");
@@ -69,29 +70,46 @@ static const struct {
     const char *name, *text, *faults;
     bool readable;
 } rows[] = {
-    {"a repeated key names both lines", "a: 1\nb: 2\na: 3\n", "f.yaml:3:1: the key \"a\" stands in line 1 already\n", true},
+    {"a repeated key names both lines", "a: 1\nb: 2\na: 3\n",
+     "f.yaml:3:1: the key \"a\" stands in line 1 already\n", true},
     {"repeated keys deep inside, all of them", "x: {a: 1, a: 2, a: 3}\n",
-     "f.yaml:1:11: the key \"a\" stands in line 1 already\nf.yaml:1:17: the key \"a\" stands in line 1 already\n", true},
+     "f.yaml:1:11: the key \"a\" stands in line 1 already\nf.yaml:1:17: the key \"a\" stands in line 1 "
+     "already\n",
+     true},
     {"an anchor and its alias", "a: &x 1\nb: *x\n",
      "f.yaml:1:4: anchors (&name) are not allowed; write the value out\n"
-     "f.yaml:2:4: aliases (*name) are not allowed; write the value out\n", true},
+     "f.yaml:2:4: aliases (*name) are not allowed; write the value out\n",
+     true},
     {"a circle of an anchor and its alias", "a: &x [*x]\n",
      "f.yaml:1:4: anchors (&name) are not allowed; write the value out\n"
-     "f.yaml:1:8: aliases (*name) are not allowed; write the value out\n", true},
-    {"an alias as a merge key's value", "a: {<<: *x}\n", "f.yaml:1:9: aliases (*name) are not allowed; write the value out\n", true},
-    {"a tag", "a: !!int 1\n", "f.yaml:1:4: tags (!type) are not allowed; each setting has its own type\n", true},
-    {"a tag on a map", "a: !x {b: 1}\n", "f.yaml:1:4: tags (!type) are not allowed; each setting has its own type\n", true},
-    {"a second document", "a: 1\n---\nb: 2\n", "f.yaml:2:1: a second document (---); a settings file has one\n", false},
+     "f.yaml:1:8: aliases (*name) are not allowed; write the value out\n",
+     true},
+    {"an alias as a merge key's value", "a: {<<: *x}\n",
+     "f.yaml:1:9: aliases (*name) are not allowed; write the value out\n", true},
+    {"a tag", "a: !!int 1\n", "f.yaml:1:4: tags (!type) are not allowed; each setting has its own type\n",
+     true},
+    {"a tag on a map", "a: !x {b: 1}\n",
+     "f.yaml:1:4: tags (!type) are not allowed; each setting has its own type\n", true},
+    {"a second document", "a: 1\n---\nb: 2\n",
+     "f.yaml:2:1: a second document (---); a settings file has one\n", false},
     {"a key that is a list", "? [a]\n: 1\n", "f.yaml:1:3: a key is a word\n", true},
     {"a tab as indentation", "a:\n\tb: 1\n", "f.yaml:2:1: not YAML: a tab; indent with spaces\n", false},
-    {"a tab behind a word of two octets a letter", "ä:\n  ü: 1\n\tb: 1\n", "f.yaml:3:1: not YAML: a tab; indent with spaces\n", false},
-    {"a bracket that is not closed", "a: [1, 2\n", "f.yaml:2:1: not YAML: did not find expected ',' or ']' while parsing a flow sequence\n", false},
-    {"two colons", "a: b: c\n", "f.yaml:1:5: not YAML: mapping values are not allowed in this context\n", false},
-    {"Latin-1 has its line and column", "a: 1\nb: caf\xe9\n", "f.yaml:2:7: not UTF-8 text: incomplete UTF-8 octet sequence\n", false},
-    {"a control character", "a: 1\nb: \x01\n", "f.yaml:2:4: not UTF-8 text: control characters are not allowed\n", false},
-    {"an escaped NUL", "a: \"x\\0y\"\n", "f.yaml:1:4: a value is one line without control characters\n", true},
-    {"a value of several lines", "a: |\n  one\n  two\n", "f.yaml:1:4: a value is one line without control characters\n", true},
-    {"seventeen levels", "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n", "f.yaml:1:19: more than 16 levels of lists and maps\n", false},
+    {"a tab behind a word of two octets a letter", "ä:\n  ü: 1\n\tb: 1\n",
+     "f.yaml:3:1: not YAML: a tab; indent with spaces\n", false},
+    {"a bracket that is not closed", "a: [1, 2\n",
+     "f.yaml:2:1: not YAML: did not find expected ',' or ']' while parsing a flow sequence\n", false},
+    {"two colons", "a: b: c\n", "f.yaml:1:5: not YAML: mapping values are not allowed in this context\n",
+     false},
+    {"Latin-1 has its line and column", "a: 1\nb: caf\xe9\n",
+     "f.yaml:2:7: not UTF-8 text: incomplete UTF-8 octet sequence\n", false},
+    {"a control character", "a: 1\nb: \x01\n",
+     "f.yaml:2:4: not UTF-8 text: control characters are not allowed\n", false},
+    {"an escaped NUL", "a: \"x\\0y\"\n", "f.yaml:1:4: a value is one line without control characters\n",
+     true},
+    {"a value of several lines", "a: |\n  one\n  two\n",
+     "f.yaml:1:4: a value is one line without control characters\n", true},
+    {"seventeen levels", "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]\n",
+     "f.yaml:1:19: more than 16 levels of lists and maps\n", false},
 };
 
 static void test_refused(void **state)
@@ -166,7 +184,8 @@ static void test_limits(void **state)
 /* libyaml alone needs seconds for the first of these; all of them must be cheap. */
 static void test_hostile(void **state)
 {
-    static const char *const pieces[] = {"[", "{", "- ", "? ", "[{", "{a: ", "a: {b", "- [", "!t ", "&a ", "\"", "a: \n ", "[\n", "{x: [\n"};
+    static const char *const pieces[] = {"[",   "{",   "- ",  "? ", "[{",     "{a: ", "a: {b",
+                                         "- [", "!t ", "&a ", "\"", "a: \n ", "[\n",  "{x: [\n"};
     struct arena *mem = arena_new(0);
 
     (void)state;
@@ -202,7 +221,7 @@ static void test_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tree),   cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_tree),    cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_hostile), cmocka_unit_test(test_same),
     };
 
