@@ -16,7 +16,7 @@ static bool is_macro_letter(char letter, enum spf_macro_use use)
     return letter != '\0' && strchr("slodipvh", letter) != NULL;
 }
 
-/* transformers = *DIGIT [ "r" ]; the number must not be zero (RFC 7208 7.3). Larger than any text has parts: all. */
+/* transformers = *DIGIT [ "r" ]; the number must not be zero (RFC 7208 7.3). */
 static bool read_transformers(struct str *inside, struct spf_piece *piece)
 {
     size_t digits = 0;
@@ -218,16 +218,26 @@ static struct str dotted(const struct ip *ip, char scratch[VALUE_MAX])
 static struct str value_of(char letter, const struct spf_values *values, char scratch[VALUE_MAX])
 {
     switch (letter) {
-    case 's': return values->sender;
-    case 'l': return values->local;
-    case 'o': return values->sender_domain;
-    case 'd': return values->domain;
-    case 'h': return values->helo;
-    case 'p': return values->host.n > 0 ? values->host : STR("unknown");
-    case 'r': return values->receiver.n > 0 ? values->receiver : STR("unknown");
-    case 'i': return dotted(&values->client, scratch);
-    case 'v': return values->client.family == 6 ? STR("ip6") : STR("in-addr");
-    case 'c': return str_of(ip_format(&values->client, scratch));
+    case 's':
+        return values->sender;
+    case 'l':
+        return values->local;
+    case 'o':
+        return values->sender_domain;
+    case 'd':
+        return values->domain;
+    case 'h':
+        return values->helo;
+    case 'p':
+        return values->host.n > 0 ? values->host : STR("unknown");
+    case 'r':
+        return values->receiver.n > 0 ? values->receiver : STR("unknown");
+    case 'i':
+        return dotted(&values->client, scratch);
+    case 'v':
+        return values->client.family == 6 ? STR("ip6") : STR("in-addr");
+    case 'c':
+        return str_of(ip_format(&values->client, scratch));
     default: /* 't' */
         snprintf(scratch, VALUE_MAX, "%lld", (long long)values->now_unix);
         return str_of(scratch);

@@ -18,10 +18,10 @@ enum { SPF_TEXT_MAX = 1024 };
 enum spf_macro_use { SPF_IN_NAME, SPF_IN_EXPLANATION };
 
 struct spf_piece {
-    struct str literal;    /* of a run of literals, or what %%, %_ and %- stand for; else empty */
-    bool is_expand;        /* began with "%" */
-    char letter;           /* lower case; 0 for a literal */
-    bool escape;           /* the letter was upper case: URL escaping */
+    struct str literal; /* of a run of literals, or what %%, %_ and %- stand for; else empty */
+    bool is_expand;     /* began with "%" */
+    char letter;        /* lower case; 0 for a literal */
+    bool escape;        /* the letter was upper case: URL escaping */
     bool reverse;
     unsigned parts;        /* right-hand parts to keep; 0: all */
     struct str delimiters; /* empty: "." */

@@ -7,7 +7,8 @@
 /* First line: the local part; second: the HELO name; the rest: a macro string. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct spf_values values = {.client = {.family = size % 2 ? 6 : 4}, .domain = STR("d.example.org"), .now_unix = (int64_t)size};
+    struct spf_values values = {
+        .client = {.family = size % 2 ? 6 : 4}, .domain = STR("d.example.org"), .now_unix = (int64_t)size};
     struct str text = {(const char *)data, size};
     struct arena *mem = arena_new(0);
     const char *name, *explanation;
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (name != NULL && (*name == '\0' || strlen(name) > DNS_NAME_MAX || !spf_macro_check(text, SPF_IN_NAME)))
         bug("\"%s\" was made", name);
     explanation = spf_macro_explanation(mem, text, &values);
-    if (explanation != NULL && (strlen(explanation) > SPF_TEXT_MAX || !spf_macro_check(text, SPF_IN_EXPLANATION)))
+    if (explanation != NULL &&
+        (strlen(explanation) > SPF_TEXT_MAX || !spf_macro_check(text, SPF_IN_EXPLANATION)))
         bug("\"%s\" was made", explanation);
     if (spf_macro_is_domain_spec(text) && !spf_macro_check(text, SPF_IN_NAME))
         bug("a domain-spec is no macro string");

@@ -14,10 +14,14 @@ static const struct mechanism {
     enum argument domain; /* ":" domain-spec */
     bool cidr;            /* dual-cidr-length */
 } mechanisms[] = {
-    {{"ip4", 3}, SPF_TERM_IP4, NEVER, false},       {{"ip6", 3}, SPF_TERM_IP6, NEVER, false},
-    {{"include", 7}, SPF_TERM_INCLUDE, MUST, false}, {{"all", 3}, SPF_TERM_ALL, NEVER, false},
-    {{"a", 1}, SPF_TERM_A, MAY, true},              {{"mx", 2}, SPF_TERM_MX, MAY, true},
-    {{"exists", 6}, SPF_TERM_EXISTS, MUST, false},  {{"ptr", 3}, SPF_TERM_PTR, MAY, false},
+    {{"ip4", 3}, SPF_TERM_IP4, NEVER, false},
+    {{"ip6", 3}, SPF_TERM_IP6, NEVER, false},
+    {{"include", 7}, SPF_TERM_INCLUDE, MUST, false},
+    {{"all", 3}, SPF_TERM_ALL, NEVER, false},
+    {{"a", 1}, SPF_TERM_A, MAY, true},
+    {{"mx", 2}, SPF_TERM_MX, MAY, true},
+    {{"exists", 6}, SPF_TERM_EXISTS, MUST, false},
+    {{"ptr", 3}, SPF_TERM_PTR, MAY, false},
 };
 
 static bool bad(const char **why_out, const char *why)
@@ -52,8 +56,8 @@ static struct str cut_last_number(struct str *text)
     return digits;
 }
 
-/* Takes dual-cidr-length off the end. Nothing else can end so: a domain-spec ends in a top label or in "}", "%",
- * "_" or "-", and a top label has no slash. */
+/* Takes dual-cidr-length off the end. Nothing else can end so: a domain-spec ends in a macro or in a top
+ * label, and neither has a slash and digits at its end. */
 static bool cut_cidr(struct str *text, struct spf_term *term)
 {
     struct str before = *text, digits = cut_last_number(&before);
@@ -78,8 +82,8 @@ static bool cut_cidr(struct str *text, struct spf_term *term)
     return true;
 }
 
-/* base/ip.h makes IPv4 of a mapped address; a network of the record stays what its mechanism says it is, so that
- * "ip6:::ffff:0:0/0" is all of IPv6. */
+/* base/ip.h makes IPv4 of a mapped address; a network of the record stays what its mechanism says it is, so
+ * that "ip6:::ffff:0:0/0" is all of IPv6. */
 static struct ip unmap(struct ip ip)
 {
     struct ip mapped = {.family = 6, .b = {[10] = 0xff, [11] = 0xff}};
@@ -113,7 +117,8 @@ static struct str read_name(struct str text)
     size_t n = 0;
 
     if (text.n > 0 && ascii_is_alpha(text.p[0]))
-        while (n < text.n && (ascii_is_alnum(text.p[n]) || (text.p[n] != '\0' && strchr("-_.", text.p[n]) != NULL)))
+        while (n < text.n &&
+               (ascii_is_alnum(text.p[n]) || (text.p[n] != '\0' && strchr("-_.", text.p[n]) != NULL)))
             n++;
     return str_upto(text, n);
 }
@@ -139,7 +144,8 @@ static const struct mechanism *find_mechanism(struct str name)
 }
 
 /* `rest` is what follows the name. */
-static bool read_mechanism(const struct mechanism *mechanism, struct str rest, struct spf_term *term, const char **why_out)
+static bool read_mechanism(const struct mechanism *mechanism, struct str rest, struct spf_term *term,
+                           const char **why_out)
 {
     bool has_argument;
 
@@ -208,7 +214,8 @@ static bool keep_modifier(struct str *place, const struct spf_term *term, const 
     return true;
 }
 
-bool spf_record_parse(struct str txt, struct spf_record *record_out, struct str *bad_out, const char **why_out)
+bool spf_record_parse(struct str txt, struct spf_record *record_out, struct str *bad_out,
+                      const char **why_out)
 {
     struct spf_term term;
     struct str terms;
@@ -225,7 +232,8 @@ bool spf_record_parse(struct str txt, struct spf_record *record_out, struct str 
         struct str *place = term.kind == SPF_TERM_REDIRECT ? &record_out->redirect : &record_out->exp;
 
         *bad_out = term.text;
-        if ((term.kind == SPF_TERM_REDIRECT || term.kind == SPF_TERM_EXP) && !keep_modifier(place, &term, why_out))
+        if ((term.kind == SPF_TERM_REDIRECT || term.kind == SPF_TERM_EXP) &&
+            !keep_modifier(place, &term, why_out))
             return false;
     }
     if (next == SPF_NEXT_BAD)

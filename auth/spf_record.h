@@ -1,8 +1,8 @@
 /*
  * auth/spf_record.h - an SPF record, read into its terms                     RFC 7208 4.5, 4.6.1, 12
  *
- * A record is read twice: once whole, because an error anywhere in it is an error (4.6), and once term by term as
- * the evaluation comes to them. So nothing is kept but the text, whatever its size.
+ * A record is read twice: once whole, because an error anywhere in it is an error (4.6), and once term by
+ * term as the evaluation comes to them. So nothing is kept but the text, whatever its size.
  *
  * Ownership  All views point into the record's text. Limits: SPF_RECORD_MAX octets.
  */
@@ -29,11 +29,11 @@ enum spf_term_kind {
 
 struct spf_term {
     enum spf_term_kind kind;
-    enum spf_result result;    /* of a mechanism that matches: + - ~ ? */
-    struct str text;           /* as in the record, with its qualifier */
-    struct str domain;         /* domain-spec, unexpanded; empty: the current domain */
+    enum spf_result result;     /* of a mechanism that matches: + - ~ ? */
+    struct str text;            /* as in the record, with its qualifier */
+    struct str domain;          /* domain-spec, unexpanded; empty: the current domain */
     unsigned char bits4, bits6; /* of a and mx */
-    struct net net;            /* of ip4 and ip6 */
+    struct net net;             /* of ip4 and ip6 */
 };
 
 bool spf_record_is_one(struct str txt); /* "v=spf1" and a space or the end (RFC 7208 4.5) */
@@ -45,7 +45,8 @@ struct spf_record {
 };
 
 /* Checks all of a record. false: a syntax error in bad_out (a view of the term), and why. */
-bool spf_record_parse(struct str txt, struct spf_record *record_out, struct str *bad_out, const char **why_out);
+bool spf_record_parse(struct str txt, struct spf_record *record_out, struct str *bad_out,
+                      const char **why_out);
 
 enum spf_next { SPF_NEXT_TERM, SPF_NEXT_END, SPF_NEXT_BAD };
 enum spf_next spf_term_next(struct str *terms, struct spf_term *term_out, const char **why_out);

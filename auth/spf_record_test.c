@@ -59,7 +59,8 @@ static const struct {
     {"ip6, IPv4 at its end", "7208 5.6", "ip6:::ffff:192.0.2.1/96", SPF_TERM_IP6, SPF_PASS, "", 96, 0},
     {"redirect", "7208 6.1", "redirect=_spf.x.org", SPF_TERM_REDIRECT, SPF_PASS, "_spf.x.org", 0, 0},
     {"exp", "7208 6.2", "EXP=why.%{d}", SPF_TERM_EXP, SPF_PASS, "why.%{d}", 0, 0},
-    {"an unknown modifier", "7208 6", "moo.cow-far_out=man:dog/cat", SPF_TERM_UNKNOWN, SPF_PASS, "man:dog/cat", 0, 0},
+    {"an unknown modifier", "7208 6", "moo.cow-far_out=man:dog/cat", SPF_TERM_UNKNOWN, SPF_PASS,
+     "man:dog/cat", 0, 0},
     {"an unknown modifier may be empty", "7208 12", "x=", SPF_TERM_UNKNOWN, SPF_PASS, "", 0, 0},
     {"a mechanism's name with = is a modifier", "7208 4.6.1", "all=x", SPF_TERM_UNKNOWN, SPF_PASS, "x", 0, 0},
 };
@@ -82,7 +83,9 @@ static void test_good(void **state)
         t_same_str_z(term.domain, good[i].domain);
         t_same_int(is_net ? term.net.bits : term.bits4, good[i].bits4);
         t_same_int(term.bits6, good[i].bits6);
-        t_same_int(term.net.ip.family, good[i].kind == SPF_TERM_IP4 ? 4 : good[i].kind == SPF_TERM_IP6 ? 6 : 0);
+        t_same_int(term.net.ip.family, good[i].kind == SPF_TERM_IP4   ? 4
+                                       : good[i].kind == SPF_TERM_IP6 ? 6
+                                                                      : 0);
         t_same_int(spf_term_next(&terms, &term, &why), SPF_NEXT_END);
     }
 }

@@ -52,8 +52,12 @@ static struct ip address(const char *text)
 
 static struct spf_ask ask_for(const char *client, const char *helo, const char *mail_from)
 {
-    return (struct spf_ask){.client = address(client), .helo = helo, .mail_from = mail_from, .scope = SPF_MFROM,
-                            .receiver = "mx.receiver.test", .now_unix = 1700000000};
+    return (struct spf_ask){.client = address(client),
+                            .helo = helo,
+                            .mail_from = mail_from,
+                            .scope = SPF_MFROM,
+                            .receiver = "mx.receiver.test",
+                            .now_unix = 1700000000};
 }
 
 /* ---- rows ---- */
@@ -101,8 +105,10 @@ static const char zone[] =
     "mxten.test MX 5 h5.test\nmxten.test MX 6 h6.test\nmxten.test MX 7 h7.test\nmxten.test MX 8 h8.test\n"
     "mxten.test MX 9 h9.test\nmxten.test MX 10 a.test\n"
     "mxeleven.test TXT v=spf1 mx -all\n"
-    "mxeleven.test MX 1 a.test\nmxeleven.test MX 2 h2.test\nmxeleven.test MX 3 h3.test\nmxeleven.test MX 4 h4.test\n"
-    "mxeleven.test MX 5 h5.test\nmxeleven.test MX 6 h6.test\nmxeleven.test MX 7 h7.test\nmxeleven.test MX 8 h8.test\n"
+    "mxeleven.test MX 1 a.test\nmxeleven.test MX 2 h2.test\nmxeleven.test MX 3 h3.test\nmxeleven.test MX 4 "
+    "h4.test\n"
+    "mxeleven.test MX 5 h5.test\nmxeleven.test MX 6 h6.test\nmxeleven.test MX 7 h7.test\nmxeleven.test MX 8 "
+    "h8.test\n"
     "mxeleven.test MX 9 h9.test\nmxeleven.test MX 10 h1.test\nmxeleven.test MX 11 h11.test\n"
     /* ptr */
     "ptr.test TXT v=spf1 ptr -all\n"
@@ -115,9 +121,12 @@ static const char zone[] =
     "ptrfake.test TXT v=spf1 ptr -all\n"
     "ptrliar.test TXT v=spf1 ptr:liar.test ?all\n"
     "9.2.0.192.in-addr.arpa RCODE servfail\n"
-    "10.2.0.192.in-addr.arpa PTR p1.test\n10.2.0.192.in-addr.arpa PTR p2.test\n10.2.0.192.in-addr.arpa PTR p3.test\n"
-    "10.2.0.192.in-addr.arpa PTR p4.test\n10.2.0.192.in-addr.arpa PTR p5.test\n10.2.0.192.in-addr.arpa PTR p6.test\n"
-    "10.2.0.192.in-addr.arpa PTR p7.test\n10.2.0.192.in-addr.arpa PTR p8.test\n10.2.0.192.in-addr.arpa PTR p9.test\n"
+    "10.2.0.192.in-addr.arpa PTR p1.test\n10.2.0.192.in-addr.arpa PTR p2.test\n10.2.0.192.in-addr.arpa PTR "
+    "p3.test\n"
+    "10.2.0.192.in-addr.arpa PTR p4.test\n10.2.0.192.in-addr.arpa PTR p5.test\n10.2.0.192.in-addr.arpa PTR "
+    "p6.test\n"
+    "10.2.0.192.in-addr.arpa PTR p7.test\n10.2.0.192.in-addr.arpa PTR p8.test\n10.2.0.192.in-addr.arpa PTR "
+    "p9.test\n"
     "10.2.0.192.in-addr.arpa PTR p10.ptr.test\n10.2.0.192.in-addr.arpa PTR p11.ptr2.test\n"
     "p10.ptr.test A 192.0.2.10\n"
     "p11.ptr2.test A 192.0.2.10\n"
@@ -143,19 +152,25 @@ static const char zone[] =
     "_d.redird.test TXT v=spf1 exists:%{d}.and.%{o} -all\n"
     "_d.redird.test.and.redird.test A 127.0.0.2\n"
     /* limits */
-    "ten.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:a.test\n"
-    "eleven.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test"
+    "ten.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test "
+    "a:h1.test a:a.test\n"
+    "eleven.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test "
+    "a:h1.test"
     " include:empty.test ip4:192.0.2.0/24 a:a.test\n"
-    "over.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test"
+    "over.test TXT v=spf1 a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test a:h1.test "
+    "a:h1.test"
     " include:empty.test a:a.test ip4:192.0.2.0/24\n"
-    "free.test TXT v=spf1 ip4:10.0.0.1 ip4:10.0.0.2 ip4:10.0.0.3 ip4:10.0.0.4 ip4:10.0.0.5 ip4:10.0.0.6 ip4:10.0.0.7"
+    "free.test TXT v=spf1 ip4:10.0.0.1 ip4:10.0.0.2 ip4:10.0.0.3 ip4:10.0.0.4 ip4:10.0.0.5 ip4:10.0.0.6 "
+    "ip4:10.0.0.7"
     " ip4:10.0.0.8 ip4:10.0.0.9 ip4:10.0.0.10 ip4:10.0.0.11 ip4:192.0.2.7 -all\n"
     "void2.test TXT v=spf1 a:absent.test exists:mx.test ?all\n"
     "void3.test TXT v=spf1 a:absent.test exists:mx.test mx:absent.test +all\n"
     "voidmx.test TXT v=spf1 mx a:absent.test -all\n"
     "voidmx.test MX 1 absent1.test\nvoidmx.test MX 1 absent2.test\nvoidmx.test MX 1 absent3.test\n"
     "h1.test A 203.0.113.1\nh2.test A 203.0.113.1\nh3.test A 203.0.113.1\nh4.test A 203.0.113.1\n"
-    "h5.test A 203.0.113.1\nh6.test A 203.0.113.1\nh7.test A 203.0.113.1\nh8.test A 203.0.113.1\nh9.test A 203.0.113.1\n"
+    "h5.test A 203.0.113.1\nh6.test A 203.0.113.1\nh7.test A 203.0.113.1\nh8.test A 203.0.113.1\nh9.test A "
+    "203.0.113.1\n"
+    "xn--bcher-kva.test TXT v=spf1 +all\n"
     /* macros */
     "local.test TXT v=spf1 exists:%{l}.u.local.test -all\n"
     "joe.u.local.test A 127.0.0.2\n"
@@ -174,7 +189,8 @@ static const struct {
     {"a listed ip6 network passes", "7208 5.6", "2001:db8:5::1", "h.test", "u@ip6.test", SPF_PASS},
     {"an IPv6 client outside of it fails", "7208 5.6", "2001:db9::1", "h.test", "u@ip6.test", SPF_FAIL},
     {"an IPv4 client never matches ip6", "7208 5.6", "192.0.2.7", "h.test", "u@all6.test", SPF_FAIL},
-    {"a mapped network with a short prefix is IPv6", "7208 5.6", "2001:db8::1", "h.test", "u@all6.test", SPF_PASS},
+    {"a mapped network with a short prefix is IPv6", "7208 5.6", "2001:db8::1", "h.test", "u@all6.test",
+     SPF_PASS},
     {"a mapped client is an IPv4 client", "7208 5", "::ffff:192.0.2.7", "h.test", "u@mapped.test", SPF_PASS},
     {"an IPv6 client never matches ip4", "7208 5.6", "2001:db8::1", "h.test", "u@ip4.test", SPF_FAIL},
 
@@ -213,13 +229,15 @@ static const struct {
     {"a matches in the network of its prefix", "7208 5.3", "192.0.2.99", "h.test", "u@a24.test", SPF_PASS},
     {"the IPv6 prefix has two slashes", "7208 5.3", "2001:db8::99", "h.test", "u@a24.test", SPF_PASS},
     {"a is temperror when the DNS is silent", "7208 5", "192.0.2.7", "h.test", "u@adead.test", SPF_TEMPERROR},
-    {"a name that cannot be asked does not match", "7208 4.8", "192.0.2.7", "h.test", "u@along.test", SPF_FAIL},
+    {"a name that cannot be asked does not match", "7208 4.8", "192.0.2.7", "h.test", "u@along.test",
+     SPF_FAIL},
 
     {"mx matches the second MX", "7208 5.4", "192.0.2.7", "h.test", "u@mx.test", SPF_PASS},
     {"mx does not match elsewhere", "7208 5.4", "192.0.2.9", "h.test", "u@mx.test", SPF_FAIL},
     {"no MX: the domain is not its own", "7208 5.4", "192.0.2.7", "h.test", "u@nomx.test", SPF_NEUTRAL},
     {"a null MX matches nobody", "7208 5.4", "192.0.2.7", "h.test", "u@nullmx.test", SPF_FAIL},
-    {"an MX host that is silent is temperror", "7208 5", "192.0.2.7", "h.test", "u@mxdead.test", SPF_TEMPERROR},
+    {"an MX host that is silent is temperror", "7208 5", "192.0.2.7", "h.test", "u@mxdead.test",
+     SPF_TEMPERROR},
     {"ten MX hosts are asked", "7208 4.6.4", "192.0.2.7", "h.test", "u@mxten.test", SPF_PASS},
     {"eleven are permerror", "7208 4.6.4", "192.0.2.7", "h.test", "u@mxeleven.test", SPF_PERMERROR},
 
@@ -233,15 +251,18 @@ static const struct {
     {"exists matches when there is an A", "7208 5.7", "192.0.2.7", "h.test", "u@exists.test", SPF_PASS},
     {"exists does not without", "7208 5.7", "192.0.2.8", "h.test", "u@exists.test", SPF_FAIL},
     {"exists asks A for an IPv6 client too", "7208 5.7", "2001:db8::7", "h.test", "u@exists6.test", SPF_PASS},
-    {"exists is temperror when the DNS is silent", "7208 5", "192.0.2.7", "h.test", "u@existsdead.test", SPF_TEMPERROR},
+    {"exists is temperror when the DNS is silent", "7208 5", "192.0.2.7", "h.test", "u@existsdead.test",
+     SPF_TEMPERROR},
 
     {"include matches a pass", "7208 5.2", "192.0.2.7", "h.test", "u@inc.test", SPF_PASS},
     {"include of a fail goes on", "7208 5.2", "203.0.113.9", "h.test", "u@inc.test", SPF_NEUTRAL},
     {"include of none is permerror", "7208 5.2", "192.0.2.7", "h.test", "u@incnone.test", SPF_PERMERROR},
     {"include of no domain is permerror", "7208 5.2", "192.0.2.7", "h.test", "u@incnx.test", SPF_PERMERROR},
-    {"include of a single label is permerror", "7208 5.2", "192.0.2.7", "localhost", "u@inclabel.test", SPF_PERMERROR},
+    {"include of a single label is permerror", "7208 5.2", "192.0.2.7", "localhost", "u@inclabel.test",
+     SPF_PERMERROR},
     {"include of temperror is temperror", "7208 5.2", "192.0.2.7", "h.test", "u@incdead.test", SPF_TEMPERROR},
-    {"include of permerror is permerror", "7208 5.2", "192.0.2.7", "h.test", "u@incbroken.test", SPF_PERMERROR},
+    {"include of permerror is permerror", "7208 5.2", "192.0.2.7", "h.test", "u@incbroken.test",
+     SPF_PERMERROR},
     {"a redirect inside an include", "7208 6.1", "192.0.2.7", "h.test", "u@incredir.test", SPF_PASS},
     {"its fail is the include's", "7208 6.1", "192.0.2.77", "h.test", "u@incredir.test", SPF_PASS},
     {"an include of itself ends", "7208 4.6.4", "192.0.2.7", "h.test", "u@incloop.test", SPF_PERMERROR},
@@ -252,15 +273,22 @@ static const struct {
 
     {"ten terms that ask are allowed", "7208 4.6.4", "192.0.2.7", "h.test", "u@ten.test", SPF_PASS},
     {"an eleventh that is not reached too", "7208 4.6.4", "192.0.2.7", "h.test", "u@eleven.test", SPF_PASS},
-    {"an eleventh that is reached, permerror", "7208 4.6.4", "192.0.2.7", "h.test", "u@over.test", SPF_PERMERROR},
+    {"an eleventh that is reached, permerror", "7208 4.6.4", "192.0.2.7", "h.test", "u@over.test",
+     SPF_PERMERROR},
     {"ip4 does not count", "7208 4.6.4", "192.0.2.7", "h.test", "u@free.test", SPF_PASS},
     {"two void lookups are allowed", "7208 4.6.4", "192.0.2.7", "h.test", "u@void2.test", SPF_NEUTRAL},
     {"a third is permerror", "7208 4.6.4", "192.0.2.7", "h.test", "u@void3.test", SPF_PERMERROR},
-    {"terms are counted, not an mx's dead hosts", "7208 4.6.4", "192.0.2.7", "h.test", "u@voidmx.test", SPF_FAIL},
+    {"terms are counted, not an mx's dead hosts", "7208 4.6.4", "192.0.2.7", "h.test", "u@voidmx.test",
+     SPF_FAIL},
 
     {"%{p} is the validated name", "7208 7.3", "192.0.2.7", "h.test", "u@p.test", SPF_PASS},
     {"%{p} is unknown without one", "7208 7.3", "192.0.2.9", "h.test", "u@p.test", SPF_PASS},
-    {"a local part beyond ASCII matches nothing", "8616 4", "192.0.2.7", "h.test", "j\xc3\xb6@local.test", SPF_FAIL},
+    {"U-labels are asked for as A-labels", "8616 4", "192.0.2.7", "h.test",
+     "u@b\xc3\xbc"
+     "cher.test",
+     SPF_PASS},
+    {"a local part beyond ASCII matches nothing", "8616 4", "192.0.2.7", "h.test", "j\xc3\xb6@local.test",
+     SPF_FAIL},
 };
 
 static void test_rows(void **state)
@@ -372,42 +400,43 @@ static const struct {
     {"none with a syntax error", "7208 6.2", "u@badexp.test", ""},
     {"none beyond ASCII", "7208 6.2", "u@eightexp.test", ""},
     {"none longer than we keep", "7208 6.2", "u@longexp.test", ""},
-    {"octets of the sender beyond ASCII are hidden", "7208 6.2", "\xff@exp.test", "192.0.2.7 may not send for ?@exp.test"},
+    {"octets of the sender beyond ASCII are hidden", "7208 6.2", "\xff@exp.test",
+     "192.0.2.7 may not send for ?@exp.test"},
     {"the included record's is not used", "7208 6.2", "u@incexp.test", "own"},
-    {"the redirected record's is used", "7208 6.2", "u@redirexp.test", "192.0.2.7 may not send for u@redirexp.test"},
+    {"the redirected record's is used", "7208 6.2", "u@redirexp.test",
+     "192.0.2.7 may not send for u@redirexp.test"},
     {"the first record's is not, then", "7208 6.2", "u@redirfail.test", ""},
     {"%{p} in the name and in the text", "7208 7.3", "u@pexp.test", "from host.ptr.test"},
 };
 
 static void test_explanations(void **state)
 {
-    static const char exp_zone[] =
-        "exp.test TXT v=spf1 exp=e.%{d} -all\n"
-        "e.exp.test TXT %{i} may not send for %{s}\n"
-        "crt.test TXT v=spf1 -all exp=e.crt.test\n"
-        "e.crt.test TXT %{c} %{r} %{t}\n"
-        "url.test TXT v=spf1 -all exp=e.url.test\n"
-        "e.url.test TXT http://x/?s=%{S}\n"
-        "softexp.test TXT v=spf1 ~all exp=e.exp.test\n"
-        "twoexp.test TXT v=spf1 -all exp=e.twoexp.test\n"
-        "e.twoexp.test TXT one\ne.twoexp.test TXT two\n"
-        "deadexp.test TXT v=spf1 -all exp=dead.test\n"
-        "dead.test RCODE timeout\n"
-        "voidexp.test TXT v=spf1 a:v1.test a:v2.test -all exp=v3.test\n"
-        "badexp.test TXT v=spf1 -all exp=e.badexp.test\n"
-        "e.badexp.test TXT 100% wrong\n"
-        "eightexp.test TXT v=spf1 -all exp=e.eightexp.test\n"
-        "e.eightexp.test TXT caf\xc3\xa9\n"
-        "longexp.test TXT v=spf1 -all exp=e.longexp.test\n"
-        "incexp.test TXT v=spf1 include:exp.test -all exp=own.test\n"
-        "own.test TXT own\n"
-        "redirexp.test TXT v=spf1 redirect=exp.test exp=own.test\n"
-        "redirfail.test TXT v=spf1 redirect=noexp.test exp=own.test\n"
-        "noexp.test TXT v=spf1 -all\n"
-        "pexp.test TXT v=spf1 -all exp=%{p}.pexp.test\n"
-        "host.ptr.test.pexp.test TXT from %{p}\n"
-        "7.2.0.192.in-addr.arpa PTR host.ptr.test\n"
-        "host.ptr.test A 192.0.2.7\n";
+    static const char exp_zone[] = "exp.test TXT v=spf1 exp=e.%{d} -all\n"
+                                   "e.exp.test TXT %{i} may not send for %{s}\n"
+                                   "crt.test TXT v=spf1 -all exp=e.crt.test\n"
+                                   "e.crt.test TXT %{c} %{r} %{t}\n"
+                                   "url.test TXT v=spf1 -all exp=e.url.test\n"
+                                   "e.url.test TXT http://x/?s=%{S}\n"
+                                   "softexp.test TXT v=spf1 ~all exp=e.exp.test\n"
+                                   "twoexp.test TXT v=spf1 -all exp=e.twoexp.test\n"
+                                   "e.twoexp.test TXT one\ne.twoexp.test TXT two\n"
+                                   "deadexp.test TXT v=spf1 -all exp=dead.test\n"
+                                   "dead.test RCODE timeout\n"
+                                   "voidexp.test TXT v=spf1 a:v1.test a:v2.test -all exp=v3.test\n"
+                                   "badexp.test TXT v=spf1 -all exp=e.badexp.test\n"
+                                   "e.badexp.test TXT 100% wrong\n"
+                                   "eightexp.test TXT v=spf1 -all exp=e.eightexp.test\n"
+                                   "e.eightexp.test TXT caf\xc3\xa9\n"
+                                   "longexp.test TXT v=spf1 -all exp=e.longexp.test\n"
+                                   "incexp.test TXT v=spf1 include:exp.test -all exp=own.test\n"
+                                   "own.test TXT own\n"
+                                   "redirexp.test TXT v=spf1 redirect=exp.test exp=own.test\n"
+                                   "redirfail.test TXT v=spf1 redirect=noexp.test exp=own.test\n"
+                                   "noexp.test TXT v=spf1 -all\n"
+                                   "pexp.test TXT v=spf1 -all exp=%{p}.pexp.test\n"
+                                   "host.ptr.test.pexp.test TXT from %{p}\n"
+                                   "7.2.0.192.in-addr.arpa PTR host.ptr.test\n"
+                                   "host.ptr.test A 192.0.2.7\n";
     struct fakedns *fake = fakedns_new();
     struct run run = {.mem = arena_new(0)};
     char *text = arena_alloc(run.mem, 8192);
@@ -440,7 +469,8 @@ static void same_questions(struct fakedns *fake, size_t from, const char *const 
 static void test_questions(void **state)
 {
     static const char typical[] =
-        "org.test TXT v=spf1 mx a:web.org.test include:_a.org.test include:_b.org.test ip4:203.0.113.0/24 include:_c.org.test"
+        "org.test TXT v=spf1 mx a:web.org.test include:_a.org.test include:_b.org.test ip4:203.0.113.0/24 "
+        "include:_c.org.test"
         " exp=why.org.test -all\n"
         "org.test MX 10 mx1.org.test\norg.test MX 20 mx2.org.test\norg.test MX 30 mx1.org.test\n"
         "mx1.org.test A 198.51.100.1\nmx2.org.test A 198.51.100.2\nweb.org.test A 198.51.100.3\n"
@@ -448,13 +478,15 @@ static void test_questions(void **state)
         "_b.org.test TXT v=spf1 include:_b2.org.test ~all\n"
         "_b2.org.test TXT v=spf1 ip4:192.0.2.0/24 ~all\n"
         "pp.test TXT v=spf1 ptr exists:%{p}.none.test ptr:host.test -all\n"
-        "7.2.0.192.in-addr.arpa PTR one.test\n7.2.0.192.in-addr.arpa PTR two.host.test\n7.2.0.192.in-addr.arpa PTR one.test\n"
+        "7.2.0.192.in-addr.arpa PTR one.test\n7.2.0.192.in-addr.arpa PTR "
+        "two.host.test\n7.2.0.192.in-addr.arpa PTR one.test\n"
         "one.test A 192.0.2.7\ntwo.host.test A 192.0.2.7\n";
-    static const char *const pass[] = {"TXT org.test",     "MX org.test",   "A mx1.org.test",  "A mx2.org.test",
-                                       "A web.org.test",   "TXT _a.org.test", "TXT _b.org.test", "TXT _b2.org.test"};
+    static const char *const pass[] = {"TXT org.test",    "MX org.test",     "A mx1.org.test",
+                                       "A mx2.org.test",  "A web.org.test",  "TXT _a.org.test",
+                                       "TXT _b.org.test", "TXT _b2.org.test"};
     static const char *const first[] = {"TXT org.test", "MX org.test", "A mx1.org.test"};
-    static const char *const ptr[] = {"TXT pp.test", "PTR 7.2.0.192.in-addr.arpa", "A one.test", "A one.test.none.test",
-                                      "A two.host.test"};
+    static const char *const ptr[] = {"TXT pp.test", "PTR 7.2.0.192.in-addr.arpa", "A one.test",
+                                      "A one.test.none.test", "A two.host.test"};
     struct fakedns *fake = fakedns_new();
     struct run run = {.mem = arena_new(0)};
     struct spf_ask ask = ask_for("192.0.2.7", "h.test", "u@org.test");
@@ -510,11 +542,12 @@ static void cancel_everywhere(struct fakedns *fake, const struct spf_ask *ask)
 
 static void test_cancel(void **state)
 {
-    static const char more[] = "everything.test TXT v=spf1 a mx ptr:other.test exists:%{p}.x.test include:inc.test"
-                               " exp=%{p}.e.test -all\n"
-                               "everything.test A 203.0.113.1\neverything.test MX 1 h1.test\n"
-                               "host.ptr.test.e.test TXT %{p} is %{d}\n"
-                               "host.ptr.test.x.test RCODE nxdomain\n";
+    static const char more[] =
+        "everything.test TXT v=spf1 a mx ptr:other.test exists:%{p}.x.test include:inc.test"
+        " exp=%{p}.e.test -all\n"
+        "everything.test A 203.0.113.1\neverything.test MX 1 h1.test\n"
+        "host.ptr.test.e.test TXT %{p} is %{d}\n"
+        "host.ptr.test.x.test RCODE nxdomain\n";
     struct fakedns *fake = fakedns_new();
     struct run run = {.mem = arena_new(0)};
     struct spf_ask ask;
@@ -539,7 +572,8 @@ static void test_cancel(void **state)
 
 static void test_finish(void **state)
 {
-    static const char slow[] = "slow.test TXT v=spf1 a -all exp=e.slow.test\nslow.test A 192.0.2.1\ne.slow.test TXT late\n";
+    static const char slow[] =
+        "slow.test TXT v=spf1 a -all exp=e.slow.test\nslow.test A 192.0.2.1\ne.slow.test TXT late\n";
     struct fakedns *fake = fakedns_new();
     struct run run = {.mem = arena_new(0)};
     struct spf_ask ask = ask_for("192.0.2.7", "h.test", "u@slow.test");
@@ -615,12 +649,13 @@ static const struct {
     enum spf_result want;
     const char *why;
 } disputed[] = {
-    {"default-modifier", SPF_NEUTRAL, "RFC 7208 6: unknown modifiers are ignored; pyspf takes the default= of old drafts"},
+    {"default-modifier", SPF_NEUTRAL,
+     "RFC 7208 6: unknown modifiers are ignored; pyspf takes the default= of old drafts"},
     {"default-modifier-harsh", SPF_NEUTRAL, "the same; \"ambiguous\" is no result of RFC 7208 2.6"},
 };
 
-/* The fake resolver reads C strings: a NUL in the suite's data becomes another control octet, which the same rule
- * refuses (RFC 7208 12: VCHAR). NUL itself is a row of spf_record_test.c. */
+/* The fake resolver reads C strings: a NUL in the suite's data becomes another control octet, which the same
+ * rule refuses (RFC 7208 12: VCHAR). NUL itself is a row of spf_record_test.c. */
 static void replace_nul(json_t *value)
 {
     const char *key;
@@ -689,7 +724,8 @@ static void run_case(struct run *run, struct fakedns *fake, json_t *test, struct
         tally->failed += !known;
         if (!known)
             print_error("%s: %s, %s\n", id, spf_result_name(answer->result), answer->reason);
-    } else if (json_object_get(test, "explanation") != NULL && strcmp(answer->explanation, explanation) != 0) {
+    } else if (json_object_get(test, "explanation") != NULL &&
+               strcmp(answer->explanation, explanation) != 0) {
         print_error("%s: explanation \"%s\", not \"%s\"\n", id, answer->explanation, explanation);
         tally->failed++;
     } else {
@@ -704,7 +740,8 @@ static struct tally run_suite(const char *file)
     struct tally tally = {0};
     size_t i, j;
 
-    suite = json_load_file(str_fmt(run.mem, "%s/spf-openspf/%s", t_conformance(), file), JSON_ALLOW_NUL, NULL);
+    suite =
+        json_load_file(str_fmt(run.mem, "%s/spf-openspf/%s", t_conformance(), file), JSON_ALLOW_NUL, NULL);
     if (suite == NULL)
         t_fail("cannot read %s", file);
     json_array_foreach(json_is_array(suite) ? suite : json_object_get(suite, "scenarios"), i, scenario)
@@ -718,7 +755,8 @@ static struct tally run_suite(const char *file)
     }
     json_decref(suite);
     arena_free(&run.mem);
-    print_message("%s: %zu passed, %zu failed, %zu disputed\n", file, tally.passed, tally.failed, tally.disputed);
+    print_message("%s: %zu passed, %zu failed, %zu disputed\n", file, tally.passed, tally.failed,
+                  tally.disputed);
     return tally;
 }
 

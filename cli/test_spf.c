@@ -24,24 +24,43 @@ struct evaluation {
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
-        {"json", no_argument, NULL, OPTION_JSON},       {"config", required_argument, NULL, 'c'},
-        {"dns", required_argument, NULL, OPTION_DNS},   {"ip", required_argument, NULL, OPTION_IP},
-        {"helo", required_argument, NULL, OPTION_HELO}, {"from", required_argument, NULL, OPTION_FROM},
-        {"receiver", required_argument, NULL, OPTION_RECEIVER}, {0},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"config", required_argument, NULL, 'c'},
+        {"dns", required_argument, NULL, OPTION_DNS},
+        {"ip", required_argument, NULL, OPTION_IP},
+        {"helo", required_argument, NULL, OPTION_HELO},
+        {"from", required_argument, NULL, OPTION_FROM},
+        {"receiver", required_argument, NULL, OPTION_RECEIVER},
+        {0},
     };
     int option;
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
         switch (option) {
-        case OPTION_JSON: a->json = true; break;
-        case 'c': a->config_file = optarg; break;
-        case OPTION_DNS: a->dns_server = optarg; break;
-        case OPTION_IP: a->ip = optarg; break;
-        case OPTION_HELO: a->helo = optarg; break;
-        case OPTION_FROM: a->from = optarg; break;
-        case OPTION_RECEIVER: a->receiver = optarg; break;
-        default: return cli_usage("test spf", "\"%s\" is not understood, or wants a value", argv[optind - 1]);
+        case OPTION_JSON:
+            a->json = true;
+            break;
+        case 'c':
+            a->config_file = optarg;
+            break;
+        case OPTION_DNS:
+            a->dns_server = optarg;
+            break;
+        case OPTION_IP:
+            a->ip = optarg;
+            break;
+        case OPTION_HELO:
+            a->helo = optarg;
+            break;
+        case OPTION_FROM:
+            a->from = optarg;
+            break;
+        case OPTION_RECEIVER:
+            a->receiver = optarg;
+            break;
+        default:
+            return cli_usage("test spf", "\"%s\" is not understood, or wants a value", argv[optind - 1]);
         }
     }
     if (optind < argc)
@@ -61,14 +80,16 @@ static const char *without_brackets(struct arena *mem, const char *text)
 
 static int make_ask(const struct arguments *a, struct arena *mem, struct spf_ask *ask_out)
 {
-    *ask_out = (struct spf_ask){.helo = a->helo != NULL ? a->helo : "", .receiver = a->receiver, .scope = SPF_MFROM};
+    *ask_out =
+        (struct spf_ask){.helo = a->helo != NULL ? a->helo : "", .receiver = a->receiver, .scope = SPF_MFROM};
     ask_out->mail_from = without_brackets(mem, a->from != NULL ? a->from : "");
     if (a->ip == NULL)
         return cli_usage("test spf", "--ip is needed: the address of the client");
     if (!ip_parse(str_of(a->ip), &ask_out->client))
         return cli_usage("test spf", "--ip: \"%s\" is not an address", a->ip);
     if (*ask_out->helo == '\0' && *ask_out->mail_from == '\0')
-        return cli_usage("test spf", "--from or --helo is needed: without a sender, the HELO name is checked");
+        return cli_usage("test spf",
+                         "--from or --helo is needed: without a sender, the HELO name is checked");
     ask_out->now_unix = clock_unix(clock_system());
     return CLI_FINE;
 }
