@@ -182,26 +182,28 @@ static void test_writes_variants(void **state)
     buf_fini(&out);
 }
 
+/* clang-format off */
 static const struct {
     const char *name, *address, *want; /* "-": no property */
 } addresses[] = {
-    {"a dot-atom stands as it is",                "a.b+c=d/e@example.net",             "a.b+c=d/e@example.net"            },
-    {"a quoted local part stays quoted",          "\"a b\"@example.net",               "\"a b\"@example.net"              },
-    {"a semicolon is quoted",                     "a;dmarc=pass@example.net",          "\"a;dmarc=pass\"@example.net"     },
-    {"quotes cannot be left",                     "\"a\\\"; dmarc=pass\"@example.net", "\"a\\\"; dmarc=pass\"@example.net"},
-    {"a quote in the midst is escaped",           "a\"b\\c@example.net",               "\"a\\\"b\\\\c\"@example.net"      },
-    {"a lonely backslash at the end",             "\"a\\\"@example.net",               "\"a\\\\\"@example.net"            },
-    {"a comment is quoted",                       "a(b)@example.net",                  "\"a(b)\"@example.net"             },
-    {"two dots are no dot-atom",                  "a..b@example.net",                  "\"a..b\"@example.net"             },
-    {"CR and LF: only the domain",                "a\r\nX: y@example.net",             "example.net"                      },
-    {"8-bit: only the domain",                    "\xc3\xa9@example.net",              "example.net"                      },
-    {"the last @ counts",                         "a@b@example.net",                   "\"a@b\"@example.net"              },
-    {"an empty local part is left out",           "@example.net",                      "\"\"@example.net"                 },
-    {"a literal is a quoted value",               "a@[192.0.2.1]",                     "\"[192.0.2.1]\""                  },
-    {"a domain that cannot be shown is left out", "a@ex\r\nample.net",                 "-"                                },
-    {"an 8-bit domain is left out",               "a@\xc3\xa9.net",                    "-"                                },
-    {"no domain at all",                          "joe@",                              "-"                                },
+    {"a dot-atom stands as it is", "a.b+c=d/e@example.net", "a.b+c=d/e@example.net"},
+    {"a quoted local part stays quoted", "\"a b\"@example.net", "\"a b\"@example.net"},
+    {"a semicolon is quoted", "a;dmarc=pass@example.net", "\"a;dmarc=pass\"@example.net"},
+    {"quotes cannot be left", "\"a\\\"; dmarc=pass\"@example.net", "\"a\\\"; dmarc=pass\"@example.net"},
+    {"a quote in the midst is escaped", "a\"b\\c@example.net", "\"a\\\"b\\\\c\"@example.net"},
+    {"a lonely backslash at the end", "\"a\\\"@example.net", "\"a\\\\\"@example.net"},
+    {"a comment is quoted", "a(b)@example.net", "\"a(b)\"@example.net"},
+    {"two dots are no dot-atom", "a..b@example.net", "\"a..b\"@example.net"},
+    {"CR and LF: only the domain", "a\r\nX: y@example.net", "example.net"},
+    {"8-bit: only the domain", "\xc3\xa9@example.net", "example.net"},
+    {"the last @ counts", "a@b@example.net", "\"a@b\"@example.net"},
+    {"an empty local part is left out", "@example.net", "\"\"@example.net"},
+    {"a literal is a quoted value", "a@[192.0.2.1]", "\"[192.0.2.1]\""},
+    {"a domain that cannot be shown is left out", "a@ex\r\nample.net", "-"},
+    {"an 8-bit domain is left out", "a@\xc3\xa9.net", "-"},
+    {"no domain at all", "joe@", "-"},
 };
+/* clang-format on */
 
 static void test_addresses(void **state)
 {
@@ -281,50 +283,50 @@ static void test_attacks(void **state)
 
 /* ---- forged fields ---- */
 
+/* clang-format off */
 static const struct {
     const char *name, *rfc, *value;
     bool want;
 } claims[] = {
-    {"our name",                                "8601 5",     " mx1.example.net; spf=pass",                     true },
-    {"without a blank",                         "8601 5",     "mx1.example.net;spf=pass",                       true },
-    {"without results",                         "8601 2.2",   " mx1.example.net",                               true },
-    {"with a version",                          "8601 2.5",   " mx1.example.net 1; none",                       true },
-    {"in any case",                             "8601 5",     " MX1.Example.NET; none",                         true },
-    {"with a final dot",                        "8601 5",     " mx1.example.net.; none",                        true },
-    {"folded",                                  "8601 2.2",   "\r\n\tmx1.example.net\r\n\t; none",              true },
-    {"behind a comment",                        "8601 2.2",   " (it is us) mx1.example.net; none",              true },
-    {"behind nested comments with escapes",     "5322 3.2.2", " (a (b \\) c) ; d) mx1.example.net; none",       true },
-    {"before a comment",                        "8601 2.2",   " mx1.example.net(x;y); none",                    true },
-    {"quoted",                                  "8601 2.2",   " \"mx1.example.net\"; none",                     true },
-    {"quoted with escapes",                     "8601 2.2",   " \"mx1\\.ex\\ample.net\"; none",                 true },
-    {"blanks around dots",                      "5322 4.4",   " mx1 . example .(x) net; none",                  true },
-    {"blanks end the name for others",          "",           " mx1.example.net .evil; none",                   true },
-    {"a comma, an equals sign, a slash",        "",           " mx1.example.net/1; none",                       true },
-    {"an empty part before it",                 "",           " ; mx1.example.net; none",                       true },
-    {"stray brackets",                          "",           " <mx1.example.net>; none",                       true },
-    {"a comment that does not end",             "",           " (mx1.example.net; spf=pass",                    true },
-    {"a quoted string that does not end",       "",           " \"other.org; mx1.example.net; spf=pass",        true },
-    {"comments that do not nest for others",    "",           " (a (b) mx1.example.net; none) other.org; none", true },
-    {"backslashes that mean nothing to others", "",           " (a \\) mx1.example.net; none) other.org; none", true },
-    {"only a comment",                          "",           " (mx1.example.net); spf=pass",                   true },
-    {"control characters",                      "",           " mx1\x01.example.net; none",                     true },
-    {"an encoded word hides who knows what",    "2047 5",     " =?utf-8?q?mx1=2Eexample.net?=; none",           true },
-    {"a blank of Unicode before",               "",           " \xc2\xa0mx1.example.net; none",                 true },
-    {"a blank of Unicode behind",               "",           " mx1.example.net\xe3\x80\x80; none",             true },
-    {"full-width letters",                      "8616 3",
-     " \xef\xbd\x8d\xef\xbd\x98"
-     "1.example.net; none",                                                                                     true },
-    {"another host",                            "8601 5",     " mx2.example.net; spf=pass",                     false},
-    {"a longer name",                           "8601 5",     " mx1.example.net.evil.org; spf=pass",            false},
-    {"a longer label",                          "8601 5",     " mx1.example.network; none",                     false},
-    {"a name in front",                         "8601 5",     " x.mx1.example.net; none",                       false},
-    {"our name in another's results",           "8601 5",     " other.org; spf=pass smtp.helo=mx1.example.net", false},
-    {"our name in another's comment",           "8601 5",     " other.org (for mx1.example.net); none",         false},
-    {"our name in another's version",           "8601 5",     " other.org mx1.example.net; none",               false},
-    {"encoded words in results",                "8601 5",     " other.org; dkim=fail (=?utf-8?q?x?=)",          false},
-    {"empty",                                   "",           "",                                               false},
-    {"blanks",                                  "",           " \t ",                                           false},
+    {"our name", "8601 5", " mx1.example.net; spf=pass", true},
+    {"without a blank", "8601 5", "mx1.example.net;spf=pass", true},
+    {"without results", "8601 2.2", " mx1.example.net", true},
+    {"with a version", "8601 2.5", " mx1.example.net 1; none", true},
+    {"in any case", "8601 5", " MX1.Example.NET; none", true},
+    {"with a final dot", "8601 5", " mx1.example.net.; none", true},
+    {"folded", "8601 2.2", "\r\n\tmx1.example.net\r\n\t; none", true},
+    {"behind a comment", "8601 2.2", " (it is us) mx1.example.net; none", true},
+    {"behind nested comments with escapes", "5322 3.2.2", " (a (b \\) c) ; d) mx1.example.net; none", true},
+    {"before a comment", "8601 2.2", " mx1.example.net(x;y); none", true},
+    {"quoted", "8601 2.2", " \"mx1.example.net\"; none", true},
+    {"quoted with escapes", "8601 2.2", " \"mx1\\.ex\\ample.net\"; none", true},
+    {"blanks around dots", "5322 4.4", " mx1 . example .(x) net; none", true},
+    {"blanks end the name for others", "", " mx1.example.net .evil; none", true},
+    {"a comma, an equals sign, a slash", "", " mx1.example.net/1; none", true},
+    {"an empty part before it", "", " ; mx1.example.net; none", true},
+    {"stray brackets", "", " <mx1.example.net>; none", true},
+    {"a comment that does not end", "", " (mx1.example.net; spf=pass", true},
+    {"a quoted string that does not end", "", " \"other.org; mx1.example.net; spf=pass", true},
+    {"comments that do not nest for others", "", " (a (b) mx1.example.net; none) other.org; none", true},
+    {"backslashes that mean nothing to others", "", " (a \\) mx1.example.net; none) other.org; none", true},
+    {"only a comment", "", " (mx1.example.net); spf=pass", true},
+    {"control characters", "", " mx1\x01.example.net; none", true},
+    {"an encoded word hides who knows what", "2047 5", " =?utf-8?q?mx1=2Eexample.net?=; none", true},
+    {"a blank of Unicode before", "", " \xc2\xa0mx1.example.net; none", true},
+    {"a blank of Unicode behind", "", " mx1.example.net\xe3\x80\x80; none", true},
+    {"full-width letters", "8616 3", " \xef\xbd\x8d\xef\xbd\x98" "1.example.net; none", true},
+    {"another host", "8601 5", " mx2.example.net; spf=pass", false},
+    {"a longer name", "8601 5", " mx1.example.net.evil.org; spf=pass", false},
+    {"a longer label", "8601 5", " mx1.example.network; none", false},
+    {"a name in front", "8601 5", " x.mx1.example.net; none", false},
+    {"our name in another's results", "8601 5", " other.org; spf=pass smtp.helo=mx1.example.net", false},
+    {"our name in another's comment", "8601 5", " other.org (for mx1.example.net); none", false},
+    {"our name in another's version", "8601 5", " other.org mx1.example.net; none", false},
+    {"encoded words in results", "8601 5", " other.org; dkim=fail (=?utf-8?q?x?=)", false},
+    {"empty", "", "", false},
+    {"blanks", "", " \t ", false},
 };
+/* clang-format on */
 
 static void test_claims(void **state)
 {

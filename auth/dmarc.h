@@ -7,8 +7,8 @@
  *
  * Ownership  Memory from `mem`.
  * Timing     `done` exactly once, never before the start has returned, never after cancel.
- * Limits     8 queries a walk (RFC 9989 4.10), a walk for each identifier that names alone do not decide, no name
- *            asked twice. Records longer than 8 KiB are none.
+ * Limits     8 queries a walk (RFC 9989 4.10), a walk for each identifier that names alone do not decide, no
+ *            name asked twice. Records longer than 8 KiB are none.
  */
 #ifndef AUTH_DMARC_H
 #define AUTH_DMARC_H
@@ -30,7 +30,7 @@ struct dmarc_settings {
 };
 
 struct dmarc_record {
-    enum dmarc_policy policy, subdomain_policy, nonexistent_policy; /* with sp= and np= falling back as they should */
+    enum dmarc_policy policy, subdomain_policy, nonexistent_policy; /* sp= and np= have fallen back */
     bool testing;            /* t=y */
     bool adkim_strict, aspf_strict;
     char psd;                /* 'y', 'n', or 'u' */
@@ -70,19 +70,19 @@ struct dmarc_evaluation {
     const char *reason;
 };
 
-/* The one domain of the From field, or NULL: no field, several, not valid, several domains (RFC 9989 5.3.1). */
+/* The one domain of the From field (RFC 9989 5.3.1), or NULL: no field, several, not valid, several domains. */
 const char *dmarc_from_domain(struct arena *mem, const struct header *header, const char **why_out);
 
 struct dmarc_query;
 typedef void dmarc_found_fn(const struct dmarc_discovery *discovery, void *arg);
 
 /* `from_domain`: lower-case A-labels (smtp/mailbox.h). */
-struct dmarc_query *dmarc_start(struct arena *mem, struct dns *dns, const char *from_domain, dmarc_found_fn *done,
-                                void *arg);
+struct dmarc_query *dmarc_start(struct arena *mem, struct dns *dns, const char *from_domain,
+                                dmarc_found_fn *done, void *arg);
 void dmarc_cancel(struct dmarc_query **query);
 
 /* The second step needs the organisational domains of the identifiers that passed (relaxed alignment):
- * dmarc_align_start asks for those that are not decided by names alone; each walk is shared with the ones before.
+ * dmarc_align_start asks for those that names alone do not decide; each walk is shared with the ones before.
  * `ask` is copied; what it points to lives until the answer. */
 struct dmarc_ask {
     const struct dmarc_discovery *discovery;

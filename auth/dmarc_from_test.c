@@ -2,17 +2,19 @@
 #include "base/bug.h"
 #include "tests/t.h"
 
+/* clang-format off */
 static const struct {
     const char *name, *rfc, *section, *want;
 } froms[] = {
-    {"one address",                 "9989 5.3.1", "To: x@y.test\r\nFrom: A <a@Example.test>\r\n", "example.test"},
-    {"no From",                     "9989 5.3.1", "To: x@y.test\r\n",                             NULL          },
-    {"two From fields, even alike", "5322 3.6",   "From: a@x.test\r\nfrom: a@x.test\r\n",         NULL          },
-    {"two addresses of one domain", "9989 5.3.1", "From: a@x.test, b@X.test\r\n",                 "x.test"      },
-    {"two domains",                 "9989 5.3.1", "From: a@x.test, b@y.test\r\n",                 NULL          },
-    {"no address",                  "9989 5.3.1", "From: \r\n",                                   NULL          },
-    {"not an address",              "9989 11.5",  "From: a@x.test b@y.test\r\n",                  NULL          },
+    {"one address", "9989 5.3.1", "To: x@y.test\r\nFrom: A <a@Example.test>\r\n", "example.test"},
+    {"no From", "9989 5.3.1", "To: x@y.test\r\n", NULL},
+    {"two From fields, even alike", "5322 3.6", "From: a@x.test\r\nfrom: a@x.test\r\n", NULL},
+    {"two addresses of one domain", "9989 5.3.1", "From: a@x.test, b@X.test\r\n", "x.test"},
+    {"two domains", "9989 5.3.1", "From: a@x.test, b@y.test\r\n", NULL},
+    {"no address", "9989 5.3.1", "From: \r\n", NULL},
+    {"not an address", "9989 11.5", "From: a@x.test b@y.test\r\n", NULL},
 };
+/* clang-format on */
 
 static void test_from_domain(void **state)
 {

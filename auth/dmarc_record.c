@@ -6,16 +6,11 @@ static const struct {
     const char *name;
     size_t offset;
 } known[] = {
-    {"p",     offsetof(struct dmarc_tags, p)    },
-    {"sp",    offsetof(struct dmarc_tags, sp)   },
-    {"np",    offsetof(struct dmarc_tags, np)   },
-    {"t",     offsetof(struct dmarc_tags, t)    },
-    {"psd",   offsetof(struct dmarc_tags, psd)  },
-    {"adkim", offsetof(struct dmarc_tags, adkim)},
-    {"aspf",  offsetof(struct dmarc_tags, aspf) },
-    {"rua",   offsetof(struct dmarc_tags, rua)  },
-    {"ruf",   offsetof(struct dmarc_tags, ruf)  },
-    {"fo",    offsetof(struct dmarc_tags, fo)   },
+    {"p", offsetof(struct dmarc_tags, p)},       {"sp", offsetof(struct dmarc_tags, sp)},
+    {"np", offsetof(struct dmarc_tags, np)},     {"t", offsetof(struct dmarc_tags, t)},
+    {"psd", offsetof(struct dmarc_tags, psd)},   {"adkim", offsetof(struct dmarc_tags, adkim)},
+    {"aspf", offsetof(struct dmarc_tags, aspf)}, {"rua", offsetof(struct dmarc_tags, rua)},
+    {"ruf", offsetof(struct dmarc_tags, ruf)},   {"fo", offsetof(struct dmarc_tags, fo)},
 };
 
 /* A tag that comes twice is a syntax error in the remainder: the second one is ignored (RFC 9989 4.8). */

@@ -20,12 +20,10 @@ struct run {
 
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"json",             no_argument, NULL, OPTION_JSON},
-        {"dns",              required_argument, NULL, OPTION_DNS},
-        {"config",                  required_argument, NULL, 'c'},
-        {0}
-    };
+    static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
+                                            {"dns", required_argument, NULL, OPTION_DNS},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {0}};
     int option;
 
     opterr = 0;

@@ -78,17 +78,15 @@ static int set_option(struct options *o, int option, char **argv)
 
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"json",             no_argument, NULL, OPTION_JSON},
-        {"dns",              required_argument, NULL, OPTION_DNS},
-        {"config",                  required_argument, NULL, 'c'},
-        {"ip",required_argument, NULL, OPTION_IP},
-        {"helo",        required_argument, NULL, OPTION_HELO},
-        {"from",           required_argument, NULL, OPTION_FROM},
-        {"now",              required_argument, NULL, OPTION_NOW},
-        {"authserv-id",                  required_argument, NULL, OPTION_ID},
-        {0             }
-    };
+    static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
+                                            {"dns", required_argument, NULL, OPTION_DNS},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"ip", required_argument, NULL, OPTION_IP},
+                                            {"helo", required_argument, NULL, OPTION_HELO},
+                                            {"from", required_argument, NULL, OPTION_FROM},
+                                            {"now", required_argument, NULL, OPTION_NOW},
+                                            {"authserv-id", required_argument, NULL, OPTION_ID},
+                                            {0}};
     int option, code;
 
     opterr = 0;

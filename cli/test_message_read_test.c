@@ -5,24 +5,26 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* clang-format off */
 static const struct {
     const char *name, *text;
     const char *bytes; /* NULL: refused */
     size_t fields;
     const char *body;
 } rows[] = {
-    {"CRLF stays as it is",                 "A: b\r\n c\r\n\r\nx\r\ny\r\n", "A: b\r\n c\r\n\r\nx\r\ny\r\n",             1, "x\r\ny\r\n"},
-    {"LF becomes CRLF",                     "A: b\n c\nD: e\n\nx\n\ny\n",   "A: b\r\n c\r\nD: e\r\n\r\nx\r\n\r\ny\r\n", 2,
-     "x\r\n\r\ny\r\n"                                                                                                                  },
-    {"so it does among CRLF",               "A: b\r\n\r\nx\ny\r\n",         "A: b\r\n\r\nx\r\ny\r\n",                   1, "x\r\ny\r\n"},
-    {"a last line without an end gets one", "A: b\r\n\r\nx",                "A: b\r\n\r\nx\r\n",                        1, "x\r\n"     },
-    {"a header alone has no body",          "A: b\nC: d",                   "A: b\r\nC: d\r\n",                         2, ""          },
-    {"a bare CR is kept",                   "A: b\r\n\r\nx\ry\r\n",         "A: b\r\n\r\nx\ry\r\n",                     1, "x\ry\r\n"  },
-    {"no header at all",                    "\r\nx\r\n",                    "\r\nx\r\n",                                0, "x\r\n"     },
-    {"a line that is no field",             "A: b\nhello\n\nx\n",           NULL,                                       0, ""          },
-    {"a folded first line",                 " A: b\n\nx\n",                 NULL,                                       0, ""          },
-    {"nothing",                             "",                             NULL,                                       0, ""          },
+    {"CRLF stays as it is", "A: b\r\n c\r\n\r\nx\r\ny\r\n", "A: b\r\n c\r\n\r\nx\r\ny\r\n", 1, "x\r\ny\r\n"},
+    {"LF becomes CRLF", "A: b\n c\nD: e\n\nx\n\ny\n", "A: b\r\n c\r\nD: e\r\n\r\nx\r\n\r\ny\r\n", 2,
+     "x\r\n\r\ny\r\n"},
+    {"so it does among CRLF", "A: b\r\n\r\nx\ny\r\n", "A: b\r\n\r\nx\r\ny\r\n", 1, "x\r\ny\r\n"},
+    {"a last line without an end gets one", "A: b\r\n\r\nx", "A: b\r\n\r\nx\r\n", 1, "x\r\n"},
+    {"a header alone has no body", "A: b\nC: d", "A: b\r\nC: d\r\n", 2, ""},
+    {"a bare CR is kept", "A: b\r\n\r\nx\ry\r\n", "A: b\r\n\r\nx\ry\r\n", 1, "x\ry\r\n"},
+    {"no header at all", "\r\nx\r\n", "\r\nx\r\n", 0, "x\r\n"},
+    {"a line that is no field", "A: b\nhello\n\nx\n", NULL, 0, ""},
+    {"a folded first line", " A: b\n\nx\n", NULL, 0, ""},
+    {"nothing", "", NULL, 0, ""},
 };
+/* clang-format on */
 
 static void write_file(const char *path, const char *text)
 {
