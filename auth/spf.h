@@ -27,29 +27,31 @@ struct spf_settings {
 
 struct spf_ask {
     struct ip client;
-    const char *helo;             /* as the client said it */
-    const char *mail_from;        /* "" for the null sender: postmaster@helo is checked then (RFC 7208 2.4) */
-    enum spf_scope scope;         /* SPF_HELO: mail_from is not looked at */
-    const char *receiver;         /* %{r}: our own name */
-    const char *client_name;      /* verified host name for %{p}, or NULL: looked up when a macro needs it */
-    int64_t now_unix;             /* %{t} */
+    const char *helo;        /* as the client said it */
+    const char *mail_from;   /* "" for the null sender: postmaster@helo is checked then (RFC 7208 2.4) */
+    enum spf_scope scope;    /* SPF_HELO: mail_from is not looked at */
+    const char *receiver;    /* %{r}: our own name */
+    const char *client_name; /* verified host name for %{p}, or NULL: looked up when a macro needs it */
+    int64_t now_unix;        /* %{t} */
 };
 
 struct spf_answer {
     enum spf_result result;
     enum spf_scope scope;
     const char *domain;      /* whose record was asked for first */
-    const char *mechanism;   /* the term that matched, as in the record ("ip4:192.0.2.0/24"); "default" when none did; NULL without a record */
+    const char *mechanism;   /* the term that matched, as in the record ("ip4:192.0.2.0/24"); "default" when
+                                none did; NULL without a record */
     const char *explanation; /* expanded exp= text on fail, else "" */
     unsigned lookups, void_lookups; /* as counted by RFC 7208 4.6.4 */
-    const char *reason;      /* one sentence for the log and for people */
+    const char *reason;             /* one sentence for the log and for people */
 };
 
 struct spf_query; /* opaque: one evaluation in flight */
 typedef void spf_done_fn(const struct spf_answer *answer, void *arg);
 
-struct spf_query *spf_start(struct arena *mem, struct dns *dns, const struct spf_ask *ask, spf_done_fn *done, void *arg);
-void spf_cancel(struct spf_query **query);      /* NULL is fine; leaves NULL */
+struct spf_query *spf_start(struct arena *mem, struct dns *dns, const struct spf_ask *ask, spf_done_fn *done,
+                            void *arg);
+void spf_cancel(struct spf_query **query); /* NULL is fine; leaves NULL */
 /* The deadline has passed: what is known now, else temperror. `done` will not run; leaves NULL. */
 const struct spf_answer *spf_finish(struct spf_query **query);
 const char *spf_result_name(enum spf_result r); /* "softfail", RFC 8601 2.7.2 */
