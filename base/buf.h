@@ -31,7 +31,7 @@ bool buf_add_str(struct buf *b, struct str s);
 bool buf_add_z(struct buf *b, const char *text);
 bool buf_add_char(struct buf *b, char c);
 bool buf_fmt(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool buf_vfmt(struct buf *b, const char *format, va_list args);
+bool buf_vfmt(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 /* Room for n bytes behind the content, or NULL beyond max; buf_commit() makes them content. */
 char *buf_reserve(struct buf *b, size_t n);

@@ -75,7 +75,7 @@ struct str str_from(struct str s, size_t start)
 {
     if (start > s.n)
         start = s.n;
-    return (struct str){s.p + start, s.n - start};
+    return start == 0 ? s : (struct str){s.p + start, s.n - start}; /* NULL + 0 is undefined in C */
 }
 
 struct str str_upto(struct str s, size_t n)
