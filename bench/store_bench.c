@@ -1,6 +1,8 @@
 /*
- * What an update of the store costs: two rows read and written, as greylisting does, with 1, 10 and 100 outstanding.
- * usage: store_bench [FOLDER]   (default /tmp). CPU is of the whole process: asking loop, store's thread, and kernel.
+ * What an update of the store costs: two rows read and written, as greylisting does, with 1, 10 and 100
+ * outstanding. CPU is of the whole process: asking loop, store's thread, and kernel.
+ *
+ *   store_bench [FOLDER]       (default /tmp)
  */
 #include "base/bug.h"
 #include "store/store.h"
@@ -26,7 +28,8 @@ static void on_done(enum store_status status, const void *result, void *arg);
 
 static int64_t keep_s = 36 * 86400;
 
-static void change(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+static void change(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                   void *result)
 {
     uint64_t number = 0;
 
@@ -77,7 +80,8 @@ static double cpu_us(void)
     struct rusage use;
 
     getrusage(RUSAGE_SELF, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 + (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
 static double wall_us(void)
@@ -90,7 +94,8 @@ static double wall_us(void)
 
 static void measure(struct store *store, unsigned outstanding, const char *title)
 {
-    struct run run = {.store = store, .loop = loop_new(), .updates = outstanding == 1 ? UPDATES_ALONE : UPDATES, .seed = 7};
+    struct run run = {
+        .store = store, .loop = loop_new(), .updates = outstanding == 1 ? UPDATES_ALONE : UPDATES, .seed = 7};
     struct store_counts before = store_counts(store), after;
     double cpu = cpu_us(), wall = wall_us();
 
@@ -100,8 +105,9 @@ static void measure(struct store *store, unsigned outstanding, const char *title
     cpu = cpu_us() - cpu;
     wall = wall_us() - wall;
     after = store_counts(store);
-    printf("%-28s %3u outstanding: %7.0f updates/s, %5.1f us wall and %5.1f us CPU an update, %5.1f updates a commit\n", title,
-           outstanding, run.updates / wall * 1e6, wall / run.updates, cpu / run.updates,
+    printf("%-28s %3u outstanding: %7.0f updates/s, %5.1f us wall and %5.1f us CPU an update, "
+           "%5.1f updates a commit\n",
+           title, outstanding, run.updates / wall * 1e6, wall / run.updates, cpu / run.updates,
            (double)(after.updates - before.updates) / (double)(after.commits - before.commits));
     loop_free(&run.loop);
 }

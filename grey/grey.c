@@ -30,10 +30,10 @@ static struct str last_labels(struct str name, unsigned labels)
     return str_from(name, i);
 }
 
-/* The domain of whoever owns a host name, by a rule of thumb: two labels, or three when the second is as short as the "co" of
- * co.uk or the "com" of com.au. Where it is wrong (mail.abc.de is itself) a large sender is greylisted once for each
- * host, and nobody is taken for somebody else. A tree walk for one word of a key would cost DNS queries, and a public suffix
- * list is one more thing to keep fresh. */
+/* The domain of whoever owns a host name, by a rule of thumb: two labels, or three when the second is as
+ * short as the "co" of co.uk or the "com" of com.au. Where it is wrong (mail.abc.de is itself) a large sender
+ * is greylisted once for each host, and nobody is taken for somebody else. A tree walk for one word of a key
+ * would cost DNS queries, and a public suffix list is one more thing to keep fresh. */
 static struct str owner_domain(struct str host)
 {
     struct str two = last_labels(host, 2), second, top;
@@ -51,7 +51,8 @@ static bool has_number(struct str name, unsigned number)
 
         while (i < name.n && ascii_is_digit(name.p[i]))
             i++;
-        if (i > start && i - start <= 3 && str_to_u64(str_make(name.p + start, i - start), 999, &value) && value == number)
+        if (i > start && i - start <= 3 && str_to_u64(str_make(name.p + start, i - start), 999, &value) &&
+            value == number)
             return true;
         i += i == start;
     }
@@ -71,8 +72,9 @@ static bool has_hex(struct str name, const unsigned char address[4])
     return false;
 }
 
-/* Does the name spell the address, as those of dial-up lines and rented machines do? Then a whole provider's customers share
- * its domain, and one of them must not earn trust for all. Three of the four numbers: two are in many a relay's name. */
+/* Does the name spell the address, as those of dial-up lines and rented machines do? Then a whole provider's
+ * customers share its domain, and one of them must not earn trust for all. Three of the four numbers: two are
+ * in many a relay's name. */
 static bool spells_address(struct str name, const struct ip *ip)
 {
     unsigned found = 0;
@@ -84,7 +86,8 @@ static bool spells_address(struct str name, const struct ip *ip)
     return found >= 3 || has_hex(name, ip->b);
 }
 
-static const char *network_identity(struct arena *mem, const struct grey_settings *settings, const struct ip *ip)
+static const char *network_identity(struct arena *mem, const struct grey_settings *settings,
+                                    const struct ip *ip)
 {
     unsigned bits = ip->family == 4 ? settings->ipv4_prefix : settings->ipv6_prefix;
     struct ip network = ip_prefix(ip, bits);
@@ -92,7 +95,8 @@ static const char *network_identity(struct arena *mem, const struct grey_setting
     return str_fmt(mem, "net:%s/%u", ip_text(mem, &network), bits);
 }
 
-const char *grey_identity(struct arena *mem, const struct grey_settings *settings, const struct grey_client *client)
+const char *grey_identity(struct arena *mem, const struct grey_settings *settings,
+                          const struct grey_client *client)
 {
     struct str spf = str_upto(without_final_dot(str_of(client->spf_domain)), NAME_MAX_OCTETS);
     struct str host = str_upto(without_final_dot(str_of(client->verified_host)), NAME_MAX_OCTETS);
@@ -146,7 +150,8 @@ static struct str bounded_key(struct arena *mem, struct str key)
 
 struct str grey_key(struct arena *mem, const char *identity, struct str sender, struct str recipient)
 {
-    struct str parts[3] = {str_of(identity), normalize_sender(mem, sender), normalize_recipient(mem, recipient)};
+    struct str parts[3] = {str_of(identity), normalize_sender(mem, sender),
+                           normalize_recipient(mem, recipient)};
     size_t n = 0;
     char *key = arena_alloc(mem, parts[0].n + parts[1].n + parts[2].n + 2);
 
@@ -179,7 +184,8 @@ struct question {
 };
 
 /* On the store's thread, within its transaction. */
-static void change_rows(struct arena *mem, const void *question_bytes, struct store_row *rows, size_t count, void *result)
+static void change_rows(struct arena *mem, const void *question_bytes, struct store_row *rows, size_t count,
+                        void *result)
 {
     struct grey_memory memory;
     struct grey_answer answer;
@@ -207,14 +213,16 @@ static void on_rows(enum store_status status, const void *result, void *arg)
     query->done(&answer, query->arg); /* last act: query may be gone now */
 }
 
-struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop, const struct grey_settings *settings,
-                              const struct grey_ask *ask, grey_done_fn *done, void *arg)
+struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop,
+                              const struct grey_settings *settings, const struct grey_ask *ask,
+                              grey_done_fn *done, void *arg)
 {
     struct question question = {
         {settings->delay_s, settings->window_s, settings->keep_s, settings->allow_after}, ask->now_unix};
     struct store_request request = {
         .table = GREY_TABLE,
-        .keys = {grey_key(mem, ask->identity, ask->sender, ask->recipient), grey_client_key(mem, ask->identity)},
+        .keys = {grey_key(mem, ask->identity, ask->sender, ask->recipient),
+                 grey_client_key(mem, ask->identity)},
         .keys_count = 2,
         .change = change_rows,
         .question = &question,

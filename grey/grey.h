@@ -2,13 +2,14 @@
  * grey/grey.h - greylisting: strangers are asked to come again
  *
  * The policy is pure: grey_step() sees what is remembered and the time, and says what happens and what
- * to remember. grey_start() asks the store to do that atomically. Nothing here knows SQL, sockets or the clock.
+ * to remember. grey_start() asks the store to do that atomically. Nothing here knows SQL, sockets or clocks.
  *
- * Identity  The key of a client is the domain that SPF passed for, else the organisational domain of its verified host
- *           name, else its /24 or /64: a large sender that retries from another address is still itself.
- *           A host name that spells its own address (198-51-100-7.dynamic.example.net) says who owns the network, not
- *           who sends: such a client is known by its network.
- * Keys      In the table GREY_TABLE: grey_key() for a triple, the bare identity for what is known of the client.
+ * Identity  The key of a client is the domain that SPF passed for, else the organisational domain of its
+ *           verified host name, else its /24 or /64: a large sender that retries from another address is
+ *           still itself. A host name that spells its own address (198-51-100-7.dynamic.example.net) says who
+ *           owns the network, not who sends: such a client is known by its network.
+ * Keys      In the table GREY_TABLE: grey_key() for a triple, the bare identity for what is known of the
+ *           client.
  */
 #ifndef GREY_GREY_H
 #define GREY_GREY_H
@@ -43,7 +44,8 @@ struct grey_client {
 };
 
 /* "spf:example.org", "host:example.org", "net:192.0.2.0/24" */
-const char *grey_identity(struct arena *mem, const struct grey_settings *settings, const struct grey_client *client);
+const char *grey_identity(struct arena *mem, const struct grey_settings *settings,
+                          const struct grey_client *client);
 bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client);
 
 enum grey_verdict {
@@ -67,7 +69,7 @@ struct grey_ask {
     int64_t now_unix;
 };
 
-/* "identity NUL sender NUL recipient", normalised; a key longer than GREY_KEY_MAX ends in a hash of the whole. */
+/* "identity NUL sender NUL recipient", normalised; beyond GREY_KEY_MAX the tail is a hash of the whole. */
 #define GREY_TABLE "grey"
 enum { GREY_KEY_MAX = 400 };
 struct str grey_key(struct arena *mem, const char *identity, struct str sender, struct str recipient);
@@ -76,11 +78,13 @@ struct str grey_client_key(struct arena *mem, const char *identity);
 struct grey_query;
 typedef void grey_done_fn(const struct grey_answer *answer, void *arg);
 /* settings live longer than the query; `done` exactly once, later; the caller has the deadline. */
-struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop, const struct grey_settings *settings,
-                              const struct grey_ask *ask, grey_done_fn *done, void *arg);
+struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop,
+                              const struct grey_settings *settings, const struct grey_ask *ask,
+                              grey_done_fn *done, void *arg);
 void grey_cancel(struct grey_query **query);
 
-const char *grey_verdict_name(enum grey_verdict verdict); /* "new", "early", "passed", "known", "trusted", "unanswered" */
-bool grey_must_wait(enum grey_verdict verdict);           /* NEW, EARLY */
+/* "new", "early", "passed", "known", "trusted", "unanswered" */
+const char *grey_verdict_name(enum grey_verdict verdict);
+bool grey_must_wait(enum grey_verdict verdict); /* NEW, EARLY */
 
 #endif

@@ -4,14 +4,15 @@
 #include "grey/policy.h"
 #include "tests/t.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
 enum { T = 1700000000, DELAY = 240, WINDOW = 172800, KEEP = 3110400, HOUR = 3600 };
 
 static const struct grey_settings settings = {
-    .mode = MODE_ENFORCE, .delay_s = DELAY, .window_s = WINDOW, .keep_s = KEEP, .allow_after = 3, .ipv4_prefix = 24,
-    .ipv6_prefix = 64};
+    .mode = MODE_ENFORCE, .delay_s = DELAY,  .window_s = WINDOW, .keep_s = KEEP,
+    .allow_after = 3,     .ipv4_prefix = 24, .ipv6_prefix = 64};
 
 static struct ip ip_of(const char *text)
 {
@@ -32,7 +33,8 @@ static const struct {
     {"else the owner of the host", "192.0.2.7", "mail-12.out.example.com", NULL, "host:example.com"},
     {"another host of the same owner", "198.51.100.9", "MAIL-77.out.example.com.", NULL, "host:example.com"},
     {"a host that is its own domain", "192.0.2.7", "example.com", NULL, "host:example.com"},
-    {"a short second level under a country", "192.0.2.7", "mx1.out.example.co.uk", NULL, "host:example.co.uk"},
+    {"a short second level under a country", "192.0.2.7", "mx1.out.example.co.uk", NULL,
+     "host:example.co.uk"},
     {"com.au likewise", "192.0.2.7", "a.b.example.com.au", NULL, "host:example.com.au"},
     {"a country without a second level", "192.0.2.7", "mx1.example.de", NULL, "host:example.de"},
     {"a short name in a country: no wider than the host", "192.0.2.7", "mx1.abc.de", NULL, "host:mx1.abc.de"},
@@ -43,12 +45,14 @@ static const struct {
     {"another address of it", "192.0.2.200", NULL, NULL, "net:192.0.2.0/24"},
     {"empty names are none", "192.0.2.7", "", "", "net:192.0.2.0/24"},
     {"a /64", "2001:db8:1:2:3:4:5:6", NULL, NULL, "net:2001:db8:1:2::/64"},
-    {"a host that spells its address", "198.51.100.7", "198-51-100-7.dyn.example.com", NULL, "net:198.51.100.0/24"},
+    {"a host that spells its address", "198.51.100.7", "198-51-100-7.dyn.example.com", NULL,
+     "net:198.51.100.0/24"},
     {"backwards", "198.51.100.7", "7.100.51.198.example.com", NULL, "net:198.51.100.0/24"},
     {"with zeros in front", "198.51.100.7", "h198-051-100-007.example.com", NULL, "net:198.51.100.0/24"},
     {"in hex", "198.51.100.7", "pC6336407.dip.example.com", NULL, "net:198.51.100.0/24"},
     {"two of the numbers are no proof", "198.51.100.7", "out100-7.example.com", NULL, "host:example.com"},
-    {"SPF's domain holds all the same", "198.51.100.7", "198-51-100-7.example.com", "example.net", "spf:example.net"},
+    {"SPF's domain holds all the same", "198.51.100.7", "198-51-100-7.example.com", "example.net",
+     "spf:example.net"},
 };
 
 static void test_identity(void **state)
@@ -84,7 +88,8 @@ static const struct {
 
 static void test_allowed(void **state)
 {
-    struct grey_allow allow[] = {{.domain = "example.org"}, {.domain = NULL}, {.domain = ""}, {.domain = NULL}, {.domain = NULL}};
+    struct grey_allow allow[] = {
+        {.domain = "example.org"}, {.domain = NULL}, {.domain = ""}, {.domain = NULL}, {.domain = NULL}};
     struct grey_settings with = settings, without = settings;
 
     (void)state;
@@ -133,7 +138,21 @@ static void test_keys(void **state)
 /* ---- with a store ---- */
 
 static char path[64], url[80];
-static struct clock_manual hand;
+static atomic_llong now_s; /* two threads look at it */
+
+static int64_t test_unix_s(const struct clock *clock)
+{
+    (void)clock;
+    return now_s;
+}
+
+static int64_t test_mono_ms(const struct clock *clock)
+{
+    (void)clock;
+    return 1000;
+}
+
+static const struct clock test_clock = {test_unix_s, test_mono_ms};
 static struct loop *loop;
 static struct store *store;
 static struct arena *mem;
@@ -150,10 +169,10 @@ static int set_up(void **state)
         return -1;
     close(fd);
     snprintf(url, sizeof(url), "sqlite:%s", path);
-    clock_manual_init(&hand, T);
+    now_s = T;
     mem = arena_new(0);
     loop = loop_new();
-    store = store_open(&at, &hand.clock, NULL);
+    store = store_open(&at, &test_clock, NULL);
     return store != NULL ? 0 : -1;
 }
 
@@ -182,7 +201,8 @@ static void on_answer(const struct grey_answer *answer, void *arg)
     loop_stop(loop);
 }
 
-static struct grey_query *start(const char *identity, const char *sender, int64_t now_unix, struct heard *heard)
+static struct grey_query *start(const char *identity, const char *sender, int64_t now_unix,
+                                struct heard *heard)
 {
     struct grey_ask ask = {identity, str_of(sender), STR("me@example.net"), now_unix};
 
@@ -193,7 +213,7 @@ static struct grey_answer ask_at(const char *identity, const char *sender, int64
 {
     struct heard heard = {0};
 
-    hand.unix_s = now_unix;
+    now_s = now_unix;
     start(identity, sender, now_unix, &heard);
     t_same_int(heard.calls, 0);
     while (heard.calls == 0)
@@ -201,7 +221,8 @@ static struct grey_answer ask_at(const char *identity, const char *sender, int64
     return heard.answer;
 }
 
-static void t_asked(const char *identity, const char *sender, int64_t now_unix, const char *verdict, int64_t wait_s)
+static void t_asked(const char *identity, const char *sender, int64_t now_unix, const char *verdict,
+                    int64_t wait_s)
 {
     struct grey_answer answer = ask_at(identity, sender, now_unix);
 
@@ -296,7 +317,7 @@ static void test_unanswered(void **state)
 
     (void)state;
     store_close(&store);
-    store = store_open(&nowhere, &hand.clock, NULL);
+    store = store_open(&nowhere, &test_clock, NULL);
     t_case("a store that does not answer makes nobody wait", NULL);
     answer = ask_at("spf:example.org", "a@example.org", T);
     t_same_z(grey_verdict_name(answer.verdict), "unanswered");

@@ -14,7 +14,7 @@ static struct str without_brackets(struct str address)
     return address;
 }
 
-/* Where the domain's "@" is: the last one, for a quoted local part may have its own (RFC 5321 4.1.2). Or n. */
+/* The last "@", for a quoted local part may have its own (RFC 5321 4.1.2); or n, where there is none. */
 static size_t find_domain(struct str address)
 {
     size_t i = address.n;
@@ -66,7 +66,8 @@ static struct str without_batv(struct str local)
 
     if (str_starts_same(local, STR("prvs=")))
         return without_prvs(str_from(local, strlen("prvs=")));
-    if (str_starts_same(local, STR("msprvs1=")) && str_cut(str_from(local, strlen("msprvs1=")), '=', &tag, &user))
+    if (str_starts_same(local, STR("msprvs1=")) &&
+        str_cut(str_from(local, strlen("msprvs1=")), '=', &tag, &user))
         return user;
     if (str_starts_same(local, STR("btv1==")) && str_cut(str_from(local, strlen("btv1==")), '=', &tag, &user))
         return user.n > 0 && user.p[0] == '=' ? str_from(user, 1) : user;
@@ -119,7 +120,7 @@ static bool is_token_char(char c)
     return ascii_is_alnum(c) || (unsigned char)c >= 0x80;
 }
 
-/* A number, a piece of a hash, or a long mixture of letters and digits. Names have digits too (john84): they stay. */
+/* A number, a piece of a hash, or a long mixture of letters and digits. john84 is a name, and stays. */
 static bool is_token(struct str word)
 {
     size_t digits = 0, hex = 0;

@@ -12,7 +12,8 @@ static int64_t not_after(int64_t stamp_unix, int64_t now_unix)
     return stamp_unix < now_unix ? stamp_unix : now_unix;
 }
 
-/* The clock may have been set back since; and what is too old is forgotten, whether or not the store has deleted it. */
+/* The clock may have been set back since; and what is too old is forgotten, whether or not the store has
+ * deleted it. */
 static void refresh(const struct grey_rules *rules, int64_t now_unix, struct grey_memory *memory)
 {
     struct grey_triple *triple = &memory->triple;
@@ -24,7 +25,8 @@ static void refresh(const struct grey_rules *rules, int64_t now_unix, struct gre
     triple->last_unix = not_after(triple->last_unix, now_unix);
     client->counted_unix = not_after(client->counted_unix, now_unix);
     client->last_unix = not_after(client->last_unix, now_unix);
-    if (waiting ? now_unix - triple->first_unix >= rules->window_s : now_unix - triple->last_unix >= rules->keep_s)
+    if (waiting ? now_unix - triple->first_unix >= rules->window_s
+                : now_unix - triple->last_unix >= rules->keep_s)
         *triple = (struct grey_triple){0};
     if (now_unix - client->last_unix >= rules->keep_s)
         *client = (struct grey_deliveries){0};
@@ -111,15 +113,16 @@ bool grey_unpack_deliveries(struct str value, struct grey_deliveries *client_out
     return fine;
 }
 
-struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *rules, const struct grey_triple *triple)
+struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *rules,
+                                  const struct grey_triple *triple)
 {
     bool waiting = triple->passed_unix == 0;
     struct store_row row = {.expires_unix = waiting ? triple->first_unix + rules->window_s
                                                     : triple->last_unix + rules->keep_s};
 
     if (triple->first_unix != 0)
-        row.value = str_of(str_fmt(mem, "T %" PRId64 " %" PRId64 " %" PRId64, triple->first_unix, triple->passed_unix,
-                                   triple->last_unix));
+        row.value = str_of(str_fmt(mem, "T %" PRId64 " %" PRId64 " %" PRId64, triple->first_unix,
+                                   triple->passed_unix, triple->last_unix));
     return row;
 }
 

@@ -1,11 +1,13 @@
 /*
  * grey/policy.h - what greylisting decides, and what it remembers
  *
- * Pure: no store, no clock. Two rows are remembered: one of the triple (client, sender, recipient), one of the client.
- * Times    A stamp that lies in the future (the clock was set back) counts as now: at worst a delay begins anew.
- *          Intervals are closed below and open above: at `delay` a retry passes, at `window` and at `keep` all is forgotten.
- * Rows     Text, so that an operator can read them: "T <first> <passed> <last>", "C <count> <counted> <last>".
- *          What does not read so is treated as if it were not there.
+ * Pure: no store, no clock. Two rows are remembered: one of the triple (client, sender, recipient), one of
+ * the client.
+ * Times    A stamp that lies in the future (the clock was set back) counts as now: at worst a delay begins
+ *          anew. Intervals are closed below and open above: at `delay` a retry passes, at `window` and at
+ *          `keep` all is forgotten.
+ * Rows     Text, so that an operator can read them: "T <first> <passed> <last>" and "C <count>
+ *          <counted> <last>". What does not read so is treated as if it were not there.
  */
 #ifndef GREY_POLICY_H
 #define GREY_POLICY_H
@@ -38,7 +40,8 @@ struct grey_answer grey_step(const struct grey_rules *rules, int64_t now_unix, s
 /* False, and all zero, when it is no such row. */
 bool grey_unpack_triple(struct str value, struct grey_triple *triple_out);
 bool grey_unpack_deliveries(struct str value, struct grey_deliveries *client_out);
-struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *rules, const struct grey_triple *triple);
+struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *rules,
+                                  const struct grey_triple *triple);
 struct store_row grey_pack_deliveries(struct arena *mem, const struct grey_rules *rules,
                                       const struct grey_deliveries *client);
 

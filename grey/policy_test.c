@@ -24,42 +24,44 @@ static const struct {
     {"never seen: new, waits the whole delay", &rules, {0}, {0}, T, {GREY_NEW, DELAY, T}, {T, 0, T}, {0}},
     {"no delay: passes at once", &no_delay, {0}, {0}, T, {GREY_PASSED, 0, T}, {T, T, T}, {1, T, T}},
     {"in the same second: early", &rules, {T, 0, T}, {0}, T, {GREY_EARLY, DELAY, T}, {T, 0, T}, {0}},
-    {"a second before the delay ends: early; the clock does not start again", &rules, {T, 0, T}, {0}, T + DELAY - 1,
-     {GREY_EARLY, 1, T}, {T, 0, T}, {0}},
+    {"a second before the delay ends: early; the clock does not start again", &rules, {T, 0, T}, {0},
+     T + DELAY - 1, {GREY_EARLY, 1, T}, {T, 0, T}, {0}},
     {"at the second the delay ends: passes", &rules, {T, 0, T}, {0}, T + DELAY, {GREY_PASSED, 0, T},
      {T, T + DELAY, T + DELAY}, {1, T + DELAY, T + DELAY}},
     {"a second before the window ends: passes", &rules, {T, 0, T}, {0}, T + WINDOW - 1, {GREY_PASSED, 0, T},
      {T, T + WINDOW - 1, T + WINDOW - 1}, {1, T + WINDOW - 1, T + WINDOW - 1}},
-    {"at the second the window ends: new again", &rules, {T, 0, T}, {0}, T + WINDOW, {GREY_NEW, DELAY, T + WINDOW},
-     {T + WINDOW, 0, T + WINDOW}, {0}},
+    {"at the second the window ends: new again", &rules, {T, 0, T}, {0}, T + WINDOW,
+     {GREY_NEW, DELAY, T + WINDOW}, {T + WINDOW, 0, T + WINDOW}, {0}},
 
     /* ---- acquaintances ---- */
-    {"passed before: known, and kept from now on", &rules, {T, T + 300, T + 300}, {1, T + 300, T + 300}, T + 400,
-     {GREY_KNOWN, 0, T}, {T, T + 300, T + 400}, {1, T + 300, T + 400}},
-    {"a second before it is forgotten: known", &rules, {T, T + 300, T + 500}, {1, T + 300, T + 500}, T + 500 + KEEP - 1,
-     {GREY_KNOWN, 0, T}, {T, T + 300, T + 499 + KEEP}, {2, T + 499 + KEEP, T + 499 + KEEP}},
-    {"at the second it is forgotten: new, and so is the client", &rules, {T, T + 300, T + 500}, {4, T + 300, T + 500},
-     T + 500 + KEEP, {GREY_NEW, DELAY, T + 500 + KEEP}, {T + 500 + KEEP, 0, T + 500 + KEEP}, {0}},
+    {"passed before: known, and kept from now on", &rules, {T, T + 300, T + 300}, {1, T + 300, T + 300},
+     T + 400, {GREY_KNOWN, 0, T}, {T, T + 300, T + 400}, {1, T + 300, T + 400}},
+    {"a second before it is forgotten: known", &rules, {T, T + 300, T + 500}, {1, T + 300, T + 500},
+     T + 500 + KEEP - 1, {GREY_KNOWN, 0, T}, {T, T + 300, T + 499 + KEEP},
+     {2, T + 499 + KEEP, T + 499 + KEEP}},
+    {"at the second it is forgotten: new, and so is the client", &rules, {T, T + 300, T + 500},
+     {4, T + 300, T + 500}, T + 500 + KEEP, {GREY_NEW, DELAY, T + 500 + KEEP},
+     {T + 500 + KEEP, 0, T + 500 + KEEP}, {0}},
     {"a known triple of a forgotten client", &rules, {T, T + 300, T + 500}, {0}, T + 600, {GREY_KNOWN, 0, T},
      {T, T + 300, T + 600}, {1, T + 600, T + 600}},
 
     /* ---- counting ---- */
-    {"a second before the hour is over: not counted", &rules, {T, T, T}, {2, T, T}, T + HOUR - 1, {GREY_KNOWN, 0, T},
-     {T, T, T + HOUR - 1}, {2, T, T + HOUR - 1}},
+    {"a second before the hour is over: not counted", &rules, {T, T, T}, {2, T, T}, T + HOUR - 1,
+     {GREY_KNOWN, 0, T}, {T, T, T + HOUR - 1}, {2, T, T + HOUR - 1}},
     {"an hour after the last one: counted", &rules, {T, T, T}, {2, T, T + 9}, T + HOUR, {GREY_KNOWN, 0, T},
      {T, T, T + HOUR}, {3, T + HOUR, T + HOUR}},
-    {"a triple that passes counts as well", &rules, {T, 0, T}, {2, T - HOUR, T}, T + DELAY, {GREY_PASSED, 0, T},
-     {T, T + DELAY, T + DELAY}, {3, T + DELAY, T + DELAY}},
-    {"an attempt that waits is not counted", &rules, {0}, {2, T - HOUR, T - 5}, T, {GREY_NEW, DELAY, T}, {T, 0, T},
-     {2, T - HOUR, T - 5}},
+    {"a triple that passes counts as well", &rules, {T, 0, T}, {2, T - HOUR, T}, T + DELAY,
+     {GREY_PASSED, 0, T}, {T, T + DELAY, T + DELAY}, {3, T + DELAY, T + DELAY}},
+    {"an attempt that waits is not counted", &rules, {0}, {2, T - HOUR, T - 5}, T, {GREY_NEW, DELAY, T},
+     {T, 0, T}, {2, T - HOUR, T - 5}},
     {"the fifth delivery is still asked for", &rules, {T, T, T}, {4, T - HOUR, T}, T + 10, {GREY_KNOWN, 0, T},
      {T, T, T + 10}, {5, T + 10, T + 10}},
 
     /* ---- trust ---- */
     {"after five: trusted, no triple is made", &rules, {0}, {5, T, T}, T + 10, {GREY_TRUSTED, 0, 0}, {0},
      {5, T, T + 10}},
-    {"trusted: a triple that waits is not asked for", &rules, {T, 0, T}, {5, T, T}, T + 10, {GREY_TRUSTED, 0, T},
-     {T, 0, T}, {5, T, T + 10}},
+    {"trusted: a triple that waits is not asked for", &rules, {T, 0, T}, {5, T, T}, T + 10,
+     {GREY_TRUSTED, 0, T}, {T, 0, T}, {5, T, T + 10}},
     {"trust slides: a second before the end", &rules, {0}, {5, T, T}, T + KEEP - 1, {GREY_TRUSTED, 0, 0}, {0},
      {5, T, T + KEEP - 1}},
     {"trust ends when it is not used", &rules, {0}, {5, T, T}, T + KEEP, {GREY_NEW, DELAY, T + KEEP},
@@ -70,7 +72,8 @@ static const struct {
     /* ---- clocks that jump ---- */
     {"set back a year while waiting: the delay begins anew, once", &rules, {T, 0, T}, {0}, T - YEAR,
      {GREY_EARLY, DELAY, T - YEAR}, {T - YEAR, 0, T - YEAR}, {0}},
-    {"set back a second while waiting", &rules, {T, 0, T}, {0}, T - 1, {GREY_EARLY, DELAY, T - 1}, {T - 1, 0, T - 1}, {0}},
+    {"set back a second while waiting", &rules, {T, 0, T}, {0}, T - 1, {GREY_EARLY, DELAY, T - 1},
+     {T - 1, 0, T - 1}, {0}},
     {"set back a year after it passed: known", &rules, {T, T + 300, T + 300}, {1, T + 300, T + 300}, T - YEAR,
      {GREY_KNOWN, 0, T - YEAR}, {T - YEAR, T - YEAR, T - YEAR}, {1, T - YEAR, T - YEAR}},
     {"set back a year: trust stays", &rules, {0}, {5, T, T}, T - YEAR, {GREY_TRUSTED, 0, 0}, {0},
@@ -79,8 +82,8 @@ static const struct {
      {T + YEAR, 0, T + YEAR}, {0}},
     {"stamps at the end of time", &rules, {INT64_MAX, 0, INT64_MAX}, {1, INT64_MAX, INT64_MAX}, T,
      {GREY_EARLY, DELAY, T}, {T, 0, T}, {1, T, T}},
-    {"a count at its end stays there", &rules, {T, T, T}, {UINT32_MAX, T, T}, T + HOUR, {GREY_TRUSTED, 0, T}, {T, T, T},
-     {UINT32_MAX, T, T + HOUR}},
+    {"a count at its end stays there", &rules, {T, T, T}, {UINT32_MAX, T, T}, T + HOUR, {GREY_TRUSTED, 0, T},
+     {T, T, T}, {UINT32_MAX, T, T + HOUR}},
 };
 
 static void t_same_memory(const struct grey_triple *got, const struct grey_triple *want)
@@ -169,9 +172,10 @@ static void test_rows(void **state)
 
 static void test_unreadable_rows(void **state)
 {
-    static const char *const texts[] = {"",          "T",        "T 1 2",     "T 1 2 3 4",  "T 1 2 3 ", "T  1 2 3",
-                                        "X 1 2 3",   "T -1 2 3", "T 1 2 x",   "TT 1 2 3",   "T1 2 3",   "t 1 2 3",
-                                        "C 1 2",     "C 4294967296 2 3",      "C 1 2 9223372036854775808"};
+    static const char *const texts[] = {
+        "",        "T",        "T 1 2",   "T 1 2 3 4", "T 1 2 3 ", "T  1 2 3", "X 1 2 3",
+        "t 1 2 3", "T -1 2 3", "T 1 2 x", "TT 1 2 3",  "T1 2 3",   "C 1 2",    "C 4294967296 2 3",
+        "C 1 2 9223372036854775808"};
     struct grey_triple triple;
     struct grey_deliveries client;
 

@@ -15,11 +15,12 @@
 
 enum { TABLES_MAX = 32, SCHEMA_VERSION = 1, APPLICATION_ID = 0x73677264 /* "sgrd" */ };
 
-/* A whole check reads the whole file: above this size we trust the header, the schema and the checks at run time. */
+/* A check reads the whole file: above this size we trust the header, the schema and what SQLite notices. */
 static const int64_t CHECK_BYTES_MAX = 64 * 1024 * 1024;
 
-/* Rows are found by the hour in which they expire, not by the second: a row that is used again within the hour stays where
- * it is in the index, which halves the cost of an update. In return, expired rows lie there for an hour more, unseen. */
+/* Rows are found by the hour in which they expire, not by the second: a row that is used again within the
+ * hour stays where it is in the index, which halves the cost of an update. In return, expired rows lie there
+ * for an hour more, unseen. */
 enum { HOUR_S = 3600 };
 
 enum statement { ST_BEGIN, ST_COMMIT, ST_GET, ST_PUT, ST_TOUCH, ST_DELETE, ST_EXPIRE, ST_TRIM, STATEMENTS };
@@ -32,8 +33,9 @@ static const char *const statement_sql[STATEMENTS] = {
                " ON CONFLICT (tbl, key) DO UPDATE SET value = ?3, expires = ?4, expires_hour = ?5",
     [ST_TOUCH] = "UPDATE rows SET value = ?3, expires = ?4 WHERE tbl = ?1 AND key = ?2",
     [ST_DELETE] = "DELETE FROM rows WHERE tbl = ?1 AND key = ?2",
-    [ST_EXPIRE] = "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
-                  " WHERE tbl = ?1 AND expires_hour > 0 AND expires_hour < ?2 ORDER BY expires_hour LIMIT ?3)",
+    [ST_EXPIRE] =
+        "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
+        " WHERE tbl = ?1 AND expires_hour > 0 AND expires_hour < ?2 ORDER BY expires_hour LIMIT ?3)",
     [ST_TRIM] = "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
                 " WHERE tbl = ?1 AND expires_hour > 0 ORDER BY expires_hour LIMIT ?2)",
 };
@@ -162,8 +164,8 @@ static struct table *find_table(struct sqlite *db, const char *name)
 static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
 {
     sqlite3_stmt *st = NULL;
-    int code = sqlite3_prepare_v2(db->db, "SELECT tbl, count(*) FROM rows WHERE expires_hour > 0 GROUP BY tbl", -1, &st,
-                                  NULL);
+    int code = sqlite3_prepare_v2(
+        db->db, "SELECT tbl, count(*) FROM rows WHERE expires_hour > 0 GROUP BY tbl", -1, &st, NULL);
     enum sqlite_outcome outcome;
 
     while (code == SQLITE_OK || code == SQLITE_ROW) {
@@ -183,8 +185,9 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
 
 /* ---- opening ---- */
 
-/* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode.
- * Only a file that is not there: closing a second descriptor of one that is would drop this process's locks on it. */
+/* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode. Only
+ * a file that is not there: closing a second descriptor of one that is would drop this process's locks on
+ * it. */
 static void create_file(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
@@ -197,8 +200,9 @@ static enum sqlite_outcome create_schema(sqlite3 *db, struct fail *fail)
 {
     static const char sql[] =
         "BEGIN IMMEDIATE;"
-        "CREATE TABLE rows (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, expires INTEGER NOT NULL,"
-        " expires_hour INTEGER NOT NULL, PRIMARY KEY (tbl, key)) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE rows (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+        " expires INTEGER NOT NULL, expires_hour INTEGER NOT NULL, PRIMARY KEY (tbl, key))"
+        " STRICT, WITHOUT ROWID;"
         "CREATE INDEX rows_by_hour ON rows (tbl, expires_hour) WHERE expires_hour > 0;"
         "PRAGMA application_id = %d; PRAGMA user_version = %d;"
         "COMMIT";
@@ -263,12 +267,15 @@ static enum sqlite_outcome try_to_write(sqlite3 *db, struct fail *fail)
     return execute(db, text, fail);
 }
 
-static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_settings *settings, struct fail *fail)
+static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_settings *settings,
+                                  struct fail *fail)
 {
     /* WAL with synchronous=NORMAL: a crash of the process loses nothing, a power cut perhaps the last second.
-     * No mmap: an I/O error would be a SIGBUS. Debian turns secure_delete on; it costs writes and hides nothing here. */
+     * No mmap: an I/O error would be a SIGBUS. Debian turns secure_delete on; it costs writes and hides
+     * nothing here. */
     static const char pragmas[] =
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = OFF; PRAGMA mmap_size = 0;"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = OFF;"
+        "PRAGMA mmap_size = 0;"
         "PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;"
         "PRAGMA temp_store = MEMORY";
     enum sqlite_outcome outcome;
@@ -283,12 +290,15 @@ static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_setting
     if (outcome == SQLITE_WORKED)
         outcome = try_to_write(db->db, fail);
     for (size_t i = 0; i < STATEMENTS && outcome == SQLITE_WORKED; i++)
-        outcome = explain(db->db, sqlite3_prepare_v3(db->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                                     &db->statements[i], NULL), fail);
+        outcome = explain(db->db,
+                          sqlite3_prepare_v3(db->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                             &db->statements[i], NULL),
+                          fail);
     return outcome == SQLITE_WORKED ? count_rows(db, fail) : outcome;
 }
 
-enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out, struct fail *fail)
+enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out,
+                                struct fail *fail)
 {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     struct sqlite *db = calloc(1, sizeof(*db));
@@ -354,8 +364,9 @@ enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char 
     return outcome;
 }
 
-/* A full table loses the rows that would have expired first: a slice at once, so that the next inserts are free. (When a
- * row goes that this very transaction has read and writes again, the count is one too low until the next start.) */
+/* A full table loses the rows that would have expired first: a slice at once, so that the next inserts are
+ * free. (When a row goes that this very transaction has read and writes again, the count is one too low until
+ * the next start.) */
 static enum sqlite_outcome make_room(struct sqlite *db, struct table *table, struct fail *fail)
 {
     sqlite3_stmt *st = with_table(db, ST_TRIM, table->name);
@@ -395,8 +406,8 @@ static enum sqlite_outcome write_row(struct sqlite *db, enum statement how, cons
     return run(db, st, fail);
 }
 
-enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct str key, const struct store_row *was,
-                               const struct store_row *row, struct fail *fail)
+enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct str key,
+                               const struct store_row *was, const struct store_row *row, struct fail *fail)
 {
     struct table *table = find_table(db, table_name);
     bool counted = was->value.n > 0 && was->expires_unix > 0;
@@ -417,7 +428,8 @@ enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct
         outcome = write_row(db, ST_TOUCH, table_name, key, row, fail);
     if (outcome != SQLITE_WORKED || (stays && sqlite3_changes64(db->db) > 0))
         return outcome;
-    return write_row(db, ST_PUT, table_name, key, row, fail); /* also when make_room() took it away meanwhile */
+    /* New, or of another hour, or taken away by make_room() meanwhile. */
+    return write_row(db, ST_PUT, table_name, key, row, fail);
 }
 
 enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out, struct fail *fail)
@@ -457,8 +469,8 @@ static int walk(sqlite3_stmt *st, struct str prefix, store_each_fn *each, void *
     return code;
 }
 
-int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix, int64_t now_unix,
-                store_each_fn *each, void *arg, struct fail *fail)
+int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix,
+                int64_t now_unix, store_each_fn *each, void *arg, struct fail *fail)
 {
     static const char sql[] = "SELECT key, value, expires FROM rows WHERE tbl = ?1 AND key >= ?2"
                               " AND (expires = 0 OR expires > ?3) ORDER BY key";
@@ -497,8 +509,8 @@ static int rename_with(const char *path, const char *ending, int64_t now_unix, s
                : fail_errno(fail, "cannot rename %s to %s", from, to);
 }
 
-/* The file goes first: SQLite drops a write-ahead log that is left without its file. The index of the log (-shm) is
- * only locks and is rebuilt, but must not be shared between the old file and the new. */
+/* The file goes first: SQLite drops a write-ahead log that is left without its file. The index of the log
+ * (-shm) is only locks and is rebuilt, but must not be shared between the old file and the new. */
 int sqlite_set_aside(const char *path, int64_t now_unix, struct fail *fail)
 {
     if (rename_with(path, "", now_unix, fail) != 0)

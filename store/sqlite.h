@@ -1,12 +1,13 @@
 /*
  * store/sqlite.h - the rows in one SQLite file                    (the door to SQLite)
  *
- * Threads    A connection is used by one thread at a time: the store's. sqlite_each() opens one of its own, for reading.
- * Errors     SQLITE_UNAVAILABLE: locked, full, read-only, not there; close it and try later. SQLITE_DAMAGED: the file is
- *            no database, or not whole, or not ours as we know it; sqlite_set_aside() and begin anew.
- *            After either, nothing but sqlite_close() makes sense.
- * Limits     Rows that expire are bounded per table: beyond it those that would expire first go, in slices. Rows that
- *            never expire are their owner's to bound.
+ * Threads    A connection is used by one thread at a time: the store's. sqlite_each() opens one of its own,
+ *            for reading.
+ * Errors     SQLITE_UNAVAILABLE: locked, full, read-only, not there; close it and try later. SQLITE_DAMAGED:
+ *            the file is no database, or not whole, or not ours as we know it; sqlite_set_aside() and begin
+ *            anew. After either, nothing but sqlite_close() makes sense.
+ * Limits     Rows that expire are bounded per table: beyond it those that would expire first go, in slices.
+ *            Rows that never expire are their owner's to bound.
  */
 #ifndef STORE_SQLITE_H
 #define STORE_SQLITE_H
@@ -25,7 +26,8 @@ struct sqlite_settings {
     size_t rows_max; /* that expire, in one table */
 };
 
-enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out, struct fail *fail);
+enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out,
+                                struct fail *fail);
 void sqlite_close(struct sqlite **db); /* NULL is fine; leaves NULL; what was not committed is undone */
 
 enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail);
@@ -36,15 +38,16 @@ enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char 
                                struct store_row *row_out, struct fail *fail);
 
 /* `was` is what sqlite_get() said of this key in this transaction: by it the rows are counted. */
-enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table, struct str key, const struct store_row *was,
-                               const struct store_row *row, struct fail *fail);
+enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table, struct str key,
+                               const struct store_row *was, const struct store_row *row, struct fail *fail);
 
 /* Deletes a slice of what expired before this hour; deleted_out = SQLITE_SLICE_ROWS: there may be more. */
-enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out, struct fail *fail);
+enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out,
+                                  struct fail *fail);
 
 /* As store_each(): rows that have not expired, in the order of their keys. */
-int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix, int64_t now_unix,
-                store_each_fn *each, void *arg, struct fail *fail);
+int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix,
+                int64_t now_unix, store_each_fn *each, void *arg, struct fail *fail);
 
 /* Renames the file, with what belongs to it, to PATH.corrupt-UNIXTIME. */
 int sqlite_set_aside(const char *path, int64_t now_unix, struct fail *fail);

@@ -13,11 +13,12 @@
 #include <time.h>
 
 /*
- * One thread owns the file. It takes all that waits, runs it in one transaction, commits, and posts the answers; while it
- * commits, the next requests gather. So groups grow with the load by themselves, and a lone request waits for nothing.
+ * One thread owns the file. It takes all that waits, runs it in one transaction, commits, and posts the
+ * answers; while it commits, the next requests gather. So groups grow with the load by themselves, and a lone
+ * request waits for nothing.
  *
- * Roads not taken: a timer that gathers (adds delay when there is little to do); rows kept in memory in front of the file
- * (a second truth, to save some ten microseconds of a thread that no session waits on).
+ * Roads not taken: a timer that gathers (adds delay when there is little to do); rows kept in memory in front
+ * of the file (a second truth, to save some ten microseconds of a thread that no session waits on).
  */
 
 enum { WAITING_MAX = 10000, ROWS_MAX = 1000000, BUSY_MS_MAX = 1000 };
@@ -133,7 +134,8 @@ static bool enqueue(struct store *store, struct store_token *token)
     return fits;
 }
 
-/* On the loop: one visit for all answers of a batch. A callback may cancel those that follow, so they are freed here only. */
+/* On the loop: one visit for all answers of a batch. A callback may cancel those that follow, so they are
+ * freed here only. */
 static void on_answers(void *arg)
 {
     struct store_token *token = arg;
@@ -229,8 +231,8 @@ static bool open_file(struct store *store, struct fail *fail);
 static void say_unavailable(struct store *store, const struct fail *fail)
 {
     if (atomic_exchange(&store->available, false))
-        log_note(LOG_ERROR, "store-unavailable", "%s: %s; trying again every %d s", store->file.path, fail->text,
-                 RETRY_MS / 1000);
+        log_note(LOG_ERROR, "store-unavailable", "%s: %s; trying again every %d s", store->file.path,
+                 fail->text, RETRY_MS / 1000);
 }
 
 static void go_away(struct store *store, const struct fail *fail)
@@ -240,8 +242,8 @@ static void go_away(struct store *store, const struct fail *fail)
     say_unavailable(store, fail);
 }
 
-/* What we keep is a memory, not a record: a damaged file must not stop the mail. But a disk that damages every new file
- * would soon be full of them, so once an hour is enough. */
+/* What we keep is a memory, not a record: a damaged file must not stop the mail. But a disk that damages
+ * every new file would soon be full of them, so once an hour is enough. */
 static bool begin_anew(struct store *store, struct fail *fail)
 {
     int64_t now_ms = clock_mono_ms(store->clock), now_unix = clock_unix(store->clock);
@@ -257,8 +259,8 @@ static bool begin_anew(struct store *store, struct fail *fail)
         return false;
     }
     store->aside_ms = now_ms;
-    log_note(LOG_ERROR, "store-corrupt", "%s: %s; set aside as %s.corrupt-%lld and begun anew", store->file.path,
-             damage.text, store->file.path, (long long)now_unix);
+    log_note(LOG_ERROR, "store-corrupt", "%s: %s; set aside as %s.corrupt-%lld and begun anew",
+             store->file.path, damage.text, store->file.path, (long long)now_unix);
     return open_file(store, fail);
 }
 
@@ -300,7 +302,8 @@ static struct store_row as_seen(const struct store_row *row, int64_t now_unix)
     return expired ? (struct store_row){0} : *row;
 }
 
-static enum sqlite_outcome run_one(struct store *store, struct store_token *token, int64_t now_unix, struct fail *fail)
+static enum sqlite_outcome run_one(struct store *store, struct store_token *token, int64_t now_unix,
+                                   struct fail *fail)
 {
     struct store_row was[STORE_KEYS_MAX], seen[STORE_KEYS_MAX], rows[STORE_KEYS_MAX];
     enum sqlite_outcome outcome = SQLITE_WORKED;
@@ -365,8 +368,8 @@ static void expire(struct store *store)
     if (store->db == NULL || clock_mono_ms(store->clock) < store->expire_ms)
         return;
     outcome = sqlite_expire(store->db, clock_unix(store->clock), &deleted, &fail);
-    store->expire_ms = clock_mono_ms(store->clock) +
-                       (deleted == SQLITE_SLICE_ROWS ? EXPIRE_BUSY_MS : EXPIRE_IDLE_MS);
+    store->expire_ms =
+        clock_mono_ms(store->clock) + (deleted == SQLITE_SLICE_ROWS ? EXPIRE_BUSY_MS : EXPIRE_IDLE_MS);
     if (outcome == SQLITE_DAMAGED)
         begin_anew(store, &fail);
 }
@@ -468,15 +471,18 @@ static void init_queue(struct store *store)
 
 static struct sqlite_settings file_settings(const struct store_settings *settings, struct str path)
 {
-    int64_t busy_ms = settings->timeout_ms > 0 && settings->timeout_ms < BUSY_MS_MAX ? settings->timeout_ms : BUSY_MS_MAX;
+    int64_t busy_ms =
+        settings->timeout_ms > 0 && settings->timeout_ms < BUSY_MS_MAX ? settings->timeout_ms : BUSY_MS_MAX;
     char *copy = strndup(path.p, path.n);
 
     if (copy == NULL)
         out_of_memory();
-    return (struct sqlite_settings){copy, (int)busy_ms, settings->rows_max > 0 ? settings->rows_max : ROWS_MAX};
+    return (struct sqlite_settings){copy, (int)busy_ms,
+                                    settings->rows_max > 0 ? settings->rows_max : ROWS_MAX};
 }
 
-/* The file is opened before this returns, so that whoever opens the store knows at once whether it is available. */
+/* The file is opened before this returns, so that whoever opens the store knows at once whether it is
+ * available. */
 struct store *store_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail)
 {
     struct str url = str_of(settings->url);
@@ -484,7 +490,8 @@ struct store *store_open(const struct store_settings *settings, const struct clo
     struct store *store;
 
     if (!str_starts(url, STR("sqlite:")) || url.n == strlen("sqlite:")) {
-        fail_set(fail, "\"%s\" is no store: it must be sqlite:PATH", settings->url != NULL ? settings->url : "");
+        fail_set(fail, "\"%s\" is no store: it must be sqlite:PATH",
+                 settings->url != NULL ? settings->url : "");
         return NULL;
     }
     store = calloc(1, sizeof(*store));
@@ -533,7 +540,8 @@ struct store_counts store_counts(const struct store *store)
                                  atomic_load(&store->unanswered)};
 }
 
-int store_each(struct store *store, const char *table, struct str prefix, store_each_fn *each, void *arg, struct fail *fail)
+int store_each(struct store *store, const char *table, struct str prefix, store_each_fn *each, void *arg,
+               struct fail *fail)
 {
     return sqlite_each(&store->file, table, prefix, clock_unix(store->clock), each, arg, fail);
 }

@@ -143,7 +143,8 @@ static void on_done(enum store_status status, const void *result, void *arg)
 }
 
 /* Adds the question to the number in each row; the result is the sum in the first. */
-static void change_add(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+static void change_add(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                       void *result)
 {
     int64_t add, expires_s[1];
 
@@ -161,7 +162,8 @@ static void change_add(struct arena *mem, const void *question, struct store_row
     }
 }
 
-static void change_delete(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+static void change_delete(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                          void *result)
 {
     (void)mem;
     (void)question;
@@ -175,7 +177,8 @@ struct gate {
 };
 
 /* Holds the store's thread until the test opens the gate. */
-static void change_wait(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+static void change_wait(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                        void *result)
 {
     struct gate *gate;
 
@@ -185,19 +188,30 @@ static void change_wait(struct arena *mem, const void *question, struct store_ro
     sem_wait(&gate->open);
 }
 
-static struct store_token *start_add(struct str key, int64_t add, int64_t expires_unix, struct outcome *outcome)
+static struct store_token *start_add(struct str key, int64_t add, int64_t expires_unix,
+                                     struct outcome *outcome)
 {
     int64_t question[2] = {add, expires_unix};
-    struct store_request request = {.table = "test", .keys = {key}, .keys_count = 1, .change = change_add,
-                                    .question = question, .question_bytes = sizeof(question), .result_bytes = 8};
+    struct store_request request = {.table = "test",
+                                    .keys = {key},
+                                    .keys_count = 1,
+                                    .change = change_add,
+                                    .question = question,
+                                    .question_bytes = sizeof(question),
+                                    .result_bytes = 8};
 
     return store_update(store, loop, &request, on_done, outcome);
 }
 
 static struct store_token *start_wait(struct gate *gate, struct outcome *outcome)
 {
-    struct store_request request = {.table = "test", .keys = {STR("gate")}, .keys_count = 1, .change = change_wait,
-                                    .question = &gate, .question_bytes = sizeof(gate), .result_bytes = 8};
+    struct store_request request = {.table = "test",
+                                    .keys = {STR("gate")},
+                                    .keys_count = 1,
+                                    .change = change_wait,
+                                    .question = &gate,
+                                    .question_bytes = sizeof(gate),
+                                    .result_bytes = 8};
     struct store_token *token;
 
     sem_init(&gate->reached, 0, 0);
@@ -304,8 +318,11 @@ static void wait_for_rows(int64_t want)
 static void test_round_trip(void **state)
 {
     struct outcome outcome = {0};
-    struct store_request erase = {.table = "test", .keys = {STR("a"), STR("b\0c")}, .keys_count = 2,
-                                  .change = change_delete, .result_bytes = 8};
+    struct store_request erase = {.table = "test",
+                                  .keys = {STR("a"), STR("b\0c")},
+                                  .keys_count = 2,
+                                  .change = change_delete,
+                                  .result_bytes = 8};
 
     (void)state;
     open_store();
@@ -376,8 +393,12 @@ static void on_added(enum store_status status, const void *result, void *arg);
 static void start_adder(struct adder *adder)
 {
     static const int64_t question[2] = {1, 0};
-    struct store_request request = {.table = "test", .keys = {STR("sum"), STR("sum2")}, .keys_count = 2,
-                                    .change = change_add, .question = question, .question_bytes = sizeof(question),
+    struct store_request request = {.table = "test",
+                                    .keys = {STR("sum"), STR("sum2")},
+                                    .keys_count = 2,
+                                    .change = change_add,
+                                    .question = question,
+                                    .question_bytes = sizeof(question),
                                     .result_bytes = 8};
 
     adder->asked++;
@@ -491,8 +512,13 @@ static void test_cancel(void **state)
     struct outcome first = {0}, outcome = {0}, last = {0};
     struct store_token *token, *overflown;
     static const int64_t question[2] = {0, 0};
-    struct store_request request = {.table = "test", .keys = {STR("a")}, .keys_count = 1, .change = change_add,
-                                    .question = question, .question_bytes = sizeof(question), .result_bytes = 8};
+    struct store_request request = {.table = "test",
+                                    .keys = {STR("a")},
+                                    .keys_count = 1,
+                                    .change = change_add,
+                                    .question = question,
+                                    .question_bytes = sizeof(question),
+                                    .result_bytes = 8};
 
     (void)state;
     open_store();
@@ -808,8 +834,9 @@ static void test_disk_full(void **state)
 
 static void test_corrupt_at_start(void **state)
 {
-    static const char garbage[] = "this is no database, and it is long enough to have a header of a hundred bytes: "
-                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char garbage[] =
+        "this is no database, and it is long enough to have a header of a hundred bytes: "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     char key[16], name[32], page[4096];
 
     (void)state;
@@ -897,8 +924,13 @@ static void on_acknowledged(enum store_status status, const void *result, void *
         _exit(1);
     (void)arg;
     static const int64_t question[2] = {1, 0};
-    struct store_request request = {.table = "test", .keys = {STR("sum")}, .keys_count = 1, .change = change_add,
-                                    .question = question, .question_bytes = sizeof(question), .result_bytes = 8};
+    struct store_request request = {.table = "test",
+                                    .keys = {STR("sum")},
+                                    .keys_count = 1,
+                                    .change = change_add,
+                                    .question = question,
+                                    .question_bytes = sizeof(question),
+                                    .result_bytes = 8};
     store_update(store, loop, &request, on_acknowledged, NULL);
 }
 
