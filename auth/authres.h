@@ -24,12 +24,12 @@ struct authres {
     const char *client_ip;
 };
 
-/* The whole field with name, folding and final CRLF, at most 998 octets a line. Nothing from outside can break
- * out of it. */
+/* The whole field with name, folding and final CRLF, at most 998 octets a line. Nothing from outside can
+ * break out of it. */
 void authres_write(struct buf *out, const struct authres *a);
 
-/* Does this field (value as in the header, folded or not) claim to come from `authserv_id`? (RFC 8601 5). What
- * cannot be parsed but could be read so by somebody is claimed too. */
+/* Does this field (value as in the header, folded or not) claim to come from `authserv_id`? (RFC 8601 5).
+ * What cannot be parsed but could be read so by somebody is claimed too. */
 bool authres_claims(struct str value, const char *authserv_id);
 
 #endif

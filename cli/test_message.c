@@ -172,14 +172,11 @@ static void on_found(const struct dmarc_discovery *found, void *arg)
 static void on_deadline(void *arg)
 {
     struct run *r = arg;
-    static const struct spf_answer late = {
-        .result = SPF_TEMPERROR, .domain = "", .explanation = "", .reason = "the DNS took too long"};
 
     if (r->spf_query != NULL)
-        r->spf = &late;
+        r->spf = spf_finish(&r->spf_query);
     if (r->dkim == NULL)
         r->dkim = dkim_verify_finish(&r->verifier);
-    spf_cancel(&r->spf_query);
     dmarc_cancel(&r->dmarc_query);
     dmarc_align_cancel(&r->alignment);
     if (r->from_domain != NULL)
