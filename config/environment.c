@@ -162,14 +162,6 @@ static void put(struct loading *l, struct graft *graft, const struct setting *ro
     node->at = graft->at;
 }
 
-static bool has_control(struct str text)
-{
-    for (size_t i = 0; i < text.n; i++)
-        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
-            return true;
-    return false;
-}
-
 static void apply(struct loading *l, struct str name, struct str value)
 {
     struct graft graft = {.at = {.variable = str_dup(l->mem, name)}, .value = value};
@@ -184,7 +176,7 @@ static void apply(struct loading *l, struct str name, struct str value)
     else if (row->type == SET_RECORDS)
         fault_at(&l->faults, &graft.at, "%s: set each key of an element, as %.*s__0__…", graft.key,
                  STR_ARG(name));
-    else if (has_control(value) || value.n > YAML_BYTES_MAX)
+    else if (yaml_has_control(value) || value.n > YAML_BYTES_MAX)
         fault_at(&l->faults, &graft.at, "a value is one line without control characters");
     else
         put(l, &graft, row, element);

@@ -427,13 +427,6 @@ static const struct {
     [SET_RECORDS] = {fill_records, "a list of {key: value, …}"},
 };
 
-static const char *kind_name(const struct yaml_node *node)
-{
-    if (yaml_is_null(node))
-        return "nothing";
-    return node->kind == YAML_MAP ? "keys and values" : node->kind == YAML_LIST ? "a list" : "a single value";
-}
-
 /* Is the node of the form that the row wants: one value, a list of values, a list of maps? */
 static bool has_form(struct loading *l, const struct slot *slot)
 {
@@ -444,7 +437,7 @@ static bool has_form(struct loading *l, const struct slot *slot)
     if (node->kind == YAML_BROKEN)
         return false;
     if (node->kind != (list ? YAML_LIST : YAML_SCALAR) || yaml_is_null(node)) {
-        wrong(l, slot, node, "%s is wanted, not %s", kinds[slot->row->type].wanted, kind_name(node));
+        wrong(l, slot, node, "%s is wanted, not %s", kinds[slot->row->type].wanted, yaml_kind_name(node));
         return false;
     }
     if (!node->plain && (setting_is_number(slot->row) || slot->row->type == SET_BOOL)) {
@@ -458,7 +451,7 @@ static bool has_form(struct loading *l, const struct slot *slot)
         fine = false;
         if (item->kind != YAML_BROKEN)
             wrong(l, slot, item, "%s is wanted, not one with %s in it", kinds[slot->row->type].wanted,
-                  kind_name(item));
+                  yaml_kind_name(item));
     }
     return fine;
 }
@@ -542,59 +535,10 @@ static void fill_records(struct loading *l, const struct slot *slot)
     store_list(slot, records, n);
 }
 
-/* ---- keys that nobody declared ---- */
-
-static void try_segment(const char *segment, void *arg)
-{
-    suggest_try(arg, segment);
-}
-
-static void complain_unknown(struct loading *l, struct str prefix, const struct yaml_node *key)
-{
-    struct suggestion near;
-
-    suggest_begin(&near, key->text);
-    setting_children(l->mem, prefix, try_segment, &near);
-    fault_at(&l->faults, &key->at, "unknown key \"%.*s%.*s\"%s", STR_ARG(prefix), SHOWN(key->text),
-             suggest_text(l->mem, &near));
-}
-
-static bool is_section(struct str prefix)
-{
-    for (size_t i = 0; i < settings_count; i++)
-        if (str_starts(str_of(settings[i].key), prefix))
-            return true;
-    return false;
-}
-
-static void refuse_unknown(struct loading *l, const struct yaml_node *map, const char *prefix)
-{
-    for (const struct yaml_node *node = map->first; node != NULL; node = node->next) {
-        const char *key = str_fmt(l->mem, "%s%.*s", prefix, SHOWN(node->key->text));
-        const char *below = str_fmt(l->mem, "%s.", key);
-        const struct setting *row = setting_find(str_of(key));
-        /* "tls.cert" is our way to write a path, not a key of the file. */
-        bool is_path = str_has(node->key->text, '.') || str_has(node->key->text, '[');
-
-        if (is_path || (row == NULL && !is_section(str_of(below)))) {
-            complain_unknown(l, str_of(prefix), node->key);
-        } else if (row != NULL && row->type == SET_RECORDS && node->kind == YAML_LIST) {
-            for (const struct yaml_node *item = node->first; item != NULL; item = item->next)
-                if (item->kind == YAML_MAP)
-                    refuse_unknown(l, item, str_fmt(l->mem, "%s[].", key));
-        } else if (row == NULL && node->kind == YAML_MAP) {
-            refuse_unknown(l, node, below);
-        } else if (row == NULL && node->kind != YAML_BROKEN && !yaml_is_null(node)) {
-            fault_at(&l->faults, &node->at, "%s: keys and values are wanted below it, not %s", key,
-                     kind_name(node));
-        }
-    }
-}
-
 void fill_config(struct loading *l)
 {
     if (l->root->kind != YAML_MAP) {
-        fault_at(&l->faults, &l->root->at, "keys and values are wanted, not %s", kind_name(l->root));
+        fault_at(&l->faults, &l->root->at, "keys and values are wanted, not %s", yaml_kind_name(l->root));
         return;
     }
     refuse_unknown(l, l->root, "");

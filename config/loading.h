@@ -35,8 +35,9 @@ const struct place *loading_place(const struct loading *l, const char *path); /*
 
 void environment_apply(struct loading *l, char **variables); /* SMTPGUARD_… onto the tree */
 void fill_config(struct loading *l);                         /* types and limits of every key; unknown keys */
-void domains_build(struct loading *l);                       /* domains.relay and domains.file */
-void check_config(struct loading *l);                        /* what one key alone cannot tell */
+void refuse_unknown(struct loading *l, const struct yaml_node *map, const char *prefix);
+void domains_build(struct loading *l); /* domains.relay and domains.file */
+void check_config(struct loading *l);  /* what one key alone cannot tell */
 
 /* A node for a value that stands in no file. Lists: elements between commas. */
 struct yaml_node *node_of_text(struct arena *mem, const struct setting *row, struct str text,

@@ -97,7 +97,7 @@ void yaml_append(struct yaml_node *parent, struct yaml_node *child)
     parent->count++;
 }
 
-static bool has_control(struct str text)
+bool yaml_has_control(struct str text)
 {
     for (size_t i = 0; i < text.n; i++)
         if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
@@ -112,7 +112,7 @@ static struct yaml_node *scalar_of(struct reader *r, const yaml_event_t *event, 
     node->text =
         str_copy(r->mem, str_make((const char *)event->data.scalar.value, event->data.scalar.length));
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    if (has_control(node->text)) {
+    if (yaml_has_control(node->text)) {
         fault_at(r->faults, at, "a value is one line without control characters");
         node->kind = YAML_BROKEN;
     }
@@ -280,6 +280,13 @@ bool yaml_is_null(const struct yaml_node *node)
 {
     return node->kind == YAML_SCALAR && node->plain &&
            (node->text.n == 0 || str_eq_z(node->text, "~") || str_same_z(node->text, "null"));
+}
+
+const char *yaml_kind_name(const struct yaml_node *node)
+{
+    if (yaml_is_null(node))
+        return "nothing";
+    return node->kind == YAML_MAP ? "keys and values" : node->kind == YAML_LIST ? "a list" : "a single value";
 }
 
 struct yaml_node *yaml_get(const struct yaml_node *map, struct str key)
