@@ -28,8 +28,28 @@ FUZZ    = $(sort $(wildcard $(addsuffix /*_fuzz.c,$(FOLDERS))))
 object  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_BINARIES = $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
-.PHONY: all deps unit layers headers sizes rfc format clean
+.PHONY: all run demo check unit e2e asan fuzz tidy layers headers sizes rfc format bench install clean deps test-deps
 all: $(BUILD)/smtpguard
+
+# ---- the two commands of the README ----
+# They install what is missing first, so the build itself is a second make, which sees the new headers.
+run: deps
+	@$(MAKE) --no-print-directory all
+	@packaging/try $(BUILD)/smtpguard
+
+check: test-deps
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory layers headers
+	@tests/check
+
+demo: test-deps
+	@$(MAKE) --no-print-directory all
+	@tests/demo/run $(BUILD)/smtpguard
+
+deps:
+	@packaging/install-deps build
+test-deps:
+	@packaging/install-deps build test
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -54,6 +74,42 @@ $(UNIT_BINARIES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpg
 # ---- tests ----
 unit: $(UNIT_BINARIES)
 	@tests/run-unit $(UNIT_BINARIES)
+
+e2e: all
+	@tests/e2e/run $(BUILD)/smtpguard
+
+# Unit and e2e under the address and undefined-behaviour sanitizers.
+ASAN = BUILD=build/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' FORTIFY= OPTIMIZE='-O1 -g'
+asan:
+	@$(MAKE) --no-print-directory $(ASAN) all unit
+	@$(MAKE) --no-print-directory $(ASAN) e2e
+
+# Every fuzz target for FUZZ_SECONDS, over the corpora in tests/corpora.
+FUZZ_SECONDS ?= 60
+FUZZ_BINARIES = $(patsubst %.c,build/fuzz/%,$(FUZZ))
+fuzz: test-deps
+	@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz FORTIFY= OPTIMIZE='-O1 -g' \
+	    SANITIZE='-fsanitize=fuzzer-no-link,address,undefined' fuzz-binaries
+	@tests/fuzz $(FUZZ_SECONDS) $(FUZZ_BINARIES)
+fuzz-binaries: $(FUZZ_BINARIES)
+$(FUZZ_BINARIES): build/fuzz/%: build/fuzz/%.o build/fuzz/libtests.a build/fuzz/libsmtpguard.a
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS) $(TEST_LIBS)
+
+tidy:
+	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
+	    --enable=warning,portability -I. -DVERSION='""' $(FOLDERS)
+
+bench: test-deps
+	@$(MAKE) --no-print-directory all
+	@bench/run $(BUILD)/smtpguard
+
+# ---- installing ----
+PREFIX  ?= /usr/local
+DESTDIR ?=
+install: all
+	install -D -m 755 $(BUILD)/smtpguard $(DESTDIR)$(PREFIX)/sbin/smtpguard
+	install -D -m 644 smtpguard.yaml.example $(DESTDIR)$(PREFIX)/share/doc/smtpguard/smtpguard.yaml.example
+	install -D -m 644 packaging/smtpguard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpguard.service
 
 # ---- the house ----
 layers:
