@@ -28,7 +28,7 @@ FUZZ    = $(sort $(wildcard $(addsuffix /*_fuzz.c,$(FOLDERS))))
 object  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_BINARIES = $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
-.PHONY: all run demo check unit e2e asan fuzz tidy layers headers sizes rfc format bench install clean deps test-deps
+.PHONY: all run demo check unit unit-binaries e2e asan fuzz tidy layers headers sizes rfc format bench install clean deps test-deps
 all: $(BUILD)/smtpguard
 
 # ---- the two commands of the README ----
@@ -72,6 +72,7 @@ $(UNIT_BINARIES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpg
 .SECONDARY:
 
 # ---- tests ----
+unit-binaries: $(UNIT_BINARIES)
 unit: $(UNIT_BINARIES)
 	@tests/run-unit $(UNIT_BINARIES)
 
