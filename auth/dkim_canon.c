@@ -215,31 +215,46 @@ static const char *own_form_until(const char *p, const char *end)
     }
 }
 
+/* Blanks before a line end are gone (RFC 6376 3.4.4). */
+static void end_line(struct dkim_canon_body *body)
+{
+    body->cr = body->blank = false;
+    body->line_ends++;
+}
+
+static const char *skip_wsp(const char *p, const char *end)
+{
+    while (p < end && is_wsp(*p))
+        p++;
+    return p;
+}
+
 static void relaxed_add(struct dkim_canon_body *body, struct str piece)
 {
     const char *p = piece.p, *end = piece.p + piece.n;
 
+    if (body->cr && *p == '\n') {
+        end_line(body);
+        p++;
+    } else if (body->cr) {
+        release_bare_cr(body);
+    }
     while (p < end) {
-        if (body->cr && *p == '\n') { /* blanks at the end of a line are gone (RFC 6376 3.4.4) */
-            body->cr = body->blank = false;
-            body->line_ends++;
-            p++;
-            continue;
-        }
-        if (body->cr)
-            release_bare_cr(body);
-        if (*p == '\r') {
+        const char *start = p;
+
+        if (is_wsp(*p)) {
+            body->blank = true;
+            p = skip_wsp(p, end);
+        } else if (*p == '\r' && end - p > 1 && p[1] == '\n') {
+            end_line(body);
+            p += 2;
+        } else if (*p == '\r' && end - p == 1) {
             body->cr = true;
             p++;
-        } else if (is_wsp(*p)) {
-            body->blank = true;
-            p++;
         } else {
-            const char *until = own_form_until(p, end);
-
+            p = *p == '\r' ? p + 1 : own_form_until(p, end);
             release(body);
-            put(&body->out, p, (size_t)(until - p));
-            p = until;
+            put(&body->out, start, (size_t)(p - start));
         }
     }
 }

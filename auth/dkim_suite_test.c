@@ -19,19 +19,19 @@ static const struct {
     enum dkim_result verdict;
     const char *why;
 } disputed[] = {
-    {"bad_1",            0, DKIM_PERMERROR,
-     "no v=: a missing required tag is PERMFAIL before any hash (RFC 6376 6.1.1)"           },
-    {"bad_ietf01_1",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
-    {"bad_ietf01_2",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
-    {"bad_ietf01_3",     0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"              },
-    {"bad_1878954",      0, DKIM_POLICY,
-     "rsa-sha1 MUST NOT be used for verifying, so it cannot fail (RFC 8301 3.1)"            },
-    {"multiple_2",       2, DKIM_POLICY,    "rsa-sha1: the same (RFC 8301 3.1)"             },
-    {"badkey_14",        0, DKIM_POLICY,
-     "rsa-sha1: the key is not asked for, so there is no time-out (RFC 8301 3.1)"           },
-    {"badkey_15",        0, DKIM_POLICY,    "rsa-sha1: the same, no SERVFAIL (RFC 8301 3.1)"},
+    {"bad_1", 0, DKIM_PERMERROR,
+     "no v=: a missing required tag is PERMFAIL before any hash (RFC 6376 6.1.1)"},
+    {"bad_ietf01_1", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
+    {"bad_ietf01_2", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
+    {"bad_ietf01_3", 0, DKIM_PERMERROR, "no v=: the same (RFC 6376 6.1.1)"},
+    {"bad_1878954", 0, DKIM_POLICY,
+     "rsa-sha1 MUST NOT be used for verifying, so it cannot fail (RFC 8301 3.1)"},
+    {"multiple_2", 2, DKIM_POLICY, "rsa-sha1: the same (RFC 8301 3.1)"},
+    {"badkey_14", 0, DKIM_POLICY,
+     "rsa-sha1: the key is not asked for, so there is no time-out (RFC 8301 3.1)"},
+    {"badkey_15", 0, DKIM_POLICY, "rsa-sha1: the same, no SERVFAIL (RFC 8301 3.1)"},
     {"dkim_key_wide_ok", 0, DKIM_POLICY,
-     "8192 bits: longer than what must be verified, and than our limit (RFC 8301 3.2)"      },
+     "8192 bits: longer than what must be verified, and than our limit (RFC 8301 3.2)"},
 };
 
 struct suite {

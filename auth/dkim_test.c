@@ -53,9 +53,7 @@ struct world {
 
 static void world_begin(struct world *w)
 {
-    *w = (struct world){
-        .mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6}
-    };
+    *w = (struct world){.mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6}};
 }
 
 static void world_end(struct world *w)
@@ -224,42 +222,45 @@ static void test_keys(void **state)
         enum dkim_result result;
         const char *reason;
     } rows[] = {
-        {"the usual record",               "6376 3.6.1", "$N TXT \"v=DKIM1; k=rsa; p=$P\"",         DKIM_PASS,      ""                                     },
-        {"no such name",                   "6376 6.1.2", "other.test A 192.0.2.1",                  DKIM_PERMERROR, "there is no key"                      },
-        {"no such record",                 "6376 6.1.2", "$N A 192.0.2.1",                          DKIM_PERMERROR, "there is no key"                      },
-        {"SERVFAIL",                       "6376 6.1.2", "$N RCODE servfail",                       DKIM_TEMPERROR, "the DNS did not answer for the key"   },
-        {"refused",                        "6376 6.1.2", "$N RCODE refused",                        DKIM_TEMPERROR, "the DNS did not answer for the key"   },
-        {"a time-out",                     "6376 6.1.2", "$N RCODE timeout",                        DKIM_TEMPERROR,
-         "the DNS did not answer for the key"                                                                                                              },
-        {"behind a CNAME",                 "6376 3.6.2", "$N CNAME k.test\nk.test TXT \"p=$P\"",    DKIM_PASS,      ""                                     },
-        {"revoked",                        "6376 6.1.2", "$N TXT \"v=DKIM1; p=\"",                  DKIM_PERMERROR, "the key is revoked"                   },
-        {"the type of another algorithm",  "6376 6.1.2",
-         "$N TXT \"k=ed25519; p=yi50DjK5O9pqbFpNHklsv9lqaS0ArSYu02qp1S0DW1Y=\"",                    DKIM_PERMERROR,
-         "the key is of another type than a="                                                                                                              },
-        {"a key too short",                "8301 3.2",
+        {"the usual record", "6376 3.6.1", "$N TXT \"v=DKIM1; k=rsa; p=$P\"", DKIM_PASS, ""},
+        {"no such name", "6376 6.1.2", "other.test A 192.0.2.1", DKIM_PERMERROR, "there is no key"},
+        {"no such record", "6376 6.1.2", "$N A 192.0.2.1", DKIM_PERMERROR, "there is no key"},
+        {"SERVFAIL", "6376 6.1.2", "$N RCODE servfail", DKIM_TEMPERROR, "the DNS did not answer for the key"},
+        {"refused", "6376 6.1.2", "$N RCODE refused", DKIM_TEMPERROR, "the DNS did not answer for the key"},
+        {"a time-out", "6376 6.1.2", "$N RCODE timeout", DKIM_TEMPERROR,
+         "the DNS did not answer for the key"},
+        {"behind a CNAME", "6376 3.6.2", "$N CNAME k.test\nk.test TXT \"p=$P\"", DKIM_PASS, ""},
+        {"revoked", "6376 6.1.2", "$N TXT \"v=DKIM1; p=\"", DKIM_PERMERROR, "the key is revoked"},
+        {"the type of another algorithm", "6376 6.1.2",
+         "$N TXT \"k=ed25519; p=yi50DjK5O9pqbFpNHklsv9lqaS0ArSYu02qp1S0DW1Y=\"", DKIM_PERMERROR,
+         "the key is of another type than a="},
+        {"a key too short", "8301 3.2",
          "$N TXT \"p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBALgSoqXVSEmfcIsOzw7oRuCCOwsmtX/SJnTWxYyj2leFxfS/AVJ+"
-         "dYfY+hXqMsT7l+MZvvh/R1WzN4MO/kI/7XsCAwEAAQ==\"",                                          DKIM_POLICY,    "the RSA key is too short"             },
-        {"t=s and i= at d=",               "6376 3.6.1", "$N TXT \"t=s; p=$P\"",                    DKIM_PASS,      ""                                     },
-        {"a stray record before the key",  "6376 6.1.2", "$N TXT \"v=spf1 -all\"\n$N TXT \"p=$P\"", DKIM_PASS,
-         ""                                                                                                                                                },
-        {"a stray record behind the key",  "6376 6.1.2", "$N TXT \"p=$P\"\n$N TXT \"v=spf1 -all\"", DKIM_PASS,
-         ""                                                                                                                                                },
-        {"another key before the key",     "6376 6.1.2",
+         "dYfY+hXqMsT7l+MZvvh/R1WzN4MO/kI/7XsCAwEAAQ==\"",
+         DKIM_POLICY, "the RSA key is too short"},
+        {"t=s and i= at d=", "6376 3.6.1", "$N TXT \"t=s; p=$P\"", DKIM_PASS, ""},
+        {"a stray record before the key", "6376 6.1.2", "$N TXT \"v=spf1 -all\"\n$N TXT \"p=$P\"", DKIM_PASS,
+         ""},
+        {"a stray record behind the key", "6376 6.1.2", "$N TXT \"p=$P\"\n$N TXT \"v=spf1 -all\"", DKIM_PASS,
+         ""},
+        {"another key before the key", "6376 6.1.2",
          "$N TXT "
          "\"p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDhMlYqwtUA9UrrDcNp/"
          "IMtdFnytggDl5oIAzJ55oWzPILZE7eX4hLdP6WperHm1WJ"
          "9M32XsiKrr4TDbWfp4WjGWBnXf8QMi+WlDuEFOvwVRC/uWy+sAiEf3VcBR5KjGvDovPnGSnW8uDntSOY4HlkTJF/"
          "BTWnk29zKmlGyGnw9mQIDAQAB"
-         "\"\n$N TXT \"p=$P\"",                                                                     DKIM_PASS,      ""                                     },
+         "\"\n$N TXT \"p=$P\"",
+         DKIM_PASS, ""},
         {"another key and a stray record", "6376 6.1.2",
          "$N TXT \"v=spf1 -all\"\n$N TXT "
          "\"p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDhMlYqwtUA9UrrDcNp/IMtdFnytggDl5oIAzJ55oW"
          "zPILZE7eX4hLdP6WperHm1WJ9M32XsiKrr4TDbWfp4WjGWBnXf8QMi+WlDuEFOvwVRC/"
          "uWy+sAiEf3VcBR5KjGvDovPnGSnW8uDntSOY4HlkTJF/"
-         "BTWnk29zKmlGyGnw9mQIDAQAB\"",                                                             DKIM_FAIL,      "the signature does not fit the header"},
-        {"the fifth record is not tried",  NULL,
-         "$N TXT \"a=1\"\n$N TXT \"a=2\"\n$N TXT \"a=3\"\n$N TXT \"a=4\"\n$N TXT \"p=$P\"",         DKIM_PERMERROR,
-         "the key record has no p="                                                                                                                        },
+         "BTWnk29zKmlGyGnw9mQIDAQAB\"",
+         DKIM_FAIL, "the signature does not fit the header"},
+        {"the fifth record is not tried", NULL,
+         "$N TXT \"a=1\"\n$N TXT \"a=2\"\n$N TXT \"a=3\"\n$N TXT \"a=4\"\n$N TXT \"p=$P\"", DKIM_PERMERROR,
+         "the key record has no p="},
     };
     struct dkimsign how = with_key(rsa);
     struct world w;
@@ -334,26 +335,26 @@ static void test_tags(void **state)
         enum dkim_result result;
         const char *reason;
     } rows[] = {
-        {"rsa-sha1 never passes",                "8301 3.1",   NULL,                           "rsa-sha1",   DKIM_POLICY,
-         "rsa-sha1 proves nothing any more"                                                                                                             },
-        {"an unknown algorithm",                 "6376 6.1.1", NULL,                           "rsa-sha512", DKIM_PERMERROR,
-         "a= is no known algorithm"                                                                                                                     },
-        {"a= in capitals",                       "5234 2.3",   NULL,                           "RSA-SHA256", DKIM_PASS,      ""                         },
-        {"x= yesterday",                         "6376 6.1.1", "x=1735603200; ",               NULL,         DKIM_FAIL,      "the signature has expired"},
-        {"x= 5 minutes ago is within the grace", "6376 3.5",   "x=1735689300; ",               NULL,         DKIM_PASS,      ""                         },
-        {"x= a second earlier is not",           "6376 3.5",   "x=1735689299; ",               NULL,         DKIM_FAIL,
-         "the signature has expired"                                                                                                                    },
-        {"t= in 5 minutes is within the grace",  "6376 3.5",   "t=1735689900; ",               NULL,         DKIM_PASS,      ""                         },
-        {"t= a second later is not",             "6376 3.5",   "t=1735689901; ",               NULL,         DKIM_POLICY,
-         "the signature is from the future"                                                                                                             },
-        {"t= huge",                              "6376 3.5",   "t=999999999999999999999999; ", NULL,         DKIM_POLICY,
-         "the signature is from the future"                                                                                                             },
-        {"x= huge",                              "6376 3.5",   "x=999999999999999999999999; ", NULL,         DKIM_PASS,      ""                         },
-        {"x= 0",                                 "6376 3.5",   "x=0; ",                        NULL,         DKIM_FAIL,      "the signature has expired"},
-        {"z= is ignored",                        "6376 3.5",   "z=From:joe|To:x; ",            NULL,         DKIM_PASS,      ""                         },
-        {"unknown tags are ignored",             "6376 3.2",   "zz=top; ",                     NULL,         DKIM_PASS,      ""                         },
-        {"a tag twice",                          "6376 3.2",   "z=1; z=1; ",                   NULL,         DKIM_PERMERROR, "a tag stands there twice" },
-        {"i= elsewhere",                         "6376 6.1.1", "i=@example.com; ",             NULL,         DKIM_PERMERROR, "i= is not within d="      },
+        {"rsa-sha1 never passes", "8301 3.1", NULL, "rsa-sha1", DKIM_POLICY,
+         "rsa-sha1 proves nothing any more"},
+        {"an unknown algorithm", "6376 6.1.1", NULL, "rsa-sha512", DKIM_PERMERROR,
+         "a= is no known algorithm"},
+        {"a= in capitals", "5234 2.3", NULL, "RSA-SHA256", DKIM_PASS, ""},
+        {"x= yesterday", "6376 6.1.1", "x=1735603200; ", NULL, DKIM_FAIL, "the signature has expired"},
+        {"x= 5 minutes ago is within the grace", "6376 3.5", "x=1735689300; ", NULL, DKIM_PASS, ""},
+        {"x= a second earlier is not", "6376 3.5", "x=1735689299; ", NULL, DKIM_FAIL,
+         "the signature has expired"},
+        {"t= in 5 minutes is within the grace", "6376 3.5", "t=1735689900; ", NULL, DKIM_PASS, ""},
+        {"t= a second later is not", "6376 3.5", "t=1735689901; ", NULL, DKIM_POLICY,
+         "the signature is from the future"},
+        {"t= huge", "6376 3.5", "t=999999999999999999999999; ", NULL, DKIM_POLICY,
+         "the signature is from the future"},
+        {"x= huge", "6376 3.5", "x=999999999999999999999999; ", NULL, DKIM_PASS, ""},
+        {"x= 0", "6376 3.5", "x=0; ", NULL, DKIM_FAIL, "the signature has expired"},
+        {"z= is ignored", "6376 3.5", "z=From:joe|To:x; ", NULL, DKIM_PASS, ""},
+        {"unknown tags are ignored", "6376 3.2", "zz=top; ", NULL, DKIM_PASS, ""},
+        {"a tag twice", "6376 3.2", "z=1; z=1; ", NULL, DKIM_PERMERROR, "a tag stands there twice"},
+        {"i= elsewhere", "6376 6.1.1", "i=@example.com; ", NULL, DKIM_PERMERROR, "i= is not within d="},
     };
     struct dkimsign how = with_key(rsa);
     struct world w;
@@ -382,12 +383,12 @@ static void test_body_length(void **state)
         const char *reason;
         bool partial;
     } rows[] = {
-        {"l= of the whole body",            "l=41; ",                      "",         DKIM_PASS, "",                            false},
-        {"what is appended is not covered", "l=41; ",                      "evil\r\n", DKIM_PASS, "",                            true },
-        {"l= shorter than the body",        "l=5; ",                       "",         DKIM_PASS, "",                            true },
-        {"l=0 covers nothing",              "l=0; ",                       "",         DKIM_PASS, "",                            true },
-        {"l= longer than the body",         "l=42; ",                      "",         DKIM_FAIL, "the body is shorter than l=", false},
-        {"l= huge",                         "l=99999999999999999999999; ", "",         DKIM_FAIL, "the body is shorter than l=", false},
+        {"l= of the whole body", "l=41; ", "", DKIM_PASS, "", false},
+        {"what is appended is not covered", "l=41; ", "evil\r\n", DKIM_PASS, "", true},
+        {"l= shorter than the body", "l=5; ", "", DKIM_PASS, "", true},
+        {"l=0 covers nothing", "l=0; ", "", DKIM_PASS, "", true},
+        {"l= longer than the body", "l=42; ", "", DKIM_FAIL, "the body is shorter than l=", false},
+        {"l= huge", "l=99999999999999999999999; ", "", DKIM_FAIL, "the body is shorter than l=", false},
     };
     static const char body[] = "Ten letters\r\nand then some more of them\r\n";
     struct dkimsign how = with_key(rsa);
@@ -426,17 +427,17 @@ static void test_changes(void **state)
         const char *name, *from, *to;
         enum dkim_result relaxed, simple;
     } rows[] = {
-        {"nothing",                     "Joe",                    "Joe",                             DKIM_PASS, DKIM_PASS},
-        {"a signed field",              "Joe",                    "Jim",                             DKIM_FAIL, DKIM_FAIL},
-        {"an unsigned field",           "today",                  "never",                           DKIM_PASS, DKIM_PASS},
-        {"the folding",                 "folded\r\n\tsub",        "folded sub",                      DKIM_PASS, DKIM_FAIL},
-        {"the case of a name",          "Subject:",               "SUBJECT:",                        DKIM_PASS, DKIM_FAIL},
-        {"a signed field is gone",      "To:  x@example.net\r\n", "",                                DKIM_FAIL, DKIM_FAIL},
-        {"a second From below",         "Date:",                  "From: evil@example.org\r\nDate:", DKIM_FAIL, DKIM_FAIL},
-        {"d= of the signature",         "d=example.org",          "d=example.ORG",                   DKIM_FAIL, DKIM_FAIL},
-        {"blanks within the signature", "; d=",                   ";\t d=",                          DKIM_PASS, DKIM_FAIL},
-        {"b= unfolded",                 "\r\n\tb=",               "\r\n\tb= \t",                     DKIM_PASS, DKIM_PASS},
-        {"an unsigned field is gone",   "Date: today\r\n",        "",                                DKIM_PASS, DKIM_PASS},
+        {"nothing", "Joe", "Joe", DKIM_PASS, DKIM_PASS},
+        {"a signed field", "Joe", "Jim", DKIM_FAIL, DKIM_FAIL},
+        {"an unsigned field", "today", "never", DKIM_PASS, DKIM_PASS},
+        {"the folding", "folded\r\n\tsub", "folded sub", DKIM_PASS, DKIM_FAIL},
+        {"the case of a name", "Subject:", "SUBJECT:", DKIM_PASS, DKIM_FAIL},
+        {"a signed field is gone", "To:  x@example.net\r\n", "", DKIM_FAIL, DKIM_FAIL},
+        {"a second From below", "Date:", "From: evil@example.org\r\nDate:", DKIM_FAIL, DKIM_FAIL},
+        {"d= of the signature", "d=example.org", "d=example.ORG", DKIM_FAIL, DKIM_FAIL},
+        {"blanks within the signature", "; d=", ";\t d=", DKIM_PASS, DKIM_FAIL},
+        {"b= unfolded", "\r\n\tb=", "\r\n\tb= \t", DKIM_PASS, DKIM_PASS},
+        {"an unsigned field is gone", "Date: today\r\n", "", DKIM_PASS, DKIM_PASS},
     };
     struct world w;
 

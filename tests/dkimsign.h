@@ -1,8 +1,9 @@
 /*
  * tests/dkimsign.h - signs messages for tests, in the plainest way             RFC 6376, 8463
  *
- * Shares no line with auth/: what it canonicalizes octet by octet, on whole strings, is the other opinion that the
- * verifier is tested against. Everything is allocated from `mem` but keys. Fails the test on whatever goes wrong.
+ * Shares no line with auth/: what it canonicalizes octet by octet, on whole strings, is the other opinion
+ * that the verifier is tested against. Everything is allocated from `mem` but keys. Fails the test on
+ * whatever goes wrong.
  */
 #ifndef TESTS_DKIMSIGN_H
 #define TESTS_DKIMSIGN_H
@@ -16,12 +17,13 @@ void dkimsign_key_free(struct dkimsign_key **key);
 
 enum dkimsign_form { DKIMSIGN_SPKI, DKIMSIGN_BARE }; /* bare: RSAPublicKey without the wrapping */
 const char *dkimsign_p(struct arena *mem, const struct dkimsign_key *key, enum dkimsign_form form);
-const char *dkimsign_record(struct arena *mem, const struct dkimsign_key *key); /* "v=DKIM1; k=…; p=…" */
+/* "v=DKIM1; k=…; p=…" */
+const char *dkimsign_record(struct arena *mem, const struct dkimsign_key *key);
 
 struct dkimsign {
     const struct dkimsign_key *key;
     const char *d, *s;
-    const char *c;     /* NULL: simple/simple, and no c= */
+    const char *c; /* NULL: simple/simple, and no c= */
     const char *h;
     const char *extra; /* more tags, "l=3; t=1; "; NULL for none. l= is obeyed. */
     const char *a;     /* claims another algorithm than it uses; NULL for the true one */
@@ -30,7 +32,8 @@ struct dkimsign {
 /* The DKIM-Signature field with its CRLF. b= is folded and stands before bh=. */
 struct str dkimsign_field(struct arena *mem, const struct dkimsign *how, struct str section, struct str body);
 /* The section with the field on top. */
-struct str dkimsign_section(struct arena *mem, const struct dkimsign *how, struct str section, struct str body);
+struct str dkimsign_section(struct arena *mem, const struct dkimsign *how, struct str section,
+                            struct str body);
 
 /* The other opinions themselves. */
 struct str dkimsign_relaxed_field(struct arena *mem, struct str field);
