@@ -3,11 +3,18 @@
  *
  * Commas are placed by the writer. Text is written as UTF-8: octets that are not become \u00XX
  * (one octet, one character), controls are escaped. There is no reader here: jansson reads.
+ *
+ * Names      jansson has functions json_object(), json_array() and json_null(). Ours have symbols of their own:
+ *            a program's would replace the library's. Include <jansson.h> first where both are used.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
 #include "base/buf.h"
+
+#define json_object json_object_begin
+#define json_array  json_array_begin
+#define json_null   json_null_value
 
 struct json {
     struct buf *out;

@@ -265,7 +265,7 @@ static int poll_for(struct watch *watch, unsigned events)
     return uv_events == 0 ? uv_poll_stop(&watch->poll) : uv_poll_start(&watch->poll, uv_events, on_poll);
 }
 
-/* libuv stops a poll that has an error, and a UDP socket has one for each ICMP message: so it is started again. */
+/* libuv stops a poll that has an error, and a UDP socket has one for each ICMP message: so it is started anew. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct watch *watch = poll->data;

@@ -146,15 +146,18 @@ char *str_dup_lower(struct arena *mem, struct str s)
 
 char *str_fmt(struct arena *mem, const char *format, ...)
 {
+    char small[256]; /* most texts fit, and are then formatted once */
     va_list args;
     char *text;
     int n;
 
     va_start(args, format);
-    n = vsnprintf(NULL, 0, format, args);
+    n = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
     if (n < 0)
-        bug("str_fmt: bad format \"%s\"", format);
+        bug("str_fmt: bad format");
+    if ((size_t)n < sizeof(small))
+        return arena_copy(mem, small, (size_t)n + 1);
     text = arena_alloc(mem, (size_t)n + 1);
     va_start(args, format);
     vsnprintf(text, (size_t)n + 1, format, args);

@@ -66,10 +66,10 @@ static void on_trouble(void *arg)
 {
     struct stream *stream = arg;
 
+    watch_stop(&stream->watch); /* of an ended one too: an error keeps its descriptor ready for ever */
     if (stream->ended)
         return;
     stream->ended = true;
-    watch_stop(&stream->watch);
     stream->events.on_end(stream->error, stream->arg);
 }
 
