@@ -97,7 +97,7 @@ static void test_freeing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_zeroed), cmocka_unit_test(test_apart), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_zeroed), cmocka_unit_test(test_apart),   cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_copies), cmocka_unit_test(test_freeing),
     };
 

@@ -10,7 +10,8 @@ static void test_adding(void **state)
     t_case("what is added stands behind what was there", NULL);
     buf_init(&b, 1000);
     t_same_z(buf_z(&b), "");
-    t_true(buf_add(&b, "ab", 2) && buf_add_str(&b, STR("c\0d")) && buf_add_z(&b, "e") && buf_add_char(&b, 'f'));
+    t_true(buf_add(&b, "ab", 2) && buf_add_str(&b, STR("c\0d")) && buf_add_z(&b, "e") &&
+           buf_add_char(&b, 'f'));
     t_true(buf_fmt(&b, "%d%s", 42, "g"));
     t_true(str_eq(buf_str(&b), STR("abc\0def42g")));
     t_true(buf_z(&b)[b.n] == '\0');

@@ -180,7 +180,7 @@ static void test_prefix(void **state)
 static void test_endpoints(void **state)
 {
     static const char *const good[] = {"127.0.0.1:25", "[::1]:25", "[2001:db8::1]:65535", "0.0.0.0:0"};
-    static const char *const bad[] = {"127.0.0.1",     "127.0.0.1:",      "127.0.0.1:65536", "::1:25", "[::1]",
+    static const char *const bad[] = {"127.0.0.1",    "127.0.0.1:",      "127.0.0.1:65536", "::1:25", "[::1]",
                                       "localhost:25", "[::1]:25 ",       "[127.0.0.1:25",   "",       ":25",
                                       "[]:25",        "127.0.0.1:25:25", "[fe80::1%lo]:25"};
     struct arena *mem = arena_new(0);

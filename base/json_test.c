@@ -134,11 +134,8 @@ static void test_beside_jansson(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shape),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_beside_jansson),
+        cmocka_unit_test(test_shape),     cmocka_unit_test(test_numbers),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_beside_jansson),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

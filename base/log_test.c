@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 /* The C library's syslog() is replaced by these, so that what would be sent can be seen. */
-void syslog(int priority, const char *format, ...);
-void __syslog_chk(int priority, int flag, const char *format, ...);
+void syslog(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void __syslog_chk(int priority, int flag, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void openlog(const char *ident, int option, int facility);
 
 static char sent[4096];
+
+static void keep_sent(int priority, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 static void keep_sent(int priority, const char *format, va_list args)
 {
@@ -102,16 +104,16 @@ static const struct {
     struct str value;
     const char *logfmt, *json;
 } values[] = {
-    {"a plain value stays bare",                 {"pass", 4},     "v=pass",       "\"v\":\"pass\""          },
-    {"an empty value is left out",               {"", 0},         NULL,           NULL                      },
-    {"blanks are quoted",                        {"a b", 3},      "v=\"a b\"",    "\"v\":\"a b\""           },
-    {"an equals sign is quoted",                 {"a=b", 3},      "v=\"a=b\"",    "\"v\":\"a=b\""           },
-    {"quotes are escaped",                       {"a\"b", 3},     "v=\"a\\\"b\"", "\"v\":\"a\\\"b\""        },
-    {"a backslash is doubled",                   {"a\\b", 3},     "v=a\\\\b",     "\"v\":\"a\\\\b\""        },
-    {"a newline cannot begin a line of its own", {"a\nb", 3},     "v=a\\x0ab",    "\"v\":\"a\\u000ab\""     },
-    {"NUL is an ordinary byte",                  {"a\0b", 3},     "v=a\\x00b",    "\"v\":\"a\\u0000b\""     },
-    {"8-bit octets are escaped",                 {"\xc3\xa4", 2}, "v=\\xc3\\xa4", "\"v\":\"\\u00c3\\u00a4\""},
-    {"DEL is escaped",                           {"\x7f", 1},     "v=\\x7f",      "\"v\":\"\\u007f\""       },
+    {"a plain value stays bare", {"pass", 4}, "v=pass", "\"v\":\"pass\""},
+    {"an empty value is left out", {"", 0}, NULL, NULL},
+    {"blanks are quoted", {"a b", 3}, "v=\"a b\"", "\"v\":\"a b\""},
+    {"an equals sign is quoted", {"a=b", 3}, "v=\"a=b\"", "\"v\":\"a=b\""},
+    {"quotes are escaped", {"a\"b", 3}, "v=\"a\\\"b\"", "\"v\":\"a\\\"b\""},
+    {"a backslash is doubled", {"a\\b", 3}, "v=a\\\\b", "\"v\":\"a\\\\b\""},
+    {"a newline cannot begin a line of its own", {"a\nb", 3}, "v=a\\x0ab", "\"v\":\"a\\u000ab\""},
+    {"NUL is an ordinary byte", {"a\0b", 3}, "v=a\\x00b", "\"v\":\"a\\u0000b\""},
+    {"8-bit octets are escaped", {"\xc3\xa4", 2}, "v=\\xc3\\xa4", "\"v\":\"\\u00c3\\u00a4\""},
+    {"DEL is escaped", {"\x7f", 1}, "v=\\x7f", "\"v\":\"\\u007f\""},
 };
 
 static void test_values(void **state)

@@ -444,7 +444,8 @@ static void test_freeing(void **state)
     static struct later later;
 
     (void)state;
-    t_case("a loop may be freed with all kinds of things started; only what waits for the next turn runs", NULL);
+    t_case("a loop may be freed with all kinds of things started; only what waits for the next turn runs",
+           NULL);
     t_true(pipe(pair) == 0);
     timer_start(&timer, loop, 0, see, A);
     later_start(&later, loop, see, B);

@@ -25,7 +25,8 @@ static void test_ends(void **state)
     t_case("prefixes and suffixes", NULL);
     t_true(str_starts(STR("v=spf1 -all"), STR("v=spf1")) && !str_starts(STR("V=spf1"), STR("v=spf1")));
     t_true(str_starts_same(STR("FROM:<>"), STR("from:")) && !str_starts_same(STR("FRO"), STR("from:")));
-    t_true(str_ends_same(STR("a.Example.ORG"), STR(".example.org")) && !str_ends_same(STR("org"), STR(".org")));
+    t_true(str_ends_same(STR("a.Example.ORG"), STR(".example.org")) &&
+           !str_ends_same(STR("org"), STR(".org")));
     t_true(str_starts(STR(""), STR("")) && str_ends_same(STR("a"), STR("")));
 }
 
@@ -147,8 +148,8 @@ static void test_copies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same), cmocka_unit_test(test_ends),    cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_trim), cmocka_unit_test(test_cut),     cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_same), cmocka_unit_test(test_ends),   cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_trim), cmocka_unit_test(test_cut),    cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_hex),  cmocka_unit_test(test_copies),
     };
 
