@@ -25,6 +25,15 @@ UNIT    = $(sort $(wildcard $(addsuffix /*_test.c,$(FOLDERS)) tests/*_test.c))
 HARNESS = $(filter-out %_test.c %_fuzz.c,$(sort $(wildcard tests/*.c)))
 FUZZ    = $(sort $(wildcard $(addsuffix /*_fuzz.c,$(FOLDERS))))
 
+# V=1 shows the commands.
+ifeq ($(V),1)
+say =
+Q   =
+else
+say = @echo "  $(1)  $@";
+Q   = @
+endif
+
 object  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_BINARIES = $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
@@ -53,21 +62,26 @@ test-deps:
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/libsmtpguard.a: $(call object,$(LIBRARY))
 	@rm -f $@
 	@ar rcs $@ $^
 
 $(BUILD)/smtpguard: $(call object,cli/main.c) $(BUILD)/libsmtpguard.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libtests.a: $(call object,$(HARNESS))
 	@rm -f $@
 	@ar rcs $@ $^
 
+# tests/store_bed.c counts what the store logs.
+$(BUILD)/store/%_test: LDFLAGS += -Wl,--wrap=log_note
 $(UNIT_BINARIES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
 
 .SECONDARY:
 

@@ -2,7 +2,7 @@
  * tests/store_bed.h - a store on a file of its own, for the tests of store/
  *
  * One bed a test (bed_set_up, bed_tear_down): a folder, a file in it, a loop, and a clock that the test
- * moves. The log is counted instead of written: this file has a log_note() of its own.
+ * moves. The log is counted instead of written.
  */
 #ifndef TESTS_STORE_BED_H
 #define TESTS_STORE_BED_H
