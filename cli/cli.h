@@ -27,6 +27,7 @@ struct cli_verb {
     const char *synopsis; /* "[--dns IP:PORT] --ip IP [--helo NAME] …" */
     const char *summary;  /* one sentence */
     int (*run)(int argc, char **argv);
+    const char *codes;    /* what the exit codes mean, where they are an answer; or NULL */
 };
 
 int cli_run(int argc, char **argv);

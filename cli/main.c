@@ -9,20 +9,24 @@ const struct cli_verb cli_verbs[] = {
     {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.",
      cli_run},
     {"check-config", "[--json] [-c FILE | FILE]",
-     "Says nothing, or every fault of the settings with its line.", cli_check_config},
+     "Says nothing, or every fault of the settings with its line.", cli_check_config, "0: fine; 78: faults"},
     {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.",
      cli_config_show},
     {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
-     "May this host send mail for this domain?", cli_test_spf},
+     "May this host send mail for this domain?", cli_test_spf, "1: fail; 75: temperror; 0: every other result"},
     {"test message",
      "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] "
      "[FILE | -]",
-     "Everything that a message would be judged by.", cli_test_message},
+     "Everything that a message would be judged by.", cli_test_message,
+     "1: DMARC fails; 65: no message, or DMARC permerror; 75: temperror; 0: every other result"},
     {"test dmarc", "[--json] [-c FILE] [--dns IP:PORT] DOMAIN",
-     "The DMARC policy of a domain, and by which steps it was found.", cli_test_dmarc},
+     "The DMARC policy of a domain, and by which steps it was found.", cli_test_dmarc,
+     "0: found; 1: none; 65: permerror; 75: temperror"},
     {"test dnsbl", "[--json] [-c FILE] [--dns IP:PORT] IP",
-     "What the DNS lists of the settings say about an address.", cli_test_dnsbl},
-    {"sink", "[--json] --listen IP:PORT --maildir DIR",
+     "What the DNS lists of the settings say about an address.", cli_test_dnsbl,
+     "1: it would be refused; 75: a list did not answer; 0: neither"},
+    {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
+             "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink},
     {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version},
 };
@@ -98,6 +102,8 @@ static int run_verb(const struct cli_verb *verb, int argc, char **argv)
 {
     if (wants_help(argc, argv)) {
         printf("usage: smtpguard %s %s\n\n%s\n", verb->words, verb->synopsis, verb->summary);
+        if (verb->codes != NULL)
+            printf("Exit code %s. (64: usage.)\n", verb->codes);
         return CLI_FINE;
     }
     cli_current = verb;
