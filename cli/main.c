@@ -7,11 +7,11 @@
 
 const struct cli_verb cli_verbs[] = {
     {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.",
-     cli_run},
+     cli_run, NULL},
     {"check-config", "[--json] [-c FILE | FILE]",
      "Says nothing, or every fault of the settings with its line.", cli_check_config, "0: fine; 78: faults"},
     {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.",
-     cli_config_show},
+     cli_config_show, NULL},
     {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
      "May this host send mail for this domain?", cli_test_spf, "1: fail; 75: temperror; 0: every other result"},
     {"test message",
@@ -27,8 +27,8 @@ const struct cli_verb cli_verbs[] = {
      "1: it would be refused; 75: a list did not answer; 0: neither"},
     {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
              "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
-     "A small backend that keeps what it gets, for trying out and for tests.", cli_sink},
-    {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version},
+     "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},
+    {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version, NULL},
 };
 const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);
 
