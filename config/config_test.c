@@ -562,6 +562,23 @@ static void test_defaults(void **state)
 
 /* ---- domains ---- */
 
+/* What the program does not do, the settings must not promise. */
+static void test_recipients(void **state)
+{
+    static const char start[] =
+        "hostname: mx1.example.net\nlisten: [{tls: none}]\ndomains: {relay: [a.example]";
+    static const char later[] = "F:3:43: domains.recipients: taking recipients without the backend's word is "
+                                "not built yet; leave it at its default, backend\n";
+
+    (void)state;
+    t_case("recipients: the backend's word, live", NULL);
+    expect_faults(start, ", recipients: backend}\n", "");
+    t_case("any is not built", NULL);
+    expect_faults(start, ", recipients: any}\n", later);
+    t_case("a file is not built", NULL);
+    expect_faults(start, ", recipients: \"file:/etc/recipients\"}\n", later);
+}
+
 static void test_domains(void **state)
 {
     static const struct {
@@ -898,8 +915,9 @@ int main(void)
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_mandatory),
         cmocka_unit_test(test_certificates), cmocka_unit_test(test_every_limit),
         cmocka_unit_test(test_values),       cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_domains),      cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_show),         cmocka_unit_test(test_example),
+        cmocka_unit_test(test_recipients),   cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_environment),  cmocka_unit_test(test_show),
+        cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);

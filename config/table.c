@@ -48,7 +48,7 @@ static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"none", PASS_NONE, 0},
                                      {0}};
 static const struct word recipients[] = {
-    {"backend", RECIPIENTS_BACKEND, 0}, {"file:", 0, 1}, {"any", RECIPIENTS_ANY, 0}, {0}};
+    {"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
 static const struct word versions[] = {{"TLSv1.2", TLS_1_2, 0}, {"TLSv1.3", TLS_1_3, 0}, {0}};
 static const struct word whens[] = {{"suspicious", GREY_SUSPICIOUS, 0}, {"always", GREY_ALWAYS, 0}, {0}};
 static const struct word rejects[] = {{"evidence", DMARC_REJECT_EVIDENCE, 0},
@@ -135,10 +135,9 @@ const struct setting settings[] = {
                  "itself."},
     {"domains.file", SET_PATH, IN(domains.file), "",
      .sentence = "More of them, one a line, # begins a comment; empty: no file."},
-    {"domains.recipients", SET_WORD, IN(domains.recipients), "backend", .words = recipients,
-     .later = "a file of recipients",
-     .sentence = "backend: each RCPT is put to it live. any: all are accepted by us. file:PATH is not "
-                 "built yet."},
+    {"domains.recipients", SET_WORD, NOWHERE, "backend", .words = recipients,
+     .later = "taking recipients without the backend's word",
+     .sentence = "backend: each RCPT is put to it live. file:PATH and any are not built yet."},
     {"networks", SET_NETWORKS, IN(networks), "127.0.0.0/8,::1/128",
      .sentence = "Trusted clients: may relay to anywhere, skip the inbound checks."},
 
