@@ -249,22 +249,27 @@ static int watch_signals(struct server *server, struct fail *fail)
 
 /* ---- the process ---- */
 
-/* Each connection is a descriptor, each session may have one to the backend and one for its spool. */
+/* Each connection is a descriptor, each session may have one to the backend and one for its spool. What the system does
+ * not let us have is said: clients beyond it are answered 421 from a descriptor kept in reserve. */
 static void raise_descriptor_limit(const struct config *config)
 {
-    struct rlimit limit;
     rlim_t wanted = (rlim_t)config->limits.connections * 3 + 256;
+    struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
-    limit.rlim_cur = wanted;
-    if (limit.rlim_max < wanted && geteuid() == 0)
-        limit.rlim_max = wanted;
-    if (limit.rlim_cur > limit.rlim_max)
-        limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-        log_note(LOG_WARNING, "descriptors", "%llu descriptors are allowed, %llu wanted for limits.connections",
-                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+    if (limit.rlim_max < wanted) {
+        struct rlimit more = {wanted, wanted};
+
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+            return;
+    }
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        log_note(LOG_WARNING, "descriptors", "%llu descriptors are allowed; limits.connections: %u may want %llu",
+                 (unsigned long long)limit.rlim_cur, config->limits.connections, (unsigned long long)wanted);
 }
 
 /* Sockets are bound and keys are read: from here on nothing needs root. Whether it worked is looked at afterwards. */
