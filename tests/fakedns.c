@@ -241,22 +241,25 @@ void fakedns_add_file(struct fakedns *fake, const char *path)
     fakedns_add_text(fake, t_read_file(fake->mem, path).p);
 }
 
-/* A JSON character of DNS data is one octet: U+00FF is the octet 0xff. */
-static struct str octets(struct fakedns *fake, const char *utf8)
+/* A JSON character of DNS data is one octet: U+00FF is the octet 0xff, and U+0000 one like any other. */
+static struct str octets(struct fakedns *fake, struct str utf8)
 {
-    const unsigned char *in = (const unsigned char *)utf8;
-    char *out = arena_alloc(fake->mem, strlen(utf8) + 1);
+    char *out = arena_alloc(fake->mem, utf8.n + 1);
     size_t n = 0;
 
-    while (*in != '\0') {
-        if (*in >= 0xc0 && in[1] != '\0') {
-            out[n++] = (char)((*in & 0x1f) << 6 | (in[1] & 0x3f));
-            in += 2;
-        } else {
-            out[n++] = (char)*in++;
-        }
+    for (size_t i = 0; i < utf8.n; i++) {
+        unsigned char c = (unsigned char)utf8.p[i];
+
+        if (c >= 0xc0 && i + 1 < utf8.n)
+            c = (unsigned char)((c & 0x1f) << 6 | (utf8.p[++i] & 0x3f));
+        out[n++] = (char)c;
     }
     return str_make(out, n);
+}
+
+static struct str string_octets(struct fakedns *fake, const json_t *value)
+{
+    return octets(fake, str_make(json_string_value(value), json_string_length(value)));
 }
 
 static struct str joined_chunks(struct fakedns *fake, json_t *value)
@@ -267,9 +270,9 @@ static struct str joined_chunks(struct fakedns *fake, json_t *value)
     char *text;
 
     if (json_is_string(value))
-        return octets(fake, json_string_value(value));
+        return string_octets(fake, value);
     json_array_foreach(value, i, part) {
-        chunk = octets(fake, json_string_value(part));
+        chunk = string_octets(fake, part);
         text = arena_alloc(fake->mem, all.n + chunk.n + 1);
         memcpy(text, all.p, all.n);
         memcpy(text + all.n, chunk.p, chunk.n);
@@ -286,14 +289,14 @@ static void add_json_fact(struct fakedns *fake, struct entry *e, enum dns_type t
         record.text = joined_chunks(fake, value);
     } else if (type == DNS_MX) {
         record.preference = (uint16_t)json_integer_value(json_array_get(value, 0));
-        record.name = host_name(fake, octets(fake, json_string_value(json_array_get(value, 1))));
+        record.name = host_name(fake, string_octets(fake, json_array_get(value, 1)));
         if (*record.name == '\0')
             record.name = ".";
     } else if (type == DNS_A || type == DNS_AAAA) {
         if (!ip_parse(str_of(json_string_value(value)), &record.ip))
             return; /* an IPv4-mapped AAAA and the like stay what they are: no address to match */
     } else {
-        record.name = host_name(fake, octets(fake, json_string_value(value)));
+        record.name = host_name(fake, string_octets(fake, value));
     }
     add_fact(fake, e, type, record);
 }
@@ -305,7 +308,7 @@ void fakedns_add_json(struct fakedns *fake, const void *json)
     size_t i;
 
     json_object_foreach((json_t *)json, name, types) {
-        struct entry *e = find_or_add(fake, octets(fake, name));
+        struct entry *e = find_or_add(fake, octets(fake, str_of(name)));
 
         json_object_foreach(types, type_word, values) {
             enum dns_type type = type_of(str_of(type_word));
