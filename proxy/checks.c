@@ -169,6 +169,8 @@ void check_helo(struct session *s)
 
     s->facts.session.helo = str_dup(s->mem, str_upto(helo, 255));
     s->facts.session.helo_form = form_of(s, helo);
+    if (is_inbound(s))
+        s->facts.session.gateway = clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
 }
 
 static struct spf_ask spf_ask(const struct session *s, enum spf_scope scope, const char *mail_from)

@@ -1,6 +1,7 @@
 #include "proxy/clients.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,6 +16,8 @@ struct client {
     struct ip key;
     unsigned connections, recent; /* recent: new connections since window_ms */
     int64_t window_ms, good_until_ms;
+    unsigned short helo_hashes[CLIENTS_GATEWAY_NAMES]; /* 0: free */
+    bool is_gateway;
     struct client *newer, *older; /* a ring by last use; the slice is its head */
     UT_hash_handle hh;
 };
@@ -198,6 +201,57 @@ bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_m
 
     pthread_mutex_unlock(&slice->lock);
     return good;
+}
+
+/* The last two labels: hosts of one sender count as one. */
+static struct str related_part(const char *helo)
+{
+    struct str name = str_of(helo);
+    size_t at = name.n, dots = 0;
+
+    while (at > 0 && (name.p[at - 1] != '.' || ++dots < 2))
+        at--;
+    return str_from(name, at);
+}
+
+/* True when the name is one more than the table holds. */
+static bool has_no_room_for(struct client *client, struct str name)
+{
+    unsigned short hash = (unsigned short)(hash_bytes(name.p, name.n) | 1);
+
+    for (int i = 0; i < CLIENTS_GATEWAY_NAMES; i++) {
+        if (client->helo_hashes[i] == hash)
+            return false;
+        if (client->helo_hashes[i] == 0) {
+            client->helo_hashes[i] = hash;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool clients_note_helo(struct clients *clients, const struct ip *ip, const char *helo)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice;
+    struct client *client;
+    bool is_gateway, is_new = false;
+    char text[IP_TEXT_MAX];
+
+    if (!ip_is_private(ip) || ip_is_loopback(ip))
+        return false;
+    slice = lock_slice(clients, &key);
+    client = find_or_add(slice, &key);
+    if (!client->is_gateway && has_no_room_for(client, related_part(helo)))
+        client->is_gateway = is_new = true;
+    is_gateway = client->is_gateway;
+    pthread_mutex_unlock(&slice->lock);
+    if (is_new)
+        log_note(LOG_ERROR, "gateway",
+                 "clients with unrelated HELO names all come from %s: this is a gateway (container NAT?) that hides their "
+                 "addresses. What depends on the client's address is only observed for it. Use host networking, or a "
+                 "balancer that speaks the PROXY protocol", ip_format(ip, text));
+    return is_gateway;
 }
 
 unsigned clients_connections(const struct clients *clients)

@@ -28,6 +28,12 @@ void clients_leave(struct clients *clients, const struct ip *ip);
 void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms);
 bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms);
 
+/* Container truth: behind a NAT gateway all the world arrives from one private address (a Docker bridge, say), and whatever
+ * the DNS says about that address says nothing about a client. Notes a HELO name and answers whether this address
+ * is such a gateway: private, and greeted with more than CLIENTS_GATEWAY_NAMES unrelated names. */
+enum { CLIENTS_GATEWAY_NAMES = 8 };
+bool clients_note_helo(struct clients *clients, const struct ip *ip, const char *helo);
+
 unsigned clients_connections(const struct clients *clients);
 
 #endif

@@ -36,6 +36,14 @@ static bool refuse(struct verdict *v, enum mode mode, enum action action, const 
     return true;
 }
 
+/* What is known by the client's address only is known of nobody when that address is a gateway's. */
+static enum mode address_mode(const struct config *config, const struct facts *facts, enum mode check)
+{
+    enum mode mode = config_mode(config, check);
+
+    return facts->session.gateway && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
+}
+
 static const struct verdict accepted = {.action = ACTION_ACCEPT};
 
 /* ---- the greeting and HELO ---- */
@@ -78,7 +86,7 @@ struct verdict decide_helo(const struct config *config, const struct facts *fact
 
 static bool rdns_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
-    enum mode mode = config_mode(config, config->screen.fcrdns);
+    enum mode mode = address_mode(config, facts, config->screen.fcrdns);
     char ip[IP_TEXT_MAX];
 
     if (facts->session.rdns == RDNS_NONE)
@@ -116,7 +124,7 @@ static bool dnsbl_refuses(const struct config *config, const struct facts *facts
     if (answer == NULL || answer->score < config->dnsbl.reject_score || (hit = heaviest(answer)) == NULL)
         return false;
     zone = str_upto(dnsbl_public_zone(hit->list->zone), 200);
-    return refuse(v, config_mode(config, config->dnsbl.mode), ACTION_REJECT, "dnsbl", 554, "5.7.1",
+    return refuse(v, address_mode(config, facts, config->dnsbl.mode), ACTION_REJECT, "dnsbl", 554, "5.7.1",
                   "Your address [%s] is listed by %.*s (%s); ask that list how to be removed",
                   ip_format(&facts->session.client, ip), STR_ARG(zone),
                   ip_format(&hit->code, code));
@@ -137,9 +145,10 @@ static bool sender_refuses(const struct config *config, const struct facts *fact
     return false;
 }
 
-static bool spf_refuses(const struct config *config, const struct spf_answer *spf, struct verdict *v)
+static bool spf_refuses(const struct config *config, const struct facts *facts, const struct spf_answer *spf,
+                        struct verdict *v)
 {
-    enum mode mode = config_mode(config, config->spf.mode);
+    enum mode mode = address_mode(config, facts, config->spf.mode);
     enum on_event on;
 
     if (spf == NULL)
@@ -184,9 +193,9 @@ struct verdict decide_rcpt(const struct config *config, const struct facts *fact
     if (facts->recipient.postmaster) /* RFC 5321 4.5.1: whoever we refuse must be able to ask why */
         return v;
     if (dnsbl_refuses(config, facts, &v) || rdns_refuses(config, facts, &v) || sender_refuses(config, facts, &v) ||
-        spf_refuses(config, facts->transaction.spf, &v) || facts->transaction.null_sender)
+        spf_refuses(config, facts, facts->transaction.spf, &v) || facts->transaction.null_sender)
         return v;
-    spf_refuses(config, facts->session.spf_helo, &v);
+    spf_refuses(config, facts, facts->session.spf_helo, &v);
     return v;
 }
 
@@ -218,7 +227,7 @@ struct verdict decide_greylist(const struct config *config, const struct facts *
     struct verdict v = accepted;
 
     if (grey != NULL && grey_must_wait(grey->verdict))
-        refuse(&v, config_mode(config, config->greylist.mode), ACTION_GREYLIST, "greylist", 451, "4.7.1",
+        refuse(&v, address_mode(config, facts, config->greylist.mode), ACTION_GREYLIST, "greylist", 451, "4.7.1",
                "Greylisted: please try again in %lld seconds", (long long)grey->wait_s);
     return v;
 }
@@ -282,47 +291,49 @@ static bool has_evidence(const struct config *config, const struct facts *facts)
 {
     const struct session_facts *s = &facts->session;
 
+    if (s->gateway) /* SPF was asked about somebody else's address: its silence is no sign */
+        return false;
     if (!somebody_vouches(facts))
         return true;
     return (s->dnsbl != NULL && s->dnsbl->score >= config->dnsbl.greylist_score) || s->rdns == RDNS_NONE ||
            s->rdns == RDNS_MISMATCH;
 }
 
-enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts)
+/* What the owner's policy comes to here, were it enforced. */
+static enum dmarc_policy local_policy(const struct config *config, const struct facts *facts)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
 
-    if (dmarc == NULL || dmarc->result != DMARC_FAIL || config_mode(config, config->dmarc.mode) != MODE_ENFORCE)
+    if (dmarc == NULL || dmarc->result != DMARC_FAIL)
         return DMARC_POLICY_NONE;
-    if (dmarc->policy == DMARC_POLICY_REJECT && config->dmarc.reject != DMARC_REJECT_ALWAYS &&
-        (config->dmarc.reject == DMARC_REJECT_NEVER || !has_evidence(config, facts)))
-        return DMARC_POLICY_QUARANTINE;
-    return dmarc->policy;
+    if (dmarc->policy != DMARC_POLICY_REJECT || config->dmarc.reject == DMARC_REJECT_ALWAYS)
+        return dmarc->policy;
+    return config->dmarc.reject == DMARC_REJECT_EVIDENCE && has_evidence(config, facts) ? DMARC_POLICY_REJECT
+                                                                                       : DMARC_POLICY_QUARANTINE;
+}
+
+enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts)
+{
+    return address_mode(config, facts, config->dmarc.mode) == MODE_ENFORCE ? local_policy(config, facts)
+                                                                           : DMARC_POLICY_NONE;
 }
 
 static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
-    enum mode mode = config_mode(config, config->dmarc.mode);
+    enum mode mode = address_mode(config, facts, config->dmarc.mode);
     const char *domain = facts->message.from_domain;
-    struct config as_if_enforced = *config;
-    enum dmarc_policy disposition;
+    enum dmarc_policy policy = local_policy(config, facts);
 
-    if (dmarc == NULL)
-        return false;
-    if (dmarc->result == DMARC_TEMPERROR)
-        return config->dmarc.on_temperror == ON_DEFER &&
-               refuse(v, mode, ACTION_DEFER, "dmarc", 451, "4.7.1",
+    if (dmarc != NULL && dmarc->result == DMARC_TEMPERROR && config->dmarc.on_temperror == ON_DEFER)
+        return refuse(v, mode, ACTION_DEFER, "dmarc", 451, "4.7.1",
                       "The DMARC policy of %.200s cannot be read now, try again later", domain);
-    /* What `observe` would have done is asked with the modes set to enforce. */
-    as_if_enforced.mode = as_if_enforced.dmarc.mode = MODE_ENFORCE;
-    disposition = decide_dmarc_disposition(&as_if_enforced, facts);
-    if (disposition == DMARC_POLICY_NONE ||
-        (disposition == DMARC_POLICY_QUARANTINE && config->dmarc.quarantine != DMARC_QUARANTINE_REJECT))
-        return false;
-    return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
-                  "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From", domain,
-                  dmarc_policy_name(dmarc->policy));
+    if (policy == DMARC_POLICY_REJECT ||
+        (policy == DMARC_POLICY_QUARANTINE && config->dmarc.quarantine == DMARC_QUARANTINE_REJECT))
+        return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
+                      "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From",
+                      domain, dmarc_policy_name(dmarc->policy));
+    return false;
 }
 
 struct verdict decide_message(const struct config *config, const struct facts *facts)

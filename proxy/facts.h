@@ -33,6 +33,7 @@ struct session_facts {
     struct ip client;
     uint16_t client_port;
     bool trusted;              /* from `networks`: no inbound checks */
+    bool gateway;              /* a private address that hides many clients: says nothing about any of them */
     bool early_talker;
     enum rdns_state rdns;
     const char *rdns_name;     /* the PTR's name, verified or not; NULL: none */
