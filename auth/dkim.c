@@ -1,31 +1,20 @@
 #include "auth/dkim.h"
 
-#include "auth/dkim_key.h"
+#include "auth/dkim_body.h"
+#include "auth/dkim_fields.h"
+#include "auth/dkim_judge.h"
 #include "base/bug.h"
 
 #include <string.h>
 
-enum {
-    GRACE_S = 300,       /* for clocks that do not agree */
-    RECORDS_TRIED = 4,   /* key records of one name */
-    RSA_BITS_MAX = 4096, /* RFC 8301 3.2 wants these; what is longer only costs time */
-};
-
-/* One pass over the body, shared by all signatures with the same canonicalization and the same l=. */
-struct body_hash {
-    enum dkim_canon canon;
-    bool has_length;
-    uint64_t length, left;
-    struct dkim_hash *hash; /* until dkim_verify_end() */
-    uint8_t digest[DKIM_HASH_BYTES];
-};
+enum { GRACE_S = 300 }; /* for clocks that do not agree */
 
 /* One signature that is evaluated. */
 struct check {
     struct dkim_verifier *verifier;
     const struct dkim_field *field;
     struct dkim_signature *answer; /* pass or fail until the body has its say */
-    const struct body_hash *body;
+    const struct dkim_body_hash *body;
     struct dns_token *pending; /* the key */
     uint8_t header_digest[DKIM_HASH_BYTES];
 };
@@ -36,13 +25,10 @@ struct dkim_verifier {
     struct dkim_keys *keys;
     struct dkim_settings settings;
     const struct header *header;
-    const uint32_t *name_hashes; /* of each field, for h= */
-    size_t *taken_by;            /* of each field: the check that hashed it last, counted from 1 */
 
-    size_t checks_count, bodies_count, waiting; /* waiting: keys not there yet */
+    size_t checks_count, waiting; /* waiting: keys not there yet */
     struct check *checks;
-    struct body_hash *bodies;
-    struct dkim_canon_body *canons[2]; /* by enum dkim_canon; NULL when no signature wants it */
+    struct dkim_bodies *bodies; /* NULL: nothing to check */
 
     bool ended;
     struct dns_token *next_turn;
@@ -73,7 +59,7 @@ static void settle(struct dkim_signature *answer, enum dkim_result result, const
 static void judge_by_body(struct check *c)
 {
     struct dkim_signature *answer = c->answer;
-    uint64_t length = c->verifier->canons[c->body->canon]->out.bytes;
+    uint64_t length = dkim_bodies_length(c->verifier->bodies, c->body->canon);
 
     answer->partial = c->body->has_length && c->body->length < length;
     if (answer->result != DKIM_PASS && answer->result != DKIM_FAIL)
@@ -108,71 +94,19 @@ static void on_next_turn(const struct dns_answer *answer, void *arg)
 
 /* ---- the key: does it verify the hash of the header? ---- */
 
-static void judge_by_key(const struct check *c, const struct dkim_key *key, struct dkim_signature *answer)
-{
-    const struct dkim_field *field = c->field;
-
-    answer->testing = key->testing;
-    answer->bits = key->bits;
-    if (key->fault != NULL)
-        settle(answer, DKIM_PERMERROR, key->fault);
-    else if (key->ed25519 != (field->algorithm == DKIM_ED25519_SHA256))
-        settle(answer, DKIM_PERMERROR, "the key is of another type than a=");
-    else if (key->strict && field->below_domain)
-        settle(answer, DKIM_PERMERROR, "the key demands that i= is at d= itself");
-    else if (!key->ed25519 && key->bits < c->verifier->settings.min_rsa_bits)
-        settle(answer, DKIM_POLICY, "the RSA key is too short");
-    else if (!key->ed25519 && key->bits > RSA_BITS_MAX)
-        settle(answer, DKIM_POLICY, "the RSA key is too long");
-    else if (!dkim_key_verify(key, c->header_digest, field->signature, field->signature_bytes))
-        settle(answer, DKIM_FAIL, "the signature does not fit the header");
-    else
-        settle(answer, DKIM_PASS, "");
-}
-
-static void judge_by_record(const struct check *c, struct str record, struct dkim_signature *answer)
-{
-    struct dkim_keys *keys = c->verifier->keys;
-    struct dkim_key *own = NULL;
-
-    if (keys == NULL)
-        own = dkim_key_new(record);
-    judge_by_key(c, own != NULL ? own : dkim_keys_get(keys, record), answer);
-    dkim_key_free(&own);
-}
-
-/* Of several records any may be the key, and a stray TXT is none: the first that verifies decides, else the
- * first that was a key at all, so that the order of an answer does not matter (RFC 6376 6.1.2, step 4). */
-static void judge_by_records(const struct check *c, const struct dns_answer *found)
-{
-    struct dkim_signature best = *c->answer;
-
-    for (size_t i = 0; i < found->count && i < RECORDS_TRIED; i++) {
-        struct dkim_signature tried = *c->answer;
-
-        judge_by_record(c, found->records[i].text, &tried);
-        if (i == 0 || tried.result == DKIM_PASS ||
-            (best.result == DKIM_PERMERROR && tried.result != DKIM_PERMERROR))
-            best = tried;
-        if (best.result == DKIM_PASS)
-            break;
-    }
-    *c->answer = best;
-}
-
 static void on_key(const struct dns_answer *found, void *arg)
 {
     struct check *c = arg;
     struct dkim_verifier *v = c->verifier;
+    struct dkim_claim claim = {c->field, c->header_digest, v->settings.min_rsa_bits};
+    struct dkim_verdict verdict;
 
     c->pending = NULL;
     v->waiting--;
-    if (found->status == DNS_OK)
-        judge_by_records(c, found);
-    else if (dns_is_temporary(found->status))
-        settle(c->answer, DKIM_TEMPERROR, "the DNS did not answer for the key");
-    else
-        settle(c->answer, DKIM_PERMERROR, "there is no key");
+    verdict = dkim_judge(&claim, v->keys, found);
+    settle(c->answer, verdict.result, verdict.reason);
+    c->answer->bits = verdict.bits;
+    c->answer->testing = verdict.testing;
     if (v->ended && v->waiting == 0)
         finish(v);
 }
@@ -180,125 +114,11 @@ static void on_key(const struct dns_answer *found, void *arg)
 static void start_lookup(struct check *c)
 {
     struct dkim_verifier *v = c->verifier;
-    const char *name = str_fmt(v->mem, "%s._domainkey.%s", c->field->selector, c->field->domain);
+    const char *name = dkim_key_name(v->mem, c->field->selector, c->field->domain);
 
     settle(c->answer, DKIM_TEMPERROR, "the DNS did not answer for the key");
     c->pending = dns_query(v->dns, DNS_TXT, name, on_key, c);
     v->waiting++;
-}
-
-/* ---- the hash of the header (RFC 6376 3.7, 5.4.2) ---- */
-
-static uint32_t name_hash(struct str name)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a; names with equal hashes are compared, so collisions cost little */
-
-    for (size_t i = 0; i < name.n; i++)
-        hash = (hash ^ (uint8_t)ascii_lower(name.p[i])) * 16777619u;
-    return hash;
-}
-
-static void index_names(struct dkim_verifier *v)
-{
-    uint32_t *hashes = ARENA_ARRAY(v->mem, uint32_t, v->header->count);
-
-    for (size_t i = 0; i < v->header->count; i++)
-        hashes[i] = name_hash(v->header->fields[i].name);
-    v->name_hashes = hashes;
-    v->taken_by = ARENA_ARRAY(v->mem, size_t, v->header->count);
-}
-
-/* The lowest field of that name that this check has not hashed yet; NULL: it signs the absence of one. */
-static const struct header_field *take_field(struct dkim_verifier *v, struct str name, size_t check)
-{
-    uint32_t hash = name_hash(name);
-
-    for (size_t i = v->header->count; i-- > 0;)
-        if (v->name_hashes[i] == hash && v->taken_by[i] != check &&
-            str_same(v->header->fields[i].name, name)) {
-            v->taken_by[i] = check;
-            return &v->header->fields[i];
-        }
-    return NULL;
-}
-
-static void to_hash(void *arg, const char *p, size_t n)
-{
-    dkim_hash_add(arg, p, n);
-}
-
-static void hash_header(struct check *c, size_t check, size_t own_index, struct dkim_hash *hash)
-{
-    struct dkim_verifier *v = c->verifier;
-    const struct dkim_field *field = c->field;
-    struct dkim_canon_out out;
-    struct str name, rest = field->names;
-    bool more = true;
-
-    dkim_canon_out_init(&out, to_hash, hash);
-    v->taken_by[own_index] = check; /* the signature itself comes last, never by h= (RFC 6376 3.5, h=) */
-    while (more) {
-        const struct header_field *signed_field;
-
-        more = str_cut(rest, ':', &name, &rest);
-        signed_field = take_field(v, str_trim(name), check);
-        if (signed_field != NULL)
-            dkim_canon_header(&out, field->header_canon, signed_field);
-    }
-    dkim_canon_signature(&out, field->header_canon, &v->header->fields[own_index], field->b_whole);
-    dkim_canon_flush(&out);
-    dkim_hash_restart(hash, c->header_digest);
-}
-
-/* ---- the hashes of the body ---- */
-
-/* Each hash takes what l= has left for it. */
-static void feed_bodies(struct dkim_verifier *v, enum dkim_canon canon, const char *p, size_t n)
-{
-    for (size_t i = 0; i < v->bodies_count; i++) {
-        struct body_hash *body = &v->bodies[i];
-        size_t part = body->left < n ? (size_t)body->left : n;
-
-        if (body->canon != canon || part == 0)
-            continue;
-        dkim_hash_add(body->hash, p, part);
-        body->left -= part;
-    }
-}
-
-static void on_simple(void *arg, const char *p, size_t n)
-{
-    feed_bodies(arg, DKIM_SIMPLE, p, n);
-}
-
-static void on_relaxed(void *arg, const char *p, size_t n)
-{
-    feed_bodies(arg, DKIM_RELAXED, p, n);
-}
-
-static struct body_hash *body_hash_for(struct dkim_verifier *v, const struct dkim_field *field)
-{
-    struct dkim_canon_body **canon = &v->canons[field->body_canon];
-    struct body_hash *body;
-
-    for (size_t i = 0; i < v->bodies_count; i++) {
-        body = &v->bodies[i];
-        if (body->canon == field->body_canon && body->has_length == field->has_length &&
-            body->length == field->length)
-            return body;
-    }
-    if (*canon == NULL) {
-        *canon = ARENA_NEW(v->mem, struct dkim_canon_body);
-        dkim_canon_body_init(*canon, field->body_canon,
-                             field->body_canon == DKIM_SIMPLE ? on_simple : on_relaxed, v);
-    }
-    body = &v->bodies[v->bodies_count++];
-    body->canon = field->body_canon;
-    body->has_length = field->has_length;
-    body->length = field->length;
-    body->left = field->has_length ? field->length : UINT64_MAX;
-    body->hash = dkim_hash_new();
-    return body;
 }
 
 /* ---- which signatures to evaluate ---- */
@@ -354,15 +174,16 @@ struct candidate {
 };
 
 static void start_check(struct dkim_verifier *v, const struct candidate *it, struct dkim_signature *answer,
-                        struct dkim_hash *hash)
+                        struct dkim_fields *fields, struct dkim_hash *hash)
 {
+    struct dkim_own own = {&v->header->fields[it->index], it->field.b_whole};
     struct check *c = &v->checks[v->checks_count++];
 
     c->verifier = v;
     c->field = &it->field;
     c->answer = answer;
-    c->body = body_hash_for(v, c->field);
-    hash_header(c, v->checks_count, it->index, hash);
+    c->body = dkim_bodies_want(v->bodies, c->field->body_canon, c->field->has_length, c->field->length);
+    dkim_fields_hash(fields, c->field->header_canon, c->field->names, &own, hash, c->header_digest);
     start_lookup(c);
 }
 
@@ -379,11 +200,11 @@ static void start_checks(struct dkim_verifier *v, struct dkim_signature *answers
                          struct candidate *candidates, const char *from_domain)
 {
     size_t most = v->settings.max_signatures < v->answer.count ? v->settings.max_signatures : v->answer.count;
+    struct dkim_fields *fields = dkim_fields_new(v->mem, v->header);
     struct dkim_hash *hash = dkim_hash_new();
 
-    index_names(v);
     v->checks = ARENA_ARRAY(v->mem, struct check, most);
-    v->bodies = ARENA_ARRAY(v->mem, struct body_hash, most);
+    v->bodies = dkim_bodies_new(v->mem, most);
     for (int round = 0; round < 2; round++)
         for (size_t i = 0; i < v->answer.count && v->checks_count < most; i++) {
             struct candidate *it = &candidates[i];
@@ -394,7 +215,7 @@ static void start_checks(struct dkim_verifier *v, struct dkim_signature *answers
             if (is_checked_already(v, &it->field))
                 settle(&answers[i], DKIM_POLICY, "not evaluated: the same signature is there twice");
             else
-                start_check(v, it, &answers[i], hash);
+                start_check(v, it, &answers[i], fields, hash);
         }
     dkim_hash_drop(&hash);
 }
@@ -438,20 +259,16 @@ void dkim_verify_body(struct dkim_verifier *v, struct str piece)
 {
     if (v->ended)
         bug("dkim_verify_body after dkim_verify_end");
-    for (size_t i = 0; i < COUNT(v->canons); i++)
-        if (v->canons[i] != NULL)
-            dkim_canon_body_add(v->canons[i], piece);
+    if (v->bodies != NULL)
+        dkim_bodies_add(v->bodies, piece);
 }
 
 void dkim_verify_end(struct dkim_verifier *v, dkim_done_fn *done, void *arg)
 {
     if (v->ended)
         bug("dkim_verify_end twice");
-    for (size_t i = 0; i < COUNT(v->canons); i++)
-        if (v->canons[i] != NULL)
-            dkim_canon_body_end(v->canons[i]);
-    for (size_t i = 0; i < v->bodies_count; i++)
-        dkim_hash_end(&v->bodies[i].hash, v->bodies[i].digest);
+    if (v->bodies != NULL)
+        dkim_bodies_end(v->bodies);
     v->ended = true;
     v->done = done;
     v->arg = arg;
@@ -468,8 +285,8 @@ static void stop(struct dkim_verifier *v)
     dns_cancel(&v->next_turn);
     for (size_t i = 0; i < v->checks_count; i++)
         dns_cancel(&v->checks[i].pending);
-    for (size_t i = 0; i < v->bodies_count; i++)
-        dkim_hash_drop(&v->bodies[i].hash);
+    if (v->bodies != NULL)
+        dkim_bodies_drop(v->bodies);
 }
 
 const struct dkim_answer *dkim_verify_finish(struct dkim_verifier **verifier)
