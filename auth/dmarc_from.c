@@ -29,6 +29,10 @@ const char *dmarc_from_domain(struct arena *mem, const struct header *header, co
             return NULL;
         }
     }
+    if (list.boxes[0].domain.p[0] == '[') {
+        *why_out = "the From field has an address literal in place of a domain";
+        return NULL;
+    }
     *why_out = "";
     return str_dup_lower(mem, list.boxes[0].domain);
 }

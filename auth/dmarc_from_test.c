@@ -13,6 +13,8 @@ static const struct {
     {"two domains", "9989 5.3.1", "From: a@x.test, b@y.test\r\n", NULL},
     {"no address", "9989 5.3.1", "From: \r\n", NULL},
     {"not an address", "9989 11.5", "From: a@x.test b@y.test\r\n", NULL},
+    {"an address literal has no policy", "9989 5.3.1", "From: a@[192.0.2.1]\r\n", NULL},
+    {"a single label", "9989 5.3.1", "From: root@localhost\r\n", "localhost"},
 };
 /* clang-format on */
 
