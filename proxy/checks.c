@@ -371,15 +371,6 @@ void check_alignment(struct session *s)
 
 /* ---- when time is up ---- */
 
-static const struct spf_answer *spf_ran_out(struct arena *mem, enum spf_scope scope, struct str domain)
-{
-    struct spf_answer *answer = ARENA_NEW(mem, struct spf_answer);
-
-    *answer = (struct spf_answer){.result = SPF_TEMPERROR, .scope = scope, .domain = str_dup_lower(mem, domain),
-                                  .explanation = "", .reason = "the evaluation took too long"};
-    return answer;
-}
-
 static void give_up_dmarc(struct session *s)
 {
     static const struct dmarc_evaluation ran_out = {.result = DMARC_TEMPERROR, .reason = "the evaluation took too long"};
@@ -401,8 +392,7 @@ static void give_up_session(struct session *s, unsigned what)
         s->facts.session.dnsbl = dnsbl_finish(&s->lists);
     }
     if (what & WAIT_SPF_HELO) {
-        spf_cancel(&s->spf_helo);
-        s->facts.session.spf_helo = spf_ran_out(s->mem, SPF_HELO, str_of(s->facts.session.helo));
+        s->facts.session.spf_helo = spf_finish(&s->spf_helo);
         if (s->facts.transaction.null_sender)
             s->facts.transaction.spf = s->facts.session.spf_helo;
     }
@@ -416,8 +406,7 @@ void checks_give_up(struct session *s, unsigned what)
     s->waits &= ~what;
     give_up_session(s, what);
     if (what & WAIT_SPF) {
-        spf_cancel(&s->tx->spf);
-        s->facts.transaction.spf = spf_ran_out(s->tx->mem, SPF_MFROM, s->facts.transaction.sender.domain);
+        s->facts.transaction.spf = spf_finish(&s->tx->spf);
     }
     if (what & WAIT_SENDER) {
         dns_cancel(&s->tx->sender_query);

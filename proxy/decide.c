@@ -260,17 +260,10 @@ static bool framing_refuses(const struct config *config, const struct message_fa
 
 static bool from_refuses(const struct config *config, const struct message_facts *m, struct verdict *v)
 {
-    static const char *const texts[] = {
-        [FROM_MISSING] = "The message has no From field",
-        [FROM_SEVERAL_FIELDS] = "The message has several From fields",
-        [FROM_SEVERAL_DOMAINS] = "The From field has addresses of several domains",
-        [FROM_INVALID] = "The From field holds no valid address",
-    };
-
-    if (m->from == FROM_FOUND || config->dmarc.from_invalid != ON_REJECT)
+    if (m->from_why == NULL || *m->from_why == '\0' || config->dmarc.from_invalid != ON_REJECT)
         return false;
     return refuse(v, config_mode(config, config->dmarc.mode), ACTION_REJECT, "from", 550, "5.6.0",
-                  "%s (RFC 5322 3.6.2), so nobody can vouch for it", texts[m->from]);
+                  "Nobody can vouch for this message: %s (RFC 5322 3.6.2)", m->from_why);
 }
 
 /* Has anybody at all vouched for this message, if not its author's domain? A mailing list or a forwarder has. */

@@ -21,10 +21,3 @@ const char *sender_domain_name(enum sender_domain state)
 
     return names[state];
 }
-
-const char *from_state_name(enum from_state state)
-{
-    static const char *const names[] = {"found", "missing", "several-fields", "several-domains", "invalid"};
-
-    return names[state];
-}

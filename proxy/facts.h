@@ -27,8 +27,6 @@ enum helo_form {
 
 enum sender_domain { SENDER_NOT_ASKED, SENDER_EXISTS, SENDER_MISSING, SENDER_NULL_MX, SENDER_TEMPERROR };
 
-enum from_state { FROM_FOUND, FROM_MISSING, FROM_SEVERAL_FIELDS, FROM_SEVERAL_DOMAINS, FROM_INVALID };
-
 struct session_facts {
     struct ip client;
     uint16_t client_port;
@@ -62,9 +60,8 @@ struct message_facts {
     bool too_big, header_too_big, starts_folded, bad_line, too_many_fields, spool_failed;
     unsigned received, received_by_us;
     uint64_t bytes;
-    enum from_state from;
-    const char *from_why;
-    const char *from_domain;
+    const char *from_domain; /* NULL: not looked for, or the From field names none */
+    const char *from_why;    /* then why it names none; else NULL or "" */
     const struct dkim_answer *dkim;
     const struct dmarc_discovery *discovery;
     const struct dmarc_evaluation *dmarc;
@@ -80,6 +77,5 @@ struct facts {
 const char *rdns_state_name(enum rdns_state state);   /* "verified", "none", "mismatch", "temperror" */
 const char *helo_form_name(enum helo_form form);
 const char *sender_domain_name(enum sender_domain state);
-const char *from_state_name(enum from_state state);
 
 #endif

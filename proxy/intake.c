@@ -48,34 +48,6 @@ void intake_free(struct session *s)
 
 /* ---- the header section ---- */
 
-static bool same_domain(const struct mailbox_list *list)
-{
-    for (size_t i = 1; i < list->count; i++)
-        if (!str_eq(list->boxes[i].domain, list->boxes[0].domain))
-            return false;
-    return true;
-}
-
-static void find_from(struct session *s)
-{
-    struct message_facts *f = &s->facts.message;
-    const struct header *header = &s->tx->intake->header;
-    struct mailbox_list list;
-    size_t fields = header_count(header, "from");
-
-    f->from = fields == 0 ? FROM_MISSING : fields > 1 ? FROM_SEVERAL_FIELDS : FROM_FOUND;
-    if (f->from != FROM_FOUND)
-        return;
-    if (mailbox_list_parse(s->tx->mem, header_find(header, "from")->value, &list, &f->from_why) != MAILBOX_FOUND)
-        f->from = FROM_INVALID;
-    else if (!same_domain(&list))
-        f->from = FROM_SEVERAL_DOMAINS;
-    else if (!smtp_is_domain(list.boxes[0].domain))
-        f->from = FROM_INVALID;
-    else
-        f->from_domain = str_dup(s->tx->mem, list.boxes[0].domain);
-}
-
 /* Each server on the way adds a Received field; our own name in them more than once or twice is a loop. */
 static void count_received(struct session *s)
 {
@@ -141,7 +113,7 @@ static void header_is_complete(struct session *s, size_t section_bytes)
         return;
     }
     count_received(s);
-    find_from(s);
+    f->from_domain = dmarc_from_domain(s->tx->mem, &intake->header, &f->from_why);
     if (!s->facts.session.trusted)
         start_authentication(s);
 }
