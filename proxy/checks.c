@@ -125,7 +125,22 @@ void check_dnsbl(struct session *s)
 
 static void on_banner_due(void *arg)
 {
-    session_got(arg, WAIT_BANNER);
+    struct session *s = arg;
+
+    store_cancel(&s->history);
+    session_got(s, WAIT_BANNER);
+}
+
+static void on_history(enum store_status status, const void *result, void *arg)
+{
+    struct session *s = arg;
+
+    s->history = NULL;
+    if (status != STORE_DONE || !history_is_good(result))
+        return; /* a stranger waits out the delay */
+    timer_stop(&s->budget);
+    clients_praise(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop));
+    session_got(s, WAIT_BANNER);
 }
 
 /* Who talks before the greeting does not speak SMTP. Only clients that we do not know to behave have to wait. */
@@ -137,6 +152,7 @@ void check_banner(struct session *s)
         clients_is_good(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop)))
         return;
     timer_start(&s->budget, s->service->loop, screen->banner_delay_ms, on_banner_due, s);
+    history_ask(s, on_history);
     session_wait_for(s, WAIT_BANNER);
 }
 
@@ -440,6 +456,7 @@ void checks_cancel_session(struct session *s)
     dns_cancel(&s->forward_query);
     dnsbl_cancel(&s->lists);
     spf_cancel(&s->spf_helo);
+    store_cancel(&s->history);
     timer_stop(&s->lists_deadline);
     s->waits = 0;
 }

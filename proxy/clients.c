@@ -9,8 +9,8 @@
 
 enum { SLICES = 16, SLICE_MAX = CLIENTS_MAX / SLICES };
 
-/* postscreen remembers a passed test for 30 days; this memory does not outlive the process, so it is kept as long. */
-static const int64_t praise_lasts_ms = 30LL * 24 * 3600 * 1000;
+/* The store remembers for 30 days (history.c) from the last praise; a day later it is told again. */
+static const int64_t praise_lasts_ms = 24LL * 3600 * 1000;
 
 struct client {
     struct ip key;

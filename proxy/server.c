@@ -373,9 +373,11 @@ static void stop(struct server *server)
     for (size_t i = 0; i < server->workers_count; i++) {
         if (!server->draining)
             worker_drain(server->workers[i], 0);
-        worker_join(&server->workers[i]);
+        worker_join(server->workers[i]);
     }
     store_close(&server->store);
+    for (size_t i = 0; i < server->workers_count; i++)
+        worker_free(&server->workers[i]);
     clients_free(&server->clients);
     tls_context_unref(&server->tls_server);
     tls_context_unref(&server->tls_client);

@@ -470,7 +470,7 @@ static void answer_message(struct session *s)
     struct str text = refused ? str_of(v->text) : s->reply_text;
 
     if (code < 300)
-        clients_praise(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop));
+        history_praise(s);
     smtp_server_answer(s->server, code, refused ? v->enhanced : s->reply_enhanced, text);
     record_message(s, code, str_dup(s->tx->mem, text));
     reset_transaction(s);
@@ -484,6 +484,7 @@ static void on_data(const char *bytes, size_t n, void *arg)
 
     if (s->stage == &life[AT_CONNECT]) { /* it talks, and we have not greeted yet */
         s->facts.session.early_talker = true;
+        store_cancel(&s->history);
         timer_stop(&s->budget);
         s->waits &= ~(unsigned)WAIT_BANNER;
     }

@@ -93,6 +93,7 @@ struct session {
     struct dns_token *rdns_query, *forward_query;
     struct dnsbl_query *lists;
     struct spf_query *spf_helo;
+    struct store_token *history;
 
     char id[11];
     unsigned messages, commands;
@@ -108,6 +109,11 @@ void session_step(struct session *s);
 void session_wait_for(struct session *s, enum wait what);
 void session_got(struct session *s, enum wait what); /* clears the bit and steps */
 const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
+
+/* history.c: clients that behaved, remembered in the store. */
+void history_ask(struct session *s, store_done_fn *done); /* its result: a bool, "this client is good" */
+bool history_is_good(const void *result);
+void history_praise(struct session *s);
 
 /* checks.c: each starts one fact; those that wait set their bit. */
 void check_rdns(struct session *s);

@@ -299,14 +299,18 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
     return worker;
 }
 
-void worker_join(struct worker **worker)
+void worker_join(struct worker *worker)
+{
+    pthread_join(worker->thread, NULL);
+}
+
+void worker_free(struct worker **worker)
 {
     struct worker *w = *worker;
 
     if (w == NULL)
         return;
     *worker = NULL;
-    pthread_join(w->thread, NULL);
     timer_stop(&w->sweep);
     timer_stop(&w->deadline);
     while (w->services != NULL) {

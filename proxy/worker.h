@@ -27,6 +27,7 @@ void worker_new_certificates(struct worker *worker, struct tls_context *tls_serv
 
 /* Stops listening; sessions at rest get 421, the others finish, but not beyond drain_ms. Then the thread ends. */
 void worker_drain(struct worker *worker, int64_t drain_ms);
-void worker_join(struct worker **worker);
+void worker_join(struct worker *worker);
+void worker_free(struct worker **worker); /* after store_close(): answers may still be on their way to its loop */
 
 #endif
