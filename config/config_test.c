@@ -240,9 +240,9 @@ static const struct {
     {"no HTTP", "admin: {http: \"\"}\n", ""},
 
     /* What is not built is never silently ignored. */
-    {"outbound", "listen: [{role: outbound}]\n",
-     "F:4:17: listen[0].role: outbound (DKIM signing and AUTH) is not built yet; leave it at its default, "
-     "mx\n"},
+    {"verify", "backends: [{tls: verify}]\n",
+     "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
+     "opportunistic\n"},
     {"PROXY", "listen: [{proxy_protocol: [10.0.0.0/8]}]\n",
      "F:4:27: listen[0].proxy_protocol: the PROXY protocol is not built yet; leave it at its default, "
      "empty\n"},

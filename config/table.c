@@ -30,7 +30,7 @@ static const struct word sign_modes[] = {{"off", MODE_OFF, 0}, {"enforce", MODE_
 static const struct word events[] = {
     {"mark", ON_MARK, 0}, {"defer", ON_DEFER, 0}, {"reject", ON_REJECT, 0}, {0}};
 static const struct word mark_or_reject[] = {{"mark", ON_MARK, 0}, {"reject", ON_REJECT, 0}, {0}};
-static const struct word roles[] = {{"mx", ROLE_MX, 0}, {"outbound", ROLE_OUTBOUND, 1}, {0}};
+static const struct word roles[] = {{"mx", ROLE_MX, 0}, {"outbound", ROLE_OUTBOUND, 0}, {0}};
 static const struct word listen_tls[] = {{"none", LISTEN_TLS_NONE, 0},
                                          {"starttls", LISTEN_TLS_STARTTLS, 0},
                                          {"require", LISTEN_TLS_REQUIRE, 0},
@@ -40,7 +40,7 @@ static const struct word protocols[] = {{"smtp", 0, 0}, {"lmtp", 1, 1}, {0}};
 static const struct word backend_tls[] = {{"never", BACKEND_TLS_NEVER, 0},
                                           {"opportunistic", BACKEND_TLS_OPPORTUNISTIC, 0},
                                           {"require", BACKEND_TLS_REQUIRE, 0},
-                                          {"verify", BACKEND_TLS_VERIFY, 0},
+                                          {"verify", BACKEND_TLS_VERIFY, 1},
                                           {0}};
 static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"proxy-v2", PASS_PROXY_V2, 1},
@@ -96,8 +96,7 @@ const struct setting settings[] = {
     {"listen[].address", SET_LISTEN, IN_LISTEN(address), "[::]:25",
      .sentence = "IP:PORT; [::] is IPv4 and IPv6."},
     {"listen[].role", SET_WORD, IN_LISTEN(role), "mx", .words = roles,
-     .later = "outbound (DKIM signing and AUTH)",
-     .sentence = "mx: mail from the world. outbound is not built yet."},
+     .sentence = "mx: mail from the world. outbound: clients of `networks` only, relayed to anywhere, no inbound checks."},
     {"listen[].tls", SET_WORD, IN_LISTEN(tls), "starttls", .words = listen_tls,
      .sentence = "none, starttls (offered), require (nothing before STARTTLS), implicit (from the first "
                  "octet)."},
@@ -116,8 +115,9 @@ const struct setting settings[] = {
     {"backends[].domains", SET_TEXTS, NOWHERE, "", .later = "choosing a backend by domain",
      .sentence = "Only these recipient domains go here; empty: all. Not built yet."},
     {"backends[].tls", SET_WORD, IN_BACKEND(tls), "opportunistic", .words = backend_tls,
-     .sentence = "never, opportunistic (when offered), require, verify (require, and a valid "
-                 "certificate)."},
+     .later = "verifying a backend's certificate",
+     .sentence = "never, opportunistic (when offered, and the backend is another machine), require. verify "
+                 "(require, and a valid certificate) is not built yet."},
     {"backends[].pass_client", SET_WORD, IN_BACKEND(pass_client), "xclient", .words = passes,
      .later = "passing the client by proxy-v2 or xforward",
      .sentence = "How the backend hears who the client is: xclient (when offered) or none. proxy-v2 and "

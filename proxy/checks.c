@@ -19,7 +19,7 @@ struct rdns_walk {
 
 static bool is_inbound(const struct session *s)
 {
-    return !s->facts.session.trusted;
+    return !s->facts.session.trusted && !s->facts.session.outbound;
 }
 
 /* ---- who is the client? ---- */

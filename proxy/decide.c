@@ -63,7 +63,7 @@ struct verdict decide_helo(const struct config *config, const struct facts *fact
     enum mode mode = config_mode(config, config->screen.helo);
     struct verdict v = accepted;
 
-    if (facts->session.trusted)
+    if (facts->session.trusted || facts->session.outbound)
         return v;
     switch (facts->session.helo_form) {
     case HELO_NOT_A_NAME:
@@ -186,6 +186,11 @@ struct verdict decide_rcpt(const struct config *config, const struct facts *fact
 
     if (facts->session.trusted)
         return v;
+    if (facts->session.outbound) {
+        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1",
+               "This port is for clients of our own networks; send mail for us to port 25");
+        return v;
+    }
     if (!facts->recipient.ours) {
         refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1", "We do not relay mail for this domain");
         return v;

@@ -30,7 +30,8 @@ enum sender_domain { SENDER_NOT_ASKED, SENDER_EXISTS, SENDER_MISSING, SENDER_NUL
 struct session_facts {
     struct ip client;
     uint16_t client_port;
-    bool trusted;              /* from `networks`: no inbound checks */
+    bool trusted;              /* from `networks`: no inbound checks, may relay */
+    bool outbound;             /* came to a listener for our own clients: no inbound checks */
     bool gateway;              /* a private address that hides many clients: says nothing about any of them */
     bool early_talker;
     enum rdns_state rdns;

@@ -627,6 +627,7 @@ void session_start(struct service *service, const struct listen_settings *listen
     make_id(s->id);
     s->facts.session.client = peer->ip;
     s->facts.session.client_port = peer->port;
+    s->facts.session.outbound = listen->role == ROLE_OUTBOUND;
     s->facts.session.trusted = net_list_has(&service->config->networks, &peer->ip);
     buf_init(&s->out, 256 * 1024);
     s->conn = conn_accept(service->loop, fd, &events, s);
