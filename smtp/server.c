@@ -12,7 +12,7 @@ enum {
     ENVELOPE_LINE = 512 + 26 + 17 + 10 + 500, /* and SIZE, BODY, SMTPUTF8, ORCPT: RFC 1870, 6152, 6531, 3461 */
     AUTH_LINE = 12288,         /* RFC 4954 4 */
     ENDLESS_LINE = 64 * 1024,  /* no line at all: the session ends */
-    IDLE_COMMANDS_MAX = 100,   /* NOOP, RSET, VRFY, … since the last transaction; then each is an error */
+    IDLE_COMMANDS_MAX = 100,   /* NOOP, RSET, VRFY, … since the last message; then each is an error */
 };
 
 enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, HANDSHAKE, CLOSED };
@@ -226,7 +226,6 @@ static void accept_command(struct smtp_server *server)
     case SMTP_EV_MAIL:
         server->mail_seen = true;
         server->recipients = 0;
-        server->idle_commands = 0;
         break;
     case SMTP_EV_RCPT:
         server->recipients++;
@@ -252,10 +251,12 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
         smtp_reply_write(server->out, code, enhanced, text);
     if (code >= 500)
         server->errors++;
-    if (server->due == SMTP_EV_MESSAGE)
+    if (server->due == SMTP_EV_MESSAGE) {
         end_transaction(server);
-    else if (code < 400)
+        server->idle_commands = 0;
+    } else if (code < 400) {
         accept_command(server);
+    }
     if (code == 421)
         close_dialogue(server, "refused");
 }
