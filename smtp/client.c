@@ -1,6 +1,7 @@
 #include "smtp/client.h"
 
 #include "base/bug.h"
+#include "smtp/address.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ struct smtp_client {
     const char *hostname;
     struct buf *out;
     bool want_tls, tls_done, ready;
+    char introduced_as[256]; /* how the true client greets: our EHLO once it was introduced */
     const char *broken_why;
     struct buf input;
     struct buf due;  /* a queue of enum expected, one byte each */
@@ -166,10 +168,23 @@ static void add_attribute(struct smtp_client *client, struct buf *out, unsigned 
         buf_add_z(out, "[UNAVAILABLE]");
 }
 
+/* The name in the EHLO after XCLIENT takes the place of that in XCLIENT, so it is the true client's again, unless it
+ * is no name that may stand there. */
+static void remember_helo(struct smtp_client *client, const char *helo)
+{
+    struct str name = str_of(helo != NULL ? helo : "");
+    struct ip ignored;
+
+    if (name.n >= sizeof(client->introduced_as) || (!smtp_is_domain(name) && !smtp_is_address_literal(name, &ignored)))
+        name = str_of(client->hostname);
+    snprintf(client->introduced_as, sizeof(client->introduced_as), "%.*s", STR_ARG(name));
+}
+
 void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *who)
 {
     struct buf line, addr, port;
 
+    remember_helo(client, who->helo);
     buf_init(&line, SMTP_REPLY_LINE * 4);
     buf_init(&addr, 64);
     buf_init(&port, 8);
@@ -302,7 +317,7 @@ static enum smtp_client_event_kind after_xclient(struct smtp_client *client, con
         return SMTP_CLIENT_REFUSED;
     if (reply->code >= 400)
         return SMTP_CLIENT_IDENTIFIED; /* not allowed: the caller sees it in the reply */
-    command(client, AT_XCLIENT_EHLO, "EHLO %s", client->hostname);
+    command(client, AT_XCLIENT_EHLO, "EHLO %s", client->introduced_as);
     return SMTP_CLIENT_NEED_INPUT;
 }
 
