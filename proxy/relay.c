@@ -234,12 +234,20 @@ static void flush(struct link *link)
     }
 }
 
+/* Postfix asks its list of who may use XCLIENT again after each one, and then it is the client that was introduced whom
+ * it looks up: nobody else can be introduced on that connection, and it must not serve anybody else. */
+static bool is_bound(const struct link *link)
+{
+    return link->identity[0] != '\0' && !smtp_client_capabilities(link->dialogue)->xclient;
+}
+
 static void rest(struct link *link)
 {
     struct backend *backend = link->backend;
 
     link->relay = NULL;
-    if (++link->uses >= USES_MAX || backend->pooled >= backend->settings->pool || !smtp_client_is_idle(link->dialogue)) {
+    if (++link->uses >= USES_MAX || backend->pooled >= backend->settings->pool || is_bound(link) ||
+        !smtp_client_is_idle(link->dialogue)) {
         dismiss_link(link);
         return;
     }
@@ -777,6 +785,10 @@ void relay_close(struct relay **relay)
      * ever taken for that of another message. */
     if ((r->state != RELAY_OPEN && r->state != RELAY_OVER) || smtp_client_replies_due(link->dialogue) != 0) {
         close_link(link);
+        return;
+    }
+    if (is_bound(link)) {
+        dismiss_link(link);
         return;
     }
     link->state = LINK_RESETTING;
