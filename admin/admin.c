@@ -179,7 +179,7 @@ static struct MHD_Daemon *start_daemon(int fd, struct admin *admin)
 struct admin *admin_start(const struct endpoint *at, admin_ready_fn *ready, void *arg, struct fail *fail)
 {
     struct admin *admin;
-    int fd = listener_bind(at, fail);
+    int fd = listener_probe(at, fail) == 0 ? listener_bind(at, fail) : -1;
 
     if (fd < 0)
         return NULL;

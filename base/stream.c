@@ -325,7 +325,7 @@ static int open_reserve(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-int listener_bind(const struct endpoint *at, struct fail *fail)
+static int open_bound(const struct endpoint *at, bool shared, struct fail *fail)
 {
     struct sockaddr_storage addr;
     unsigned length = endpoint_to_sockaddr(at, (struct sockaddr *)&addr);
@@ -336,15 +336,31 @@ int listener_bind(const struct endpoint *at, struct fail *fail)
     if (fd < 0)
         return fail_errno(fail, "cannot make a socket");
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if (shared)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (at->ip.family == 6 && ip_is_any(&at->ip)) /* "[::]:25" takes IPv4 too */
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    if (bind(fd, (struct sockaddr *)&addr, length) != 0 || listen(fd, BACKLOG) != 0) {
+    if (bind(fd, (struct sockaddr *)&addr, length) != 0 || (shared && listen(fd, BACKLOG) != 0)) {
         fail_errno(fail, "cannot listen on %s port %u", ip_format(&at->ip, text), at->port);
         close(fd);
         return -1;
     }
     return fd;
+}
+
+int listener_probe(const struct endpoint *at, struct fail *fail)
+{
+    int fd = open_bound(at, false, fail);
+
+    if (fd < 0)
+        return -1;
+    close(fd);
+    return 0;
+}
+
+int listener_bind(const struct endpoint *at, struct fail *fail)
+{
+    return open_bound(at, true, fail);
 }
 
 static void refuse_for_want_of_descriptors(struct listener *listener)

@@ -96,7 +96,7 @@ static int run(const struct sink_settings *settings, struct fail *fail)
     if (sink_maildir_make(settings->maildir, fail) != 0)
         return -1;
     allow_descriptors();
-    fd = listener_bind(&settings->listen, fail);
+    fd = listener_probe(&settings->listen, fail) == 0 ? listener_bind(&settings->listen, fail) : -1;
     if (fd < 0)
         return -1;
     port = bound_port(fd);

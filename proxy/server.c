@@ -135,7 +135,8 @@ static int bind_all(const struct config *config, const struct config *old, size_
 
         if (is_bound(old, address))
             continue;
-        fds[i] = listener_bind(address, fail);
+        if (i >= config->listens_count || listener_probe(address, fail) == 0)
+            fds[i] = listener_bind(address, fail);
         if (fds[i] < 0) {
             close_all(fds, count);
             return -1;
