@@ -12,6 +12,7 @@ struct entry {
     struct entry *newer, *older; /* by last use */
     struct dns_reply *reply;
     int64_t expires_ms;
+    int64_t gone_ms; /* when it is of no use as a stale answer either */
     size_t bytes; /* of the entry and its reply */
     size_t key_n;
     unsigned char key[]; /* the question's */
@@ -21,6 +22,7 @@ struct dns_cache {
     struct entry *table;
     struct entry *newest, *oldest;
     size_t entries_max, bytes_max, bytes;
+    int64_t stale_ms;
 };
 
 /* ---- replies ---- */
@@ -107,7 +109,7 @@ static void forget(struct dns_cache *cache, struct entry *e)
 
 /* ---- the cache ---- */
 
-struct dns_cache *dns_cache_new(size_t entries_max, size_t bytes_max)
+struct dns_cache *dns_cache_new(size_t entries_max, size_t bytes_max, int64_t stale_ms)
 {
     struct dns_cache *cache = calloc(1, sizeof(*cache));
 
@@ -115,6 +117,7 @@ struct dns_cache *dns_cache_new(size_t entries_max, size_t bytes_max)
         out_of_memory();
     cache->entries_max = entries_max;
     cache->bytes_max = bytes_max;
+    cache->stale_ms = stale_ms;
     return cache;
 }
 
@@ -155,12 +158,23 @@ void dns_cache_put(struct dns_cache *cache, const struct dns_question *question,
     ttl_s = ttl_s < TTL_LEAST_S ? TTL_LEAST_S : ttl_s > TTL_MOST_S ? TTL_MOST_S : ttl_s;
     e->reply = dns_reply_hold(reply);
     e->expires_ms = now_ms + (int64_t)ttl_s * 1000;
+    e->gone_ms = e->expires_ms + (reply->answer.status == DNS_OK ? cache->stale_ms : 0);
     e->bytes = bytes;
     e->key_n = question->n;
     memcpy(e->key, question->key, question->n);
     HASH_ADD_KEYPTR(hh, cache->table, e->key, e->key_n, e);
     link_newest(cache, e);
     cache->bytes += bytes;
+}
+
+static struct dns_reply *use(struct dns_cache *cache, struct entry *e, int64_t now_ms, uint32_t *ttl_s_out)
+{
+    if (e != cache->newest) {
+        unlink_entry(cache, e);
+        link_newest(cache, e);
+    }
+    *ttl_s_out = (uint32_t)((e->expires_ms - now_ms + 999) / 1000);
+    return dns_reply_hold(e->reply);
 }
 
 struct dns_reply *dns_cache_find(struct dns_cache *cache, const struct dns_question *question, int64_t now_ms,
@@ -170,15 +184,33 @@ struct dns_reply *dns_cache_find(struct dns_cache *cache, const struct dns_quest
 
     if (e == NULL)
         return NULL;
-    if (e->expires_ms <= now_ms) {
+    if (e->gone_ms <= now_ms)
         forget(cache, e);
+    else if (e->expires_ms > now_ms)
+        return use(cache, e, now_ms, ttl_s_out);
+    return NULL;
+}
+
+struct dns_reply *dns_cache_revive(struct dns_cache *cache, const struct dns_question *question,
+                                   int64_t now_ms)
+{
+    struct entry *e = find(cache, question);
+    struct dns_reply *old;
+    struct dns_answer answer;
+
+    if (e == NULL || e->gone_ms <= now_ms)
         return NULL;
-    }
-    if (e != cache->newest) {
-        unlink_entry(cache, e);
-        link_newest(cache, e);
-    }
-    *ttl_s_out = (uint32_t)((e->expires_ms - now_ms + 999) / 1000);
+    if (e->expires_ms > now_ms) /* another question for it was answered meanwhile */
+        return dns_reply_hold(e->reply);
+    old = e->reply;
+    answer = old->answer;
+    answer.stale = true;
+    answer.ttl_s = DNS_STALE_TTL_S;
+    e->reply = dns_reply_new(&answer);
+    dns_reply_release(&old); /* who holds it keeps it */
+    e->expires_ms = now_ms + DNS_STALE_TTL_S * 1000;
+    if (e->expires_ms > e->gone_ms)
+        e->expires_ms = e->gone_ms;
     return dns_reply_hold(e->reply);
 }
 

@@ -54,7 +54,7 @@ static void answers_live_for_their_ttl(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct dns_cache *cache = dns_cache_new(10, 10000);
+        struct dns_cache *cache = dns_cache_new(10, 10000, 0);
 
         t_case(rows[i].name, rows[i].rfc);
         put(cache, "a.test", rows[i].ttl_s, 5000);
@@ -67,7 +67,7 @@ static void answers_live_for_their_ttl(void **state)
 
 static void names_and_types_are_the_key(void **state)
 {
-    struct dns_cache *cache = dns_cache_new(10, 10000);
+    struct dns_cache *cache = dns_cache_new(10, 10000, 0);
 
     (void)state;
     put(cache, "a.test", 300, 0);
@@ -86,7 +86,7 @@ static void names_and_types_are_the_key(void **state)
 
 static void the_longest_unused_goes_first(void **state)
 {
-    struct dns_cache *cache = dns_cache_new(3, 10000);
+    struct dns_cache *cache = dns_cache_new(3, 10000, 0);
 
     (void)state;
     put(cache, "a.test", 300, 0);
@@ -107,7 +107,7 @@ static void the_longest_unused_goes_first(void **state)
 
 static void bytes_are_bounded(void **state)
 {
-    struct dns_cache *cache = dns_cache_new(100000, 20000);
+    struct dns_cache *cache = dns_cache_new(100000, 20000, 0);
     char name[64];
 
     (void)state;
@@ -126,7 +126,7 @@ static void bytes_are_bounded(void **state)
 static void what_is_too_large_is_not_kept(void **state)
 {
     static char large[30000];
-    struct dns_cache *cache = dns_cache_new(100, 20000);
+    struct dns_cache *cache = dns_cache_new(100, 20000, 0);
     struct dns_record record = {.text = {large, sizeof(large)}};
     struct dns_reply *reply =
         dns_reply_new(&(struct dns_answer){.ttl_s = 300, .count = 1, .records = &record});
@@ -146,7 +146,7 @@ static void what_is_too_large_is_not_kept(void **state)
 
 static void a_cache_of_nothing(void **state)
 {
-    struct dns_cache *cache = dns_cache_new(0, 0);
+    struct dns_cache *cache = dns_cache_new(0, 0, 0);
 
     (void)state;
     put(cache, "a.test", 300, 0);
@@ -154,9 +154,69 @@ static void a_cache_of_nothing(void **state)
     dns_cache_free(&cache);
 }
 
+static enum dns_status revived(struct dns_cache *cache, const char *name, int64_t now_ms)
+{
+    struct dns_question question;
+    struct dns_reply *reply;
+    enum dns_status status = DNS_TIMEOUT;
+
+    t_true(dns_question_init(&question, DNS_TXT, name));
+    reply = dns_cache_revive(cache, &question, now_ms);
+    if (reply != NULL) {
+        status = reply->answer.status;
+        t_same_int(reply->answer.stale, now_ms >= 300000);
+        t_true(str_same_z(reply->answer.records[0].text, name));
+    }
+    dns_reply_release(&reply);
+    return status;
+}
+
+static void expired_answers_are_served_when_there_is_no_other(void **state)
+{
+    struct dns_cache *cache = dns_cache_new(10, 10000, 3600 * 1000);
+
+    (void)state;
+    put(cache, "a.test", 300, 0);
+    t_case("before it expires, it is an answer like others", "8767 4");
+    t_same_int(revived(cache, "a.test", 1000), DNS_OK);
+    t_case("expired, it is asked for anew", "8767 4");
+    t_same_int(left(cache, DNS_TXT, "a.test", 300000), -1);
+    t_case("and served when nothing came", "8767 4");
+    t_same_int(revived(cache, "a.test", 310000), DNS_OK);
+    t_case("without another question for half a minute", "8767 5");
+    t_same_int(left(cache, DNS_TXT, "a.test", 310000), DNS_STALE_TTL_S);
+    t_same_int(left(cache, DNS_TXT, "a.test", 340000), -1);
+    t_case("at most an hour after its end", "8767 5");
+    t_same_int(revived(cache, "a.test", 3899999), DNS_OK);
+    t_same_int(left(cache, DNS_TXT, "a.test", 3899999), 1);
+    t_same_int(left(cache, DNS_TXT, "a.test", 3900000), -1);
+    t_same_int(revived(cache, "a.test", 3900000), DNS_TIMEOUT);
+    t_case("a new answer takes its place", "8767 4");
+    put(cache, "a.test", 300, 3900000);
+    t_same_int(left(cache, DNS_TXT, "a.test", 3900000), 300);
+    t_case("what never was there is not made up", "");
+    t_same_int(revived(cache, "b.test", 0), DNS_TIMEOUT);
+    dns_cache_free(&cache);
+}
+
+static void what_was_not_there_is_never_stale(void **state)
+{
+    struct dns_cache *cache = dns_cache_new(10, 10000, 3600 * 1000);
+    struct dns_reply *reply = dns_reply_new(&(struct dns_answer){.status = DNS_NXDOMAIN, .ttl_s = 300});
+    struct dns_question question;
+
+    (void)state;
+    t_true(dns_question_init(&question, DNS_MX, "a.test"));
+    dns_cache_put(cache, &question, reply, 0);
+    dns_reply_release(&reply);
+    t_case("an old \"no such domain\" refuses nobody", "");
+    t_true(dns_cache_revive(cache, &question, 300000) == NULL);
+    dns_cache_free(&cache);
+}
+
 static void a_held_reply_outlives_its_entry(void **state)
 {
-    struct dns_cache *cache = dns_cache_new(10, 10000);
+    struct dns_cache *cache = dns_cache_new(10, 10000, 0);
     struct dns_question question;
     struct dns_reply *reply;
     uint32_t ttl_s;
@@ -196,6 +256,8 @@ int main(void)
         cmocka_unit_test(the_longest_unused_goes_first),   cmocka_unit_test(bytes_are_bounded),
         cmocka_unit_test(what_is_too_large_is_not_kept),   cmocka_unit_test(a_cache_of_nothing),
         cmocka_unit_test(a_held_reply_outlives_its_entry), cmocka_unit_test(a_reply_is_a_copy),
+        cmocka_unit_test(expired_answers_are_served_when_there_is_no_other),
+        cmocka_unit_test(what_was_not_there_is_never_stale),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

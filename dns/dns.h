@@ -50,6 +50,7 @@ struct dns_answer {
     const struct dns_record *records;
     bool authenticated; /* AD bit, only ever true from a loopback resolver */
     bool cached;
+    bool stale; /* expired: served since the DNS does not answer now (RFC 8767). Never negative. */
 };
 
 typedef void dns_done_fn(const struct dns_answer *answer, void *arg);

@@ -84,6 +84,24 @@ size_t dns_message_build(const struct dns_question *question, uint16_t id, bool 
     return (size_t)(p - packet_out);
 }
 
+/* No length octet is taken for a letter: 63 is the largest, and "A" is 65. */
+void dns_message_mix_case(unsigned char *packet, const unsigned char random[DNS_WIRE_NAME_MAX / 8 + 1])
+{
+    unsigned char *name = packet + HEADER_BYTES;
+
+    for (size_t i = 0; name[i] != 0; i++)
+        if (name[i] >= 'a' && name[i] <= 'z' && (random[i / 8] >> i % 8 & 1) != 0)
+            name[i] -= 'a' - 'A';
+}
+
+bool dns_message_is_echo(const unsigned char *query, const unsigned char *reply, size_t n)
+{
+    size_t question_n = strlen((const char *)query + HEADER_BYTES) + 1 + 4;
+
+    return n >= HEADER_BYTES + question_n &&
+           memcmp(query + HEADER_BYTES, reply + HEADER_BYTES, question_n) == 0;
+}
+
 /* ---- names in a packet ---- */
 
 struct packet {

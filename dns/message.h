@@ -38,6 +38,11 @@ bool dns_question_init(struct dns_question *question, enum dns_type type,
 size_t dns_message_build(const struct dns_question *question, uint16_t id, bool edns,
                          unsigned char packet_out[DNS_QUERY_MAX]);
 
+/* Writes each letter of the question in a case that nobody guesses, one bit of `random` a letter; and does a
+ * reply repeat the question octet by octet? Who forges answers must guess these bits as well. */
+void dns_message_mix_case(unsigned char *packet, const unsigned char random[DNS_WIRE_NAME_MAX / 8 + 1]);
+bool dns_message_is_echo(const unsigned char *query, const unsigned char *reply, size_t n);
+
 /* Fills all but `name` and `cached`. `authenticated` is the AD bit as it came: whether to believe it is for
  * the caller to know. `ttl_s` is 0 for what must not be kept. */
 void dns_message_parse(struct arena *mem, const struct dns_question *question, const unsigned char *packet,

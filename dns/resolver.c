@@ -12,13 +12,19 @@
  *   slower, still right.
  * - ARES_FLAG_NOCHECKRESP lets SERVFAIL and REFUSED through as answers. In return asking the next server is
  *   left to us: once, on a channel whose servers stand in another order.
+ * - A channel has one socket a server, and so one source port while questions are out. Where forgers are
+ *   expected the questions are spread over several channels, by chance.
  */
 #include "base/hash.h"
 
 #include "dns/resolver.h"
 
 #include "base/buf.h"
+#include "base/bug.h"
+#include "base/log.h"
 #include "dns/cache.h"
+#include "dns/health.h"
+#include "dns/measure.h"
 
 #include <ares.h>
 #include <pthread.h>
@@ -27,9 +33,17 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 
-enum { CACHE_BYTES_AN_ENTRY = 512, SCRATCH_BYTES = 16 * 1024, IDS = 64 };
+enum {
+    CACHE_BYTES_AN_ENTRY = 512,
+    SCRATCH_BYTES = 16 * 1024,
+    RANDOM_BYTES = 256, /* drawn at once */
+    PORTS = 8,          /* channels for the usual way, where forgers are expected */
+    CANARY_MS = 30 * 1000,
+    CANARY_HASTE = 6, /* times as often after a failure */
+};
 
-enum way { WAY_USUAL, WAY_PLAIN, WAY_OTHER_SERVER, WAYS };
+/* The usual way may have several channels: they stand at the end of the table. */
+enum way { WAY_PLAIN, WAY_OTHER_SERVER, WAY_TCP, WAY_USUAL, WAYS };
 
 struct socket_watch {
     struct socket_watch *next;
@@ -69,23 +83,32 @@ struct flight {
     struct timer deadline;
     struct question_list waiting;
     bool over; /* nobody waits, and it is not in the table: only c-ares still holds it */
+    bool is_probe; /* of the canary, whoever else waits for it */
     bool tried[WAYS];
+    int64_t since_ms;
+    unsigned char query[DNS_QUERY_MAX]; /* as it was sent last */
     struct dns_question question;
 };
 
 struct resolver {
     struct dns dns; /* first */
     struct loop *loop;
-    struct channel channels[WAYS];
-    bool has_channel[WAYS];
+    struct channel channels[WAY_USUAL + PORTS];
+    size_t ports; /* of the usual way */
     struct flight *flights;
     struct question_list ready;
     struct dns_cache *cache;
     struct arena *scratch;
     int64_t timeout_ms, deadline_ms;
-    bool trusts_ad, closing;
-    uint16_t ids[IDS];
-    size_t ids_left;
+    bool trusts_ad, expects_forgers, closing;
+    unsigned char random[RANDOM_BYTES];
+    size_t random_left;
+    struct dns_health health;
+    bool was_sick;
+    char *canary;
+    int64_t canary_ms;
+    struct timer probe;
+    size_t entries_told; /* to the metric */
     struct resolver_counts counts;
 };
 
@@ -206,19 +229,55 @@ static void drop_question(struct question *q)
 
 /* ---- flights ---- */
 
+static void tell_entries(struct resolver *r)
+{
+    size_t now = dns_cache_entries(r->cache);
+
+    if (now != r->entries_told)
+        dns_measure_entries((int64_t)now - (int64_t)r->entries_told);
+    r->entries_told = now;
+}
+
+/* An answer that only tells of trouble gives way to an expired one (RFC 8767 4). */
+static struct dns_reply *prefer_stale(struct resolver *r, const struct dns_question *question,
+                                      struct dns_reply *reply)
+{
+    struct dns_reply *stale;
+
+    if (!dns_is_temporary(reply->answer.status))
+        return dns_reply_hold(reply);
+    stale = dns_cache_revive(r->cache, question, loop_now_ms(r->loop));
+    if (stale == NULL)
+        return dns_reply_hold(reply);
+    r->counts.stale++;
+    dns_measure_cache(DNS_CACHE_STALE);
+    return stale;
+}
+
+static enum dns_type type_of(const struct dns_question *question)
+{
+    return (enum dns_type)(question->key[0] << 8 | question->key[1]);
+}
+
+static void learn_health(struct flight *f, enum dns_status status);
+
 /* Tells all who wait; the flight itself goes when c-ares has called back. */
 static void end_flight(struct flight *f, struct dns_reply *reply)
 {
     struct resolver *r = f->resolver;
+    struct dns_reply *best = prefer_stale(r, &f->question, reply);
     struct question *q;
 
     timer_stop(&f->deadline);
     HASH_DEL(r->flights, f);
     f->over = true;
+    dns_measure_query(type_of(&f->question), reply->answer.status, loop_now_ms(r->loop) - f->since_ms);
+    learn_health(f, reply->answer.status);
     while ((q = TAILQ_FIRST(&f->waiting)) != NULL) {
         leave_list(q);
-        deliver_later(r, q, dns_reply_hold(reply), reply->answer.ttl_s, false);
+        deliver_later(r, q, dns_reply_hold(best), best->answer.ttl_s, best->answer.stale);
     }
+    dns_reply_release(&best);
 }
 
 static void on_deadline(void *arg)
@@ -244,6 +303,7 @@ static struct dns_reply *read_reply(struct resolver *r, const struct dns_questio
     r->counts.servfails += answer.status == DNS_SERVFAIL;
     if (!dns_is_temporary(answer.status))
         dns_cache_put(r->cache, question, reply, loop_now_ms(r->loop));
+    tell_entries(r);
     return reply;
 }
 
@@ -262,16 +322,19 @@ static enum dns_status status_of_failure(int status)
     }
 }
 
-/* The way to ask once more after this rcode, or WAYS. */
-static enum way next_way(const struct flight *f, unsigned rcode)
+/* The way to ask once more after this reply, or WAYS. */
+static enum way next_way(const struct flight *f, const unsigned char *reply, size_t n)
 {
     enum { SERVFAIL = 2, NOTIMP = 4, REFUSED = 5 };
     const struct resolver *r = f->resolver;
+    unsigned rcode = dns_message_rcode(reply, n);
 
+    if (r->expects_forgers && !f->tried[WAY_TCP] && !dns_message_is_echo(f->query, reply, n))
+        return WAY_TCP; /* a forger, or a server that writes names its own way: by TCP it may */
     if ((rcode == DNS_RCODE_FORMERR || rcode == NOTIMP) && !f->tried[WAY_PLAIN])
         return WAY_PLAIN; /* RFC 6891 7: who knows no EDNS says FORMERR, and some say NOTIMP */
     if ((rcode == SERVFAIL || rcode == REFUSED) && !f->tried[WAY_OTHER_SERVER] &&
-        r->has_channel[WAY_OTHER_SERVER])
+        r->channels[WAY_OTHER_SERVER].ares != NULL)
         return WAY_OTHER_SERVER;
     return WAYS;
 }
@@ -294,7 +357,8 @@ static void on_reply(void *arg, int status, int timeouts, unsigned char *packet,
     if (status == ARES_SUCCESS && packet != NULL && n > 0) {
         r->counts.answered++;
         if (!f->over)
-            way = next_way(f, dns_message_rcode(packet, (size_t)n));
+            way = next_way(f, packet, (size_t)n);
+        r->counts.other_case += way == WAY_TCP;
         if (way != WAYS) {
             send_flight(f, way); /* last act: f may be gone now */
             return;
@@ -310,29 +374,44 @@ static void on_reply(void *arg, int status, int timeouts, unsigned char *packet,
     free(f);
 }
 
+/* Good for one use, before the next call. */
+static const unsigned char *draw(struct resolver *r, size_t n)
+{
+    if (r->random_left < n) {
+        if (getrandom(r->random, RANDOM_BYTES, 0) != RANDOM_BYTES)
+            bug("getrandom gave no %d octets", RANDOM_BYTES);
+        r->random_left = RANDOM_BYTES;
+    }
+    r->random_left -= n;
+    return r->random + r->random_left;
+}
+
 /* c-ares takes the id from the packet, so it must be one that nobody guesses. */
 static uint16_t draw_id(struct resolver *r)
 {
-    if (r->ids_left == 0) {
-        if (getrandom(r->ids, sizeof(r->ids), 0) != (ssize_t)sizeof(r->ids))
-            bug("getrandom gave no query ids");
-        r->ids_left = IDS;
-    }
-    return r->ids[--r->ids_left];
+    const unsigned char *random = draw(r, 2);
+
+    return (uint16_t)(random[0] << 8 | random[1]);
+}
+
+static struct channel *channel_for(struct resolver *r, enum way way)
+{
+    return &r->channels[way == WAY_USUAL && r->ports > 1 ? WAY_USUAL + *draw(r, 1) % r->ports : way];
 }
 
 static void send_flight(struct flight *f, enum way way)
 {
     struct resolver *r = f->resolver;
-    unsigned char packet[DNS_QUERY_MAX];
     bool edns = way != WAY_PLAIN && !f->tried[WAY_PLAIN];
-    size_t n = dns_message_build(&f->question, draw_id(r), edns, packet);
+    size_t n = dns_message_build(&f->question, draw_id(r), edns, f->query);
 
+    if (r->expects_forgers)
+        dns_message_mix_case(f->query, draw(r, DNS_WIRE_NAME_MAX / 8 + 1));
     f->tried[way] = true;
-    f->channel = &r->channels[way];
+    f->channel = channel_for(r, way);
     f->channel->in_flight++;
     arm(f->channel, r->timeout_ms);
-    ares_send(f->channel->ares, packet, (int)n, on_reply, f);
+    ares_send(f->channel->ares, f->query, (int)n, on_reply, f); /* last act: f may be gone now */
 }
 
 static struct flight *find_flight(const struct resolver *r, const struct dns_question *question)
@@ -350,6 +429,7 @@ static struct flight *new_flight(struct resolver *r, const struct dns_question *
     if (f == NULL)
         out_of_memory();
     f->resolver = r;
+    f->since_ms = loop_now_ms(r->loop);
     f->question = *question;
     TAILQ_INIT(&f->waiting);
     HASH_ADD_KEYPTR(hh, r->flights, f->question.key, f->question.n, f);
@@ -357,7 +437,79 @@ static struct flight *new_flight(struct resolver *r, const struct dns_question *
     return f;
 }
 
+/* ---- health ---- */
+
+static void probe_later(struct resolver *r, int64_t after_ms);
+
+static void name_of(const struct dns_question *question, char name_out[DNS_NAME_MAX + 1])
+{
+    const unsigned char *p = question->key + 2;
+    char *out = name_out;
+
+    for (; *p != 0; p += 1 + *p) {
+        if (out > name_out)
+            *out++ = '.';
+        memcpy(out, p + 1, *p);
+        out += *p;
+    }
+    *out = '\0';
+}
+
+static void tell_health(struct resolver *r, const char *reason)
+{
+    if (r->was_sick == (reason != NULL))
+        return;
+    r->was_sick = reason != NULL;
+    dns_measure_sick(r->was_sick ? 1 : -1);
+    if (reason != NULL)
+        log_note(LOG_WARNING, "dns-sick",
+                 "the DNS does not answer (%s): nobody is refused for good by what it says", reason);
+    else
+        log_note(LOG_WARNING, "dns-well", "the DNS answers again");
+}
+
+static void learn_health(struct flight *f, enum dns_status status)
+{
+    struct resolver *r = f->resolver;
+    int64_t now_ms = loop_now_ms(r->loop);
+    char name[DNS_NAME_MAX + 1];
+
+    name_of(&f->question, name);
+    dns_health_end(&r->health, name, status, now_ms);
+    if (f->is_probe) {
+        dns_health_canary(&r->health, dns_is_temporary(status));
+        probe_later(r, dns_is_temporary(status) ? r->canary_ms / CANARY_HASTE : r->canary_ms);
+    }
+    tell_health(r, dns_health_reason(&r->health, now_ms));
+}
+
+/* Outside, whatever the cache knows: it is the way there that is to be proved. */
+static void on_probe_due(void *arg)
+{
+    struct resolver *r = arg;
+    struct dns_question question;
+    struct flight *f;
+
+    if (!dns_question_init(&question, DNS_A, r->canary))
+        return; /* the settings' own check has said so */
+    f = find_flight(r, &question);
+    if (f != NULL) {
+        f->is_probe = true;
+        return;
+    }
+    f = new_flight(r, &question);
+    f->is_probe = true;
+    send_flight(f, WAY_USUAL);
+}
+
+static void probe_later(struct resolver *r, int64_t after_ms)
+{
+    timer_start(&r->probe, r->loop, after_ms, on_probe_due, r);
+}
+
 /* ---- the interface ---- */
+
+static const struct dns_ops resolver_ops;
 
 static struct question *new_question(enum dns_type type, const char *name, dns_done_fn *done, void *arg)
 {
@@ -387,11 +539,14 @@ static struct dns_token *resolver_query(struct dns *dns, enum dns_type type, con
         deliver_later(r, q, reply_of_status(DNS_BADNAME), 0, false);
     } else if ((reply = dns_cache_find(r->cache, &question, loop_now_ms(r->loop), &ttl_s)) != NULL) {
         r->counts.from_cache++;
+        dns_measure_cache(DNS_CACHE_HIT);
         deliver_later(r, q, reply, ttl_s, true);
     } else if ((f = find_flight(r, &question)) != NULL) {
         r->counts.joined++;
+        dns_measure_cache(DNS_CACHE_JOINED);
         join_list(q, &f->waiting);
     } else {
+        dns_measure_cache(DNS_CACHE_MISS);
         f = new_flight(r, &question);
         join_list(q, &f->waiting);
         send_flight(f, WAY_USUAL); /* last act: f may be gone now */
@@ -409,6 +564,8 @@ static void resolver_cancel(struct dns *dns, struct dns_token *token)
     drop_question(q); /* its flight goes on, for the cache */
 }
 
+static const struct dns_ops resolver_ops = {resolver_query, resolver_cancel};
+
 /* ---- birth and death ---- */
 
 static int ares_library_status;
@@ -418,10 +575,9 @@ static void init_library(void)
     ares_library_status = ares_library_init(ARES_LIB_INIT_ALL);
 }
 
-static int open_channel(struct resolver *r, enum way way, int flags, const struct dns_settings *settings,
-                        struct fail *fail)
+static int open_channel(struct resolver *r, struct channel *channel, int flags,
+                        const struct dns_settings *settings, struct fail *fail)
 {
-    struct channel *channel = &r->channels[way];
     struct ares_options options = {
         .flags = flags | ARES_FLAG_NOCHECKRESP,
         .timeout = (int)settings->timeout_ms,
@@ -440,13 +596,13 @@ static int open_channel(struct resolver *r, enum way way, int flags, const struc
 #endif
     channel->resolver = r;
     status = ares_init_options(&channel->ares, &options, mask);
-    if (status != ARES_SUCCESS)
-        return fail_set(fail, "cannot start the DNS resolver: %s", ares_strerror(status));
-    r->has_channel[way] = true;
-    return 0;
+    if (status == ARES_SUCCESS)
+        return 0;
+    channel->ares = NULL;
+    return fail_set(fail, "cannot start the DNS resolver: %s", ares_strerror(status));
 }
 
-static int set_servers(struct resolver *r, enum way way, const struct dns_settings *settings,
+static int set_servers(struct resolver *r, struct channel *channel, const struct dns_settings *settings,
                        struct fail *fail)
 {
     struct buf list;
@@ -459,11 +615,19 @@ static int set_servers(struct resolver *r, enum way way, const struct dns_settin
         buf_add_z(&list, i > 0 ? "," : "");
         buf_add_z(&list, endpoint_text(r->scratch, &settings->servers[i]));
     }
-    status = ares_set_servers_ports_csv(r->channels[way].ares, buf_z(&list));
+    status = ares_set_servers_ports_csv(channel->ares, buf_z(&list));
     buf_fini(&list);
     if (status != ARES_SUCCESS)
         return fail_set(fail, "cannot use the DNS servers of the settings: %s", ares_strerror(status));
     return 0;
+}
+
+static int open_with_servers(struct resolver *r, size_t at, int flags, const struct dns_settings *settings,
+                             struct fail *fail)
+{
+    struct channel *channel = &r->channels[at];
+
+    return open_channel(r, channel, flags, settings, fail) == 0 ? set_servers(r, channel, settings, fail) : -1;
 }
 
 static bool is_loopback(const struct ares_addr_port_node *server)
@@ -499,25 +663,38 @@ static int rotate_servers(struct resolver *r, struct ares_addr_port_node **serve
     return 0;
 }
 
-/* The plain channel comes first and tells which servers there are. Sockets stay open (some microseconds less
- * a question) only to servers on loopback: elsewhere a port that changes is the better part of an id (RFC
- * 5452 9.2). */
+/* Sockets stay open (some microseconds less a question) only to servers on loopback: elsewhere a port that
+ * changes is the better part of an id (RFC 5452 9.2). */
+static int open_usual_channels(struct resolver *r, const struct dns_settings *settings, struct fail *fail)
+{
+    int flags = ARES_FLAG_EDNS | (r->expects_forgers ? 0 : ARES_FLAG_STAYOPEN);
+
+    r->ports = r->expects_forgers ? PORTS : 1;
+    for (size_t i = 0; i < r->ports; i++)
+        if (open_with_servers(r, WAY_USUAL + i, flags, settings, fail) != 0)
+            return -1;
+    return r->expects_forgers
+               ? open_with_servers(r, WAY_TCP, ARES_FLAG_EDNS | ARES_FLAG_USEVC, settings, fail)
+               : 0;
+}
+
+/* The plain channel comes first and tells which servers there are. */
 static int open_channels(struct resolver *r, const struct dns_settings *settings, struct fail *fail)
 {
     struct ares_addr_port_node *servers = NULL;
     int result = -1;
 
-    if (open_channel(r, WAY_PLAIN, 0, settings, fail) != 0 || set_servers(r, WAY_PLAIN, settings, fail) != 0)
+    if (open_with_servers(r, WAY_PLAIN, 0, settings, fail) != 0)
         return -1;
     if (ares_get_servers_ports(r->channels[WAY_PLAIN].ares, &servers) != ARES_SUCCESS)
         return fail_set(fail, "cannot read the list of DNS servers");
     r->trusts_ad = all_loopback(servers);
-    if (open_channel(r, WAY_USUAL, ARES_FLAG_EDNS | (r->trusts_ad ? ARES_FLAG_STAYOPEN : 0), settings,
-                     fail) != 0 ||
-        set_servers(r, WAY_USUAL, settings, fail) != 0)
+    r->expects_forgers = settings->forgers == DNS_FORGERS_AUTO ? !r->trusts_ad
+                                                               : settings->forgers == DNS_FORGERS_EXPECTED;
+    if (open_usual_channels(r, settings, fail) != 0)
         goto out;
     if (servers != NULL && servers->next != NULL &&
-        (open_channel(r, WAY_OTHER_SERVER, ARES_FLAG_EDNS, settings, fail) != 0 ||
+        (open_channel(r, &r->channels[WAY_OTHER_SERVER], ARES_FLAG_EDNS, settings, fail) != 0 ||
          rotate_servers(r, &servers, fail) != 0))
         goto out;
     result = 0;
@@ -526,9 +703,19 @@ out:
     return result;
 }
 
+static void start_canary(struct resolver *r, const struct dns_settings *settings)
+{
+    if (settings->canary == NULL || *settings->canary == '\0')
+        return;
+    r->canary_ms = settings->canary_ms > 0 ? settings->canary_ms : CANARY_MS;
+    r->canary = strdup(settings->canary);
+    if (r->canary == NULL)
+        out_of_memory();
+    probe_later(r, 0);
+}
+
 struct dns *resolver_new(struct loop *loop, const struct dns_settings *settings, struct fail *fail)
 {
-    static const struct dns_ops ops = {resolver_query, resolver_cancel};
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct resolver *r = calloc(1, sizeof(*r));
     struct dns *dns;
@@ -537,17 +724,20 @@ struct dns *resolver_new(struct loop *loop, const struct dns_settings *settings,
         out_of_memory();
     dns = &r->dns;
     pthread_once(&once, init_library);
-    dns->ops = &ops;
+    dns->ops = &resolver_ops;
     r->loop = loop;
     r->timeout_ms = settings->timeout_ms;
     r->deadline_ms = settings->timeout_ms * settings->tries;
     TAILQ_INIT(&r->ready);
-    r->cache = dns_cache_new(settings->cache_entries, settings->cache_entries * CACHE_BYTES_AN_ENTRY);
+    r->cache = dns_cache_new(settings->cache_entries, settings->cache_entries * CACHE_BYTES_AN_ENTRY,
+                             settings->stale_ms);
     r->scratch = arena_new(SCRATCH_BYTES);
-    if (ares_library_status != ARES_SUCCESS)
+    if (ares_library_status != ARES_SUCCESS) {
         fail_set(fail, "cannot start c-ares: %s", ares_strerror(ares_library_status));
-    else if (open_channels(r, settings, fail) == 0)
+    } else if (open_channels(r, settings, fail) == 0) {
+        start_canary(r, settings);
         return dns;
+    }
     resolver_free(&dns);
     return NULL;
 }
@@ -574,13 +764,18 @@ void resolver_free(struct dns **dns)
         timer_stop(&f->deadline);
         HASH_DEL(r->flights, f);
     }
-    for (int way = 0; way < WAYS; way++) {
-        timer_stop(&r->channels[way].tick);
-        if (r->has_channel[way])
-            ares_destroy(r->channels[way].ares); /* calls on_reply for each flight, which frees it */
+    timer_stop(&r->probe);
+    for (size_t i = 0; i < COUNT(r->channels); i++) {
+        timer_stop(&r->channels[i].tick);
+        if (r->channels[i].ares != NULL)
+            ares_destroy(r->channels[i].ares); /* calls on_reply for each flight, which frees it */
     }
+    if (r->was_sick)
+        dns_measure_sick(-1);
+    dns_measure_entries(-(int64_t)r->entries_told);
     dns_cache_free(&r->cache);
     arena_free(&r->scratch);
+    free(r->canary);
     free(r);
 }
 
@@ -591,4 +786,37 @@ struct resolver_counts resolver_counts(const struct dns *dns)
 
     counts.cache_entries = dns_cache_entries(r->cache);
     return counts;
+}
+
+struct resolver_health resolver_health(struct dns *dns)
+{
+    struct resolver *r = (struct resolver *)dns;
+    const char *reason;
+
+    if (dns->ops != &resolver_ops)
+        return (struct resolver_health){false, NULL};
+    reason = dns_health_reason(&r->health, loop_now_ms(r->loop));
+    tell_health(r, reason);
+    return (struct resolver_health){reason != NULL, reason};
+}
+
+size_t resolver_servers(const struct dns *dns, struct endpoint *servers_out, size_t most)
+{
+    const struct resolver *r = (const struct resolver *)dns;
+    struct ares_addr_port_node *servers = NULL;
+    size_t count = 0;
+
+    if (ares_get_servers_ports(r->channels[WAY_PLAIN].ares, &servers) != ARES_SUCCESS)
+        return 0;
+    for (const struct ares_addr_port_node *s = servers; s != NULL; s = s->next, count++) {
+        if (count >= most)
+            continue;
+        servers_out[count] = (struct endpoint){
+            .ip.family = s->family == AF_INET ? 4 : 6,
+            .port = (uint16_t)(s->udp_port != 0 ? s->udp_port : 53),
+        };
+        memcpy(servers_out[count].ip.b, &s->addr, s->family == AF_INET ? 4 : 16);
+    }
+    ares_free_data(servers);
+    return count;
 }

@@ -12,14 +12,16 @@
 /*
  * A DNS server of a few lines on the same loop. The first label of the name asked is what it is to do:
  * "servfail", "refused", "nx", "nodata", "silent", "wrongid", "truncated" (over UDP; whole over TCP),
- * "large", "garbage", "formerr" (to EDNS), "alias"; all else has the address 192.0.2.1 for 300 s.
+ * "large", "garbage", "formerr" (to EDNS), "alias", "lower" (the question in lower case over UDP); all else has the
+ * address 192.0.2.1 for 300 s, "short" for a second.
  */
 struct server {
     int udp, tcp, connection;
     struct endpoint at;
     struct watch *udp_watch, *tcp_watch, *connection_watch;
     bool refuses_all;
-    int asked_udp, asked_tcp, asked_without_edns;
+    int asked_udp, asked_tcp, asked_without_edns, asked_in_capitals;
+    unsigned port, ports_seen; /* of the last question over UDP; how often it was another one */
 };
 
 static struct loop *loop;
@@ -28,7 +30,11 @@ static struct dns *dns;
 
 static struct str asked_label(const unsigned char *query)
 {
-    return str_make((const char *)query + 13, query[12]);
+    static char label[64];
+
+    for (int i = 0; i < query[12]; i++)
+        label[i] = ascii_lower((char)query[13 + i]);
+    return str_make(label, query[12]);
 }
 
 static void write_records(struct wire *w, struct str label)
@@ -44,6 +50,8 @@ static void write_records(struct wire *w, struct str label)
     } else if (str_eq_z(label, "alias")) {
         wire_alias(w, "@12", 60, "b.test");
         wire_a(w, "b.test", 300, "192.0.2.1");
+    } else if (str_eq_z(label, "short")) {
+        wire_a(w, "@12", 1, "192.0.2.1");
     } else {
         wire_a(w, "@12", 300, "192.0.2.1");
     }
@@ -70,11 +78,18 @@ static bool write_reply(struct server *server, struct wire *w, const unsigned ch
     server->asked_udp += !tcp;
     server->asked_tcp += tcp;
     server->asked_without_edns += !edns;
+    for (size_t i = 12; i < 12 + question_n - 5; i++)
+        if (query[i] >= 'A' && query[i] <= 'Z') {
+            server->asked_in_capitals++;
+            break;
+        }
     if (str_eq_z(label, "silent"))
         return false;
     wire_header(w, str_eq_z(label, "wrongid") ? id ^ 1 : id, WIRE_OK | WIRE_AUTHENTIC | rcode);
     wire_count(w, 4);
     wire_bytes(w, query + 12, question_n);
+    for (size_t i = 12; str_eq_z(label, "lower") && !tcp && i < w->n; i++)
+        w->b[i] = (unsigned char)ascii_lower((char)w->b[i]);
     if (str_eq_z(label, "garbage"))
         wire_bytes(w, "\xc0\xff\x07garbage", 10), wire_count(w, WIRE_ANSWER);
     else if (str_eq_z(label, "truncated") && !tcp)
@@ -96,6 +111,8 @@ static void on_udp(unsigned ready, void *arg)
     ssize_t n = recvfrom(server->udp, query, sizeof(query), MSG_DONTWAIT, (struct sockaddr *)&from, &from_n);
 
     (void)ready;
+    server->ports_seen += server->port != ntohs(((struct sockaddr_in *)&from)->sin_port);
+    server->port = ntohs(((struct sockaddr_in *)&from)->sin_port);
     if (n > 12 && write_reply(server, &w, query, (size_t)n, false))
         t_true(sendto(server->udp, w.b, w.n, 0, (struct sockaddr *)&from, from_n) == (ssize_t)w.n);
 }
@@ -182,7 +199,7 @@ struct asker {
     enum dns_status status;
     size_t count;
     uint32_t ttl_s;
-    bool cached, authenticated;
+    bool cached, stale, authenticated;
     char name[64];
 };
 
@@ -198,6 +215,7 @@ static void on_answer(const struct dns_answer *answer, void *arg)
     asker->count = answer->count;
     asker->ttl_s = answer->ttl_s;
     asker->cached = answer->cached;
+    asker->stale = answer->stale;
     asker->authenticated = answer->authenticated;
     snprintf(asker->name, sizeof(asker->name), "%s", answer->name);
     if (asker->to_cancel != NULL)
@@ -254,16 +272,24 @@ static void ask(struct asker *asker, const char *name)
     t_same_int(asker->calls, 1);
 }
 
-static void open_resolver(size_t servers_count, int64_t timeout_ms)
+static void open_with(struct dns_settings settings, size_t servers_count)
 {
     struct endpoint at[2] = {servers[0].at, servers[1].at};
-    struct dns_settings settings = {at, servers_count, timeout_ms, 1, 1000};
     struct fail fail = {""};
 
+    settings.servers = at;
+    settings.servers_count = servers_count;
+    settings.tries = 1;
+    settings.cache_entries = 1000;
     resolver_free(&dns);
     dns = resolver_new(loop, &settings, &fail);
     t_same_z(fail.text, "");
     t_true(dns != NULL);
+}
+
+static void open_resolver(size_t servers_count, int64_t timeout_ms)
+{
+    open_with((struct dns_settings){.timeout_ms = timeout_ms}, servers_count);
 }
 
 static int set_up(void **state)
@@ -643,6 +669,157 @@ static void the_systems_servers(void **state)
     t_same_int(bad.status, DNS_BADNAME);
 }
 
+/* ---- forgers ---- */
+
+static void questions_that_nobody_guesses(void **state)
+{
+    struct asker asker;
+    char name[64];
+
+    (void)state;
+    t_case("to a server on loopback one port and small letters do", "5452 9.2");
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "some-long-name-%d.test", i);
+        ask(&asker, name);
+    }
+    t_same_int(servers[0].ports_seen, 1);
+    t_same_int(servers[0].asked_in_capitals, 0);
+    open_with((struct dns_settings){.timeout_ms = 2000, .forgers = DNS_FORGERS_EXPECTED}, 1);
+    t_case("elsewhere, neither the port nor the case can be guessed", "5452 9.2");
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "some-long-name-%d.test", i);
+        ask(&asker, name);
+        t_same_int(asker.status, DNS_OK);
+        t_same_z(asker.name, name);
+    }
+    t_true(servers[0].ports_seen > 10);
+    t_true(servers[0].asked_in_capitals > 15);
+    t_same_int(servers[0].asked_tcp, 0);
+    t_same_int(resolver_counts(dns).other_case, 0);
+}
+
+static void ports_side_by_side(void **state)
+{
+    struct asker askers[40];
+    char name[64];
+
+    (void)state;
+    open_with((struct dns_settings){.timeout_ms = 2000, .forgers = DNS_FORGERS_EXPECTED}, 1);
+    for (size_t i = 0; i < COUNT(askers); i++) {
+        snprintf(name, sizeof(name), "n%zu.test", i);
+        start(&askers[i], DNS_A, name);
+    }
+    run_until(COUNT(askers));
+    t_case("forty questions at once leave from several ports", "5452 9.2");
+    t_true(servers[0].ports_seen > 5);
+}
+
+static void an_answer_in_another_case_is_proved(void **state)
+{
+    struct asker asker;
+
+    (void)state;
+    open_with((struct dns_settings){.timeout_ms = 2000, .forgers = DNS_FORGERS_EXPECTED}, 1);
+    ask(&asker, "lower.a-name-with-enough-letters-for-one-capital.test");
+    t_case("by TCP, where nobody forges it", "5452 9.2");
+    t_same_int(asker.status, DNS_OK);
+    t_same_int(servers[0].asked_udp, 1);
+    t_same_int(servers[0].asked_tcp, 1);
+    t_same_int(resolver_counts(dns).other_case, 1);
+}
+
+/* ---- when the DNS is away ---- */
+
+static void expired_answers_while_the_server_is_away(void **state)
+{
+    struct asker asker;
+
+    (void)state;
+    open_with((struct dns_settings){.timeout_ms = 200, .stale_ms = 60 * 1000}, 1);
+    ask(&asker, "short.test");
+    servers[0].refuses_all = true;
+    run_for(1100); /* a second is the shortest TTL that counts */
+    ask(&asker, "short.test");
+    t_case("the expired answer", "8767 4");
+    t_same_int(asker.status, DNS_OK);
+    t_true(asker.stale);
+    t_same_int(asker.ttl_s, 30);
+    t_same_int(servers[0].asked_udp, 2);
+    ask(&asker, "short.test");
+    t_case("and for half a minute nobody is asked for it", "8767 5");
+    t_true(asker.stale);
+    t_same_int(servers[0].asked_udp, 2);
+    t_case("what was never there is not there", "");
+    ask(&asker, "a.test");
+    t_same_int(asker.status, DNS_REFUSED);
+    t_same_int(resolver_counts(dns).stale, 1);
+}
+
+static void ask_many(const char *label, const char *tail)
+{
+    struct asker asker;
+    char name[64];
+
+    for (int i = 0; i < 21; i++) {
+        snprintf(name, sizeof(name), "%s.%s%d.test", label, tail, i);
+        ask(&asker, name);
+    }
+}
+
+static void a_sick_resolver(void **state)
+{
+    (void)state;
+    t_true(!resolver_health(dns).sick);
+    ask_many("refused", "bad");
+    t_case("most are refused: it is not their fault", "");
+    t_true(resolver_health(dns).sick);
+    t_same_z(resolver_health(dns).reason, "of 21 domains asked within 30 s, 21 were not answered");
+    ask_many("a", "good");
+    t_case("half of them are answered: well", "");
+    t_true(!resolver_health(dns).sick);
+    t_true(resolver_health(dns).reason == NULL);
+}
+
+static void wait_for_health(bool sick)
+{
+    for (int i = 0; resolver_health(dns).sick != sick; i++) {
+        t_true(i < 1000);
+        run_for(5);
+    }
+}
+
+static void the_canary_falls_silent_and_sings_again(void **state)
+{
+    int before;
+
+    (void)state;
+    servers[0].refuses_all = true;
+    open_with((struct dns_settings){.timeout_ms = 200, .canary = "our.own.test", .canary_ms = 60}, 1);
+    wait_for_health(true);
+    t_true(str_starts_same(str_of(resolver_health(dns).reason), STR("our own name was not answered")));
+    servers[0].refuses_all = false;
+    wait_for_health(false);
+    t_case("it is asked for again and again, whatever the cache knows", "");
+    before = servers[0].asked_udp;
+    for (int i = 0; servers[0].asked_udp < before + 2; i++) {
+        t_true(i < 1000);
+        run_for(5);
+    }
+}
+
+static void whom_it_asks(void **state)
+{
+    struct endpoint at[2];
+
+    (void)state;
+    open_resolver(2, 2000);
+    t_same_int(resolver_servers(dns, at, 1), 2);
+    t_same_int(resolver_servers(dns, at, 2), 2);
+    t_same_int(at[0].port, servers[0].at.port);
+    t_same_int(at[1].port, servers[1].at.port);
+    t_true(ip_eq(&at[1].ip, &servers[1].at.ip));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -664,6 +841,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(freed_it_answers_no_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(freed_in_a_callback, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_systems_servers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(questions_that_nobody_guesses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ports_side_by_side, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_answer_in_another_case_is_proved, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(expired_answers_while_the_server_is_away, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_sick_resolver, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_canary_falls_silent_and_sings_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(whom_it_asks, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
