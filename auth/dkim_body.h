@@ -25,7 +25,7 @@ struct dkim_bodies *dkim_bodies_new(struct arena *mem, size_t most);
 const struct dkim_body_hash *dkim_bodies_want(struct dkim_bodies *bodies, enum dkim_canon canon,
                                               bool has_length, uint64_t length);
 void dkim_bodies_add(struct dkim_bodies *bodies, struct str piece);
-void dkim_bodies_end(struct dkim_bodies *bodies); /* the digests are there */
+void dkim_bodies_end(struct dkim_bodies *bodies);  /* the digests are there */
 void dkim_bodies_drop(struct dkim_bodies *bodies); /* fine at any time, also twice */
 
 /* After the end: how long the whole body is in this form, which somebody wanted. */

@@ -53,8 +53,7 @@ static struct dkim_verdict judge_by_records(const struct dkim_claim *claim, stru
     for (size_t i = 1; i < found->count && i < RECORDS_TRIED && best.result != DKIM_PASS; i++) {
         struct dkim_verdict tried = judge_by_record(claim, keys, found->records[i].text);
 
-        if (tried.result == DKIM_PASS ||
-            (best.result == DKIM_PERMERROR && tried.result != DKIM_PERMERROR))
+        if (tried.result == DKIM_PASS || (best.result == DKIM_PERMERROR && tried.result != DKIM_PERMERROR))
             best = tried;
     }
     return best;

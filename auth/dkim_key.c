@@ -345,6 +345,15 @@ void dkim_hash_restart(struct dkim_hash *hash, uint8_t hash_out[DKIM_HASH_BYTES]
     hash_begin(context_of(hash));
 }
 
+struct dkim_hash *dkim_hash_fork(const struct dkim_hash *hash)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+
+    if (context == NULL || EVP_MD_CTX_copy_ex(context, (const EVP_MD_CTX *)hash) != 1)
+        out_of_memory();
+    return (struct dkim_hash *)context;
+}
+
 void dkim_hash_end(struct dkim_hash **hash, uint8_t hash_out[DKIM_HASH_BYTES])
 {
     hash_final(*hash, hash_out);

@@ -200,21 +200,27 @@ static struct str signed_text(struct arena *mem, const struct dkimsign *how, str
     return cat(mem, text, str_upto(own, own.n - 2));
 }
 
+const char *dkimsign_bh(struct arena *mem, struct str canonical_body)
+{
+    unsigned char hash[32];
+
+    SHA256((const unsigned char *)canonical_body.p, canonical_body.n, hash);
+    return base64(mem, hash, sizeof(hash));
+}
+
 static const char *body_hash(struct arena *mem, const struct dkimsign *how, struct str body)
 {
     const char *slash = how->c != NULL ? strchr(how->c, '/') : NULL;
     const char *l = how->extra != NULL ? strstr(how->extra, "l=") : NULL;
-    unsigned char hash[32];
 
     body = slash != NULL && strcmp(slash, "/relaxed") == 0 ? dkimsign_relaxed_body(mem, body)
                                                            : dkimsign_simple_body(mem, body);
     if (l != NULL)
         body = str_upto(body, (size_t)strtoull(l + 2, NULL, 10));
-    SHA256((const unsigned char *)body.p, body.n, hash);
-    return base64(mem, hash, sizeof(hash));
+    return dkimsign_bh(mem, body);
 }
 
-static const char *sign(struct arena *mem, const struct dkimsign_key *key, struct str text)
+const char *dkimsign_b(struct arena *mem, const struct dkimsign_key *key, struct str text)
 {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     const EVP_MD *md = key->ed25519 ? NULL : EVP_sha256();
@@ -239,7 +245,7 @@ struct str dkimsign_field(struct arena *mem, const struct dkimsign *how, struct 
                                 how->c != NULL ? "; " : "", how->extra != NULL ? how->extra : "", how->h);
     const char *back = str_fmt(mem, ";\r\n\tbh=%s\r\n", body_hash(mem, how, body));
     struct str own = str_of(str_fmt(mem, "%s%s", front, back));
-    const char *b = sign(mem, how->key, signed_text(mem, how, section, own));
+    const char *b = dkimsign_b(mem, how->key, signed_text(mem, how, section, own));
 
     return str_of(str_fmt(mem, "%s%.3s\r\n\t%.7s \r\n %s%s", front, b, b + 3, b + 10, back));
 }

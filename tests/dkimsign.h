@@ -35,6 +35,10 @@ struct str dkimsign_field(struct arena *mem, const struct dkimsign *how, struct 
 struct str dkimsign_section(struct arena *mem, const struct dkimsign *how, struct str section,
                             struct str body);
 
+/* b= over a text that is canonical already, and bh= of a body; for the fields of ARC. */
+const char *dkimsign_b(struct arena *mem, const struct dkimsign_key *key, struct str text);
+const char *dkimsign_bh(struct arena *mem, struct str canonical_body);
+
 /* The other opinions themselves. */
 struct str dkimsign_relaxed_field(struct arena *mem, struct str field);
 struct str dkimsign_relaxed_body(struct arena *mem, struct str body);
