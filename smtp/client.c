@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "smtp/address.h"
+#include "smtp/xtext.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,19 +144,6 @@ void smtp_client_quit(struct smtp_client *client)
     command(client, AT_QUIT, "QUIT");
 }
 
-/* RFC 3461 4: what is not a printable character of its own becomes +XX. */
-static void add_xtext(struct buf *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c <= ' ' || c >= 127 || c == '+' || c == '=')
-            buf_fmt(out, "+%02X", c);
-        else
-            buf_add_char(out, (char)c);
-    }
-}
-
 static void add_attribute(struct smtp_client *client, struct buf *out, unsigned field, const char *name,
                           const char *value)
 {
@@ -163,7 +151,7 @@ static void add_attribute(struct smtp_client *client, struct buf *out, unsigned 
         return;
     buf_fmt(out, " %s=", name);
     if (value != NULL && *value != '\0')
-        add_xtext(out, value);
+        smtp_xtext_encode(out, str_of(value));
     else
         buf_add_z(out, "[UNAVAILABLE]");
 }
