@@ -17,10 +17,10 @@ static const struct dnsbl_codes two_codes[] = {{{4, {127, 0, 0, 2}}, {4, {127, 0
                                                {{4, {127, 0, 0, 9}}, {4, {127, 0, 0, 9}}}};
 
 static const struct dnsbl_list lists[] = {
-    {"zen.test", 8, zen_codes, 1},
-    {"white.test", -4, white_codes, 1},
-    {"wide.test", 2, wide_codes, 1},
-    {"two.test", 3, two_codes, 2},
+    {.zone = "zen.test", .score = 8, .codes = zen_codes, .codes_count = 1},
+    {.zone = "white.test", .score = -4, .codes = white_codes, .codes_count = 1},
+    {.zone = "wide.test", .score = 2, .codes = wide_codes, .codes_count = 1},
+    {.zone = "two.test", .score = 3, .codes = two_codes, .codes_count = 2},
 };
 
 static struct arena *mem;
@@ -276,7 +276,7 @@ static void the_operator_is_told_once(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
-        struct dnsbl_list list = {rows[i].zone, 8, zen_codes, 1};
+        struct dnsbl_list list = {.zone = rows[i].zone, .score = 8, .codes = zen_codes, .codes_count = 1};
         const char *text;
 
         named = &list;
@@ -332,7 +332,7 @@ static void cancelled_never_calls_back(void **state)
 
 static void a_name_too_long_is_no_answer(void **state)
 {
-    struct dnsbl_list list = {NULL, 8, zen_codes, 1};
+    struct dnsbl_list list = {.zone = NULL, .score = 8, .codes = zen_codes, .codes_count = 1};
     struct ip client = {4, {192, 0, 2, 1}};
     char zone[DNS_NAME_MAX + 1];
 
@@ -350,6 +350,139 @@ static void a_name_too_long_is_no_answer(void **state)
     t_same_int(got->hits[0].status, DNS_BADNAME);
 }
 
+/* ---- lists of domains ---- */
+
+static const struct dnsbl_codes dbl_codes[] = {{{4, {127, 0, 1, 2}}, {4, {127, 0, 1, 99}}}};
+static const struct dnsbl_codes dbl_wide[] = {{{4, {127, 0, 0, 0}}, {4, {127, 0, 1, 255}}}};
+static const struct dnsbl_list mixed[] = {
+    {.zone = "zen.test", .score = 8, .codes = zen_codes, .codes_count = 1},
+    {.zone = "dbl.test", .score = 5, .codes = dbl_codes, .codes_count = 1, .kind = DNSBL_OF_DOMAINS},
+    {.zone = "surbl.test", .score = 3, .codes = dbl_wide, .codes_count = 1, .kind = DNSBL_OF_DOMAINS},
+};
+
+static void ask_domains(const char *zone, const char *const *names, size_t count)
+{
+    fakedns_free(&fake);
+    fake = fakedns_new();
+    fakedns_add_text(fake, zone);
+    health = dnsbl_health_new(mem, mixed, COUNT(mixed));
+    calls = 0;
+    dnsbl_domain_start(mem, fakedns_dns(fake), health, mixed, COUNT(mixed), names, count, 0, on_done, &calls);
+    t_same_int(calls, 0);
+    while (calls == 0 && fakedns_run(fake))
+        ;
+    t_same_int(calls, 1);
+}
+
+static void domains_are_judged(void **state)
+{
+    static const struct {
+        const char *name, *zone;
+        int score;
+        enum dnsbl_result dbl, surbl;
+        const char *listed;
+    } rows[] = {
+        {"nobody is listed", "x.test A 192.0.2.1", 0, DNSBL_CLEAN, DNSBL_CLEAN, NULL},
+        {"the name itself", "mail.bad.test.dbl.test A 127.0.1.2", 5, DNSBL_LISTED, DNSBL_CLEAN,
+         "mail.bad.test"},
+        {"its parent", "bad.test.dbl.test A 127.0.1.2", 5, DNSBL_LISTED, DNSBL_CLEAN, "bad.test"},
+        {"both, and it counts once", "bad.test.dbl.test A 127.0.1.2\nmail.bad.test.dbl.test A 127.0.1.4", 5,
+         DNSBL_LISTED, DNSBL_CLEAN, "mail.bad.test"},
+        {"two lists", "bad.test.dbl.test A 127.0.1.2\nbad.test.surbl.test A 127.0.0.8", 8, DNSBL_LISTED,
+         DNSBL_LISTED, "bad.test"},
+        {"an error outweighs a listing", "bad.test.dbl.test A 127.0.1.2\nmail.bad.test.dbl.test A 127.0.2.2", 0,
+         DNSBL_ERROR, DNSBL_CLEAN, NULL},
+        {"in the other order too", "bad.test.dbl.test A 127.0.2.2\nmail.bad.test.dbl.test A 127.0.1.2", 0,
+         DNSBL_ERROR, DNSBL_CLEAN, NULL},
+        {"127.0.1.255 is what an address gets", "bad.test.surbl.test A 127.0.1.255", 0, DNSBL_CLEAN,
+         DNSBL_ERROR, NULL},
+        {"127.0.0.1 is how SURBL refuses", "bad.test.surbl.test A 127.0.0.1", 0, DNSBL_CLEAN, DNSBL_ERROR,
+         NULL},
+        {"one answer of two is missing", "bad.test.dbl.test RCODE servfail", 0, DNSBL_UNANSWERED, DNSBL_CLEAN,
+         NULL},
+        {"missing, but the other one lists it", "bad.test.dbl.test RCODE servfail\n"
+                                                "mail.bad.test.dbl.test A 127.0.1.2",
+         5, DNSBL_LISTED, DNSBL_CLEAN, "mail.bad.test"},
+    };
+    static const char *const names[] = {"Mail.Bad.test."};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        t_case(rows[i].name, "5782 2.4");
+        ask_domains(rows[i].zone, names, 1);
+        t_same_int(got->score, rows[i].score);
+        t_same_z(dnsbl_result_name(got->hits[0].result), "not-asked");
+        t_same_z(dnsbl_result_name(got->hits[1].result), dnsbl_result_name(rows[i].dbl));
+        t_same_z(dnsbl_result_name(got->hits[2].result), dnsbl_result_name(rows[i].surbl));
+        t_same_z(got->hits[1].name, rows[i].listed);
+    }
+}
+
+static void which_names_are_asked(void **state)
+{
+    static const char *const names[] = {"mx.example.test", "example.test",  "EXAMPLE.test.", NULL,
+                                        "a.b.other.test",  "192.0.2.1",     "[192.0.2.1]",   "[IPv6:2001:db8::1]",
+                                        "2001:db8::1",     "localhost",     "",              "x..y",
+                                        "1.2.3",           "b\303\274.test", "no domain.test"};
+    static const char *const want[] = {"A mx.example.test.dbl.test", "A example.test.dbl.test",
+                                       "A a.b.other.test.dbl.test",  "A xn--b-eha.test.dbl.test",
+                                       "A b.other.test.dbl.test",    "A other.test.dbl.test"};
+
+    (void)state;
+    ask_domains("", names, COUNT(names));
+    t_case("each once, its parents last, and never an address", "5782 2.4");
+    t_same_int(fakedns_asked(fake), 2 * COUNT(want));
+    for (size_t i = 0; i < COUNT(want); i++)
+        t_same_z(fakedns_question(fake, i), want[i]);
+}
+
+static void names_are_bounded(void **state)
+{
+    const char *names[40];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(names); i++)
+        names[i] = str_fmt(mem, "a.b.c.d.e.f.g.n%zu.test", i);
+    ask_domains("", names, COUNT(names));
+    t_case("many and long names cost no more than a dozen questions a list", "");
+    t_same_int(fakedns_asked(fake), 2 * DNSBL_NAMES_MAX);
+    t_case("nothing to ask: an answer all the same", "");
+    ask_domains("", names, 0);
+    t_same_int(got->score, 0);
+    t_same_z(dnsbl_result_name(got->hits[1].result), "not-asked");
+}
+
+static void lists_of_domains_are_not_asked_for_addresses(void **state)
+{
+    struct ip client = {4, {192, 0, 2, 1}};
+
+    (void)state;
+    health = dnsbl_health_new(mem, mixed, COUNT(mixed));
+    dnsbl_health_set(health, 0, NULL);
+    calls = 0;
+    dnsbl_start(mem, fakedns_dns(fake), health, mixed, COUNT(mixed), &client, 0, on_done, &calls);
+    fakedns_run(fake);
+    t_same_int(fakedns_asked(fake), 1);
+    t_same_z(dnsbl_result_name(got->hits[1].result), "not-asked");
+    t_case("and none that failed its self-test", "");
+    dnsbl_health_set(health, 0, "it lists everybody");
+    dnsbl_start(mem, fakedns_dns(fake), health, mixed, COUNT(mixed), &client, 0, on_done, &calls);
+    fakedns_run(fake);
+    t_same_z(dnsbl_result_name(got->hits[0].result), "disabled");
+}
+
+static void an_expired_listing_is_none(void **state)
+{
+    struct dns_record record = {.ip = {4, {127, 0, 0, 2}}};
+    struct dns_answer answer = {.status = DNS_OK, .count = 1, .records = &record, .stale = true};
+    struct ip code;
+
+    (void)state;
+    t_same_z(dnsbl_result_name(dnsbl_judge(&lists[0], &answer, &code)), "unanswered");
+    answer.stale = false;
+    t_same_z(dnsbl_result_name(dnsbl_judge(&lists[0], &answer, &code)), "listed");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +496,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(finish_takes_what_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_never_calls_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_name_too_long_is_no_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(domains_are_judged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(which_names_are_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_of_domains_are_not_asked_for_addresses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_expired_listing_is_none, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
