@@ -17,6 +17,8 @@
  */
 
 enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000, IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000 };
+/* Postfix slows a connection down from its 10th error on, ends it at the 20th, and counts RSET as one after 100 of them. */
+enum { REFUSALS_MAX = 5, RESETS_MAX = 50 };
 enum { PIECES_A_WRITE = 16 };
 
 struct backend {
@@ -54,6 +56,7 @@ struct link {
     struct link *next;
     char identity[512]; /* of the last XCLIENT: the same client need not be introduced twice */
     unsigned uses;
+    unsigned refusals, resets; /* since the last message that was taken */
     bool reused, heard, closed;
 };
 
@@ -241,13 +244,19 @@ static bool is_bound(const struct link *link)
     return link->identity[0] != '\0' && !smtp_client_capabilities(link->dialogue)->xclient;
 }
 
+/* The next client shall not pay for the errors of those before it. */
+static bool is_spent(const struct link *link)
+{
+    return link->uses >= USES_MAX || link->refusals >= REFUSALS_MAX || link->resets >= RESETS_MAX || is_bound(link);
+}
+
 static void rest(struct link *link)
 {
     struct backend *backend = link->backend;
 
     link->relay = NULL;
-    if (++link->uses >= USES_MAX || backend->pooled >= backend->settings->pool || is_bound(link) ||
-        !smtp_client_is_idle(link->dialogue)) {
+    link->uses++;
+    if (is_spent(link) || backend->pooled >= backend->settings->pool || !smtp_client_is_idle(link->dialogue)) {
         dismiss_link(link);
         return;
     }
@@ -499,6 +508,8 @@ static void on_message(struct link *link, const struct smtp_reply *reply)
 
     if (copy.code == 421)
         copy.code = 451;
+    if (reply->code < 300)
+        link->refusals = link->resets = 0;
     relay->state = RELAY_OVER;
     relay->link = NULL;
     rest(link); /* first: the answer may end the session, and then the connection must be back already */
@@ -520,6 +531,7 @@ static void handle(struct link *link, const struct smtp_client_event *event)
     char why[300];
 
     link->heard = true;
+    link->refusals += event->reply.code >= 400;
     switch (event->kind) {
     case SMTP_CLIENT_STARTTLS:
         conn_start_tls_client(link->conn, link->backends->tls, NULL);
@@ -787,10 +799,11 @@ void relay_close(struct relay **relay)
         close_link(link);
         return;
     }
-    if (is_bound(link)) {
+    if (is_spent(link)) {
         dismiss_link(link);
         return;
     }
+    link->resets++;
     link->state = LINK_RESETTING;
     link->next = link->backends->resetting;
     link->backends->resetting = link;
