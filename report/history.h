@@ -1,0 +1,132 @@
+/*
+ * report/history.h - what each evaluated message adds to the counters of its day     RFC 9990 2.1, 3.1
+ *
+ * One row with a count, not one row a message: messages that a report could not tell apart share a row. Three
+ * kinds of row lie in the store's table "dmarc"; <day> is four octets, days since 1970 in UTC, and <origin>
+ * says which host counted:
+ *
+ *     c <day> <domain> NUL <hash of the tuple> <origin>   the count, and the tuple itself
+ *     r <day> <domain> NUL <hash of the record>           the record as published
+ *     s <day> <domain> NUL <origin>                       sums of the domain's day
+ *
+ * Merging hosts takes the greater count of the same origin, and a report adds up the origins: so a row may be
+ * imported any number of times.
+ *
+ * Ownership  An entry is copied. history_cancel() only means that `done` will not be called: the message is
+ *            counted all the same.
+ * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has been
+ *            committed then (store/store.h groups commits), so the client may have its 250. Without an
+ *            answer before the loop ends, the little memory is lost with it.
+ * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted in the
+ *            sums as left out, and the report says how many: a row that said "other" would need a source
+ *            address and results that nobody had. Ten signatures a message, names of 255 octets, comments of 100,
+ *            records of HISTORY_RECORD_MAX: cut at the last whole tag or address.
+ * Errors     STORE_UNAVAILABLE is a value: the message was not counted, and the mail goes on.
+ */
+#ifndef REPORT_HISTORY_H
+#define REPORT_HISTORY_H
+
+#include "auth/dmarc.h"
+#include "store/store.h"
+
+enum { HISTORY_DKIM_MAX = 10, HISTORY_ROWS_MAX = 10000, HISTORY_RECORD_MAX = 4000, HISTORY_KEEP_DAYS = 14 };
+enum { HISTORY_DAY_S = 86400 };
+
+/* Why the policy was not applied as published (RFC 9990 3.1.1.9). */
+enum history_override {
+    HISTORY_AS_PUBLISHED,
+    HISTORY_LOCAL_POLICY,
+    HISTORY_MAILING_LIST,
+    HISTORY_TEST_MODE,
+    HISTORY_TRUSTED_FORWARDER,
+    HISTORY_OTHER,
+};
+
+struct history_dkim {
+    const char *domain, *selector;
+    enum dkim_result result;
+};
+
+struct history_entry {
+    int64_t day;               /* days since 1970, UTC */
+    const char *policy_domain; /* where the record was found */
+    struct str record;         /* as published */
+    struct ip source;
+    enum dmarc_policy disposition; /* what was done */
+    bool dkim_aligned, spf_aligned;
+    bool accepted; /* by the backend; only the sums know it, not the row */
+    const char *header_from;
+    const char *envelope_from; /* the domain; "" for the null sender */
+    const char *envelope_to;   /* the domain of the (first) recipient; "" : unknown */
+    const char *spf_domain;    /* "" or NULL: SPF was not checked */
+    enum spf_scope spf_scope;
+    enum spf_result spf_result;
+    size_t dkim_count;
+    struct history_dkim dkim[HISTORY_DKIM_MAX];
+    enum history_override override;
+    const char *comment; /* of the override; "" or NULL: none */
+};
+
+struct history {
+    struct store *store;
+    uint64_t origin;
+    unsigned rows_max, keep_days;
+};
+
+/* `hostname` makes the origin: hosts whose rows shall be merged need different ones. */
+void history_init(struct history *history, struct store *store, const char *hostname);
+
+/* Only messages under a policy whose owner asks for reports are kept: nobody else could ever be told. */
+bool history_is_wanted(const struct dmarc_discovery *discovery);
+
+struct history_token;
+typedef void history_done_fn(enum store_status status, void *arg);
+struct history_token *history_add(const struct history *history, struct loop *loop,
+                                  const struct history_entry *entry, history_done_fn *done, void *arg);
+void history_cancel(struct history_token **token); /* NULL is fine; leaves NULL */
+
+/* ---- reading, on the calling thread ---- */
+
+struct history_sums {
+    uint64_t rows;     /* distinct */
+    uint64_t messages; /* all of them */
+    uint64_t accepted, passed, left_out;
+};
+
+/* The domains of a day with the sums of all origins; day < 0: of every day, in order. False: enough. */
+typedef bool history_domain_fn(int64_t day, const char *domain, const struct history_sums *sums, void *arg);
+int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg,
+                        struct fail *fail);
+
+/* The rows of a domain's day in a stable order, origins added up. The entry's strings are good until `each`
+ * returns; policy_domain is the caller's, record is empty: record_hash is the number of it. */
+typedef bool history_row_fn(const struct history_entry *entry, uint64_t record_hash, uint64_t count,
+                            void *arg);
+int history_each_row(struct store *store, int64_t day, const char *domain, history_row_fn *each, void *arg,
+                     struct fail *fail);
+
+/* The record of that number; n = 0: there is none. */
+int history_record(struct store *store, struct arena *mem, int64_t day, const char *domain,
+                   uint64_t record_hash, struct str *record_out, struct fail *fail);
+
+/* ---- moving rows between hosts ---- */
+
+/* Is this a row that history_add() could have written? */
+bool history_row_is_valid(struct str key, struct str value);
+
+/* Puts a valid row of another host beside ours: the greater count wins. */
+void history_merge(const struct history *history, struct loop *loop, struct str key,
+                                  struct str value, store_done_fn *done, void *arg);
+
+/* What another program has counted: the origin's count of this tuple is `total` at least, and the sums grow by
+ * what is new. */
+struct history_token *history_set(const struct history *history, struct loop *loop,
+                                  const struct history_entry *entry, uint64_t origin, uint64_t total,
+                                  history_done_fn *done, void *arg);
+
+const char *history_override_name(enum history_override override); /* "mailing_list" */
+
+/* For report/ and its verbs. */
+extern const char history_table[];
+
+#endif

@@ -1,0 +1,287 @@
+#include "report/history_row.h"
+
+#include "base/buf.h"
+#include "base/hash.h"
+
+#include <string.h>
+
+enum { VERSION_1 = 1, NAME_MAX_OCTETS = 255, COMMENT_MAX = 100, DAY_OCTETS = 4, HASH_OCTETS = 16 };
+
+/* ---- numbers and hashes ---- */
+
+struct str history_octets(struct arena *mem, uint64_t number)
+{
+    unsigned char *p = arena_alloc(mem, 8);
+
+    for (int i = 0; i < 8; i++)
+        p[i] = (unsigned char)(number >> (56 - 8 * i));
+    return str_make((const char *)p, 8);
+}
+
+uint64_t history_number(struct str eight)
+{
+    uint64_t number = 0;
+
+    for (size_t i = 0; i < eight.n && i < 8; i++)
+        number = number << 8 | (unsigned char)eight.p[i];
+    return number;
+}
+
+/* The same on every host, so that hosts can be merged. Somebody who finds two tuples with one hash has two of
+ * his own messages counted in one row: the stored tuple is compared, and the second counts as left out. */
+struct str history_hash(struct arena *mem, struct str tuple, struct str origin)
+{
+    char *p = arena_alloc(mem, HASH_OCTETS + origin.n);
+
+    memcpy(p, history_octets(mem, hash_stable(tuple.p, tuple.n, 1)).p, 8);
+    memcpy(p + 8, history_octets(mem, hash_stable(tuple.p, tuple.n, 2)).p, 8);
+    memcpy(p + HASH_OCTETS, origin.p, origin.n);
+    return str_make(p, HASH_OCTETS + origin.n);
+}
+
+uint64_t history_record_hash(struct str record)
+{
+    return hash_stable(record.p, record.n, 3);
+}
+
+/* At the last whole tag or address, so that what remains is a record still. */
+struct str history_record_cut(struct str record)
+{
+    size_t n = HISTORY_RECORD_MAX;
+
+    if (record.n <= HISTORY_RECORD_MAX)
+        return record;
+    while (n > 0 && record.p[n] != ';' && record.p[n] != ',')
+        n--;
+    return str_upto(record, n);
+}
+
+/* ---- keys ---- */
+
+static void add_day(struct buf *b, int64_t day)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        buf_add_char(b, (char)(day >> shift));
+}
+
+static struct str taken(struct arena *mem, struct buf *b)
+{
+    struct str copy = str_copy(mem, buf_str(b));
+
+    buf_fini(b);
+    return copy;
+}
+
+struct str history_key_make(struct arena *mem, char kind, int64_t day, struct str domain, struct str tail)
+{
+    struct buf b;
+
+    buf_init(&b, STORE_KEY_BYTES_MAX);
+    buf_add_char(&b, kind);
+    add_day(&b, day);
+    buf_add_str(&b, str_upto(domain, NAME_MAX_OCTETS));
+    buf_add_char(&b, '\0');
+    buf_add_str(&b, tail);
+    return taken(mem, &b);
+}
+
+struct str history_key_prefix(struct arena *mem, char kind, int64_t day, const char *domain)
+{
+    struct buf b;
+
+    buf_init(&b, STORE_KEY_BYTES_MAX);
+    buf_add_char(&b, kind);
+    if (day >= 0)
+        add_day(&b, day);
+    if (day >= 0 && domain != NULL) {
+        buf_add_str(&b, str_upto(str_of(domain), NAME_MAX_OCTETS));
+        buf_add_char(&b, '\0');
+    }
+    return taken(mem, &b);
+}
+
+static size_t tail_octets(char kind)
+{
+    return kind == HISTORY_COUNT ? HASH_OCTETS + 8 : kind == HISTORY_RECORD || kind == HISTORY_SUMS ? 8 : 0;
+}
+
+bool history_key_read(struct str key, struct history_key *key_out)
+{
+    struct str rest;
+
+    if (key.n < 1 + DAY_OCTETS || tail_octets(key.p[0]) == 0)
+        return false;
+    key_out->kind = key.p[0];
+    key_out->day = (int64_t)history_number(str_make(key.p + 1, DAY_OCTETS));
+    rest = str_from(key, 1 + DAY_OCTETS);
+    return str_cut(rest, '\0', &key_out->domain, &key_out->tail) &&
+           key_out->tail.n == tail_octets(key_out->kind) && key_out->domain.n > 0 &&
+           key_out->domain.n <= NAME_MAX_OCTETS;
+}
+
+/* ---- the tuple ---- */
+
+static void add_text(struct buf *b, const char *text, size_t most)
+{
+    struct str s = str_upto(str_of(text), most);
+
+    buf_add_char(b, (char)s.n);
+    buf_add_str(b, s);
+}
+
+static void add_name(struct buf *b, const char *name)
+{
+    struct str s = str_upto(str_of(name), NAME_MAX_OCTETS);
+
+    buf_add_char(b, (char)s.n);
+    for (size_t i = 0; i < s.n; i++)
+        buf_add_char(b, ascii_lower(s.p[i]));
+}
+
+static bool is_again(const struct history_entry *e, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (e->dkim[k].result == e->dkim[i].result && str_same_z(str_of(e->dkim[k].domain), e->dkim[i].domain) &&
+            str_same_z(str_of(e->dkim[k].selector), e->dkim[i].selector))
+            return true;
+    return false;
+}
+
+/* As many signatures as fit; each octet run carries its length, so nothing is read in two ways. */
+static void add_signatures(struct buf *b, const struct history_entry *e)
+{
+    size_t count_at = b->n, count = 0;
+
+    buf_add_char(b, 0);
+    for (size_t i = 0; i < e->dkim_count && i < HISTORY_DKIM_MAX; i++) {
+        if (is_again(e, i) || b->n + 3 + 2 * NAME_MAX_OCTETS > HISTORY_TUPLE_MAX)
+            continue;
+        buf_add_char(b, (char)e->dkim[i].result);
+        add_name(b, e->dkim[i].domain);
+        add_text(b, e->dkim[i].selector, NAME_MAX_OCTETS);
+        count++;
+    }
+    b->p[count_at] = (char)count;
+}
+
+struct str history_tuple_pack(struct arena *mem, const struct history_entry *e)
+{
+    bool has_spf = e->spf_domain != NULL && e->spf_domain[0] != '\0';
+    struct buf b;
+
+    buf_init(&b, HISTORY_TUPLE_MAX);
+    buf_add_char(&b, VERSION_1);
+    buf_add_str(&b, history_octets(mem, history_record_hash(history_record_cut(e->record))));
+    buf_add_char(&b, (char)e->source.family);
+    buf_add(&b, e->source.b, e->source.family == 4 ? 4 : 16);
+    buf_add_char(&b, (char)e->disposition);
+    buf_add_char(&b, (char)(e->dkim_aligned | e->spf_aligned << 1 | has_spf << 2));
+    buf_add_char(&b, (char)e->override);
+    add_text(&b, e->comment, COMMENT_MAX);
+    add_name(&b, e->header_from);
+    add_name(&b, e->envelope_from);
+    add_name(&b, e->envelope_to);
+    buf_add_char(&b, has_spf ? (char)e->spf_scope : 0);
+    buf_add_char(&b, has_spf ? (char)e->spf_result : 0);
+    add_name(&b, e->spf_domain);
+    add_signatures(&b, e);
+    return taken(mem, &b);
+}
+
+/* Takes octets from the front; what is not there sets `bad` and reads as nothing. */
+struct reader {
+    struct str rest;
+    bool bad;
+};
+
+static struct str take(struct reader *r, size_t n)
+{
+    struct str piece = str_upto(r->rest, n);
+
+    r->bad |= piece.n < n;
+    r->rest = str_from(r->rest, piece.n);
+    return r->bad ? str_make("", 0) : piece;
+}
+
+static unsigned take_byte(struct reader *r, unsigned most)
+{
+    unsigned value = (unsigned)history_number(take(r, 1));
+
+    r->bad |= value > most;
+    return r->bad ? 0 : value;
+}
+
+static const char *take_text(struct reader *r, struct arena *mem)
+{
+    struct str text = take(r, take_byte(r, NAME_MAX_OCTETS));
+
+    r->bad |= str_has(text, '\0');
+    return str_dup(mem, text);
+}
+
+static void take_source(struct reader *r, struct ip *ip_out)
+{
+    unsigned family = take_byte(r, 6);
+    struct str octets = take(r, family == 4 ? 4 : 16);
+
+    r->bad |= family != 4 && family != 6;
+    ip_out->family = (unsigned char)family;
+    memcpy(ip_out->b, octets.p, octets.n);
+}
+
+bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_entry *e, uint64_t *record_hash_out)
+{
+    struct reader r = {tuple, false};
+    unsigned flags;
+
+    *e = (struct history_entry){0};
+    r.bad |= take_byte(&r, VERSION_1) != VERSION_1;
+    *record_hash_out = history_number(take(&r, 8));
+    take_source(&r, &e->source);
+    e->disposition = (enum dmarc_policy)take_byte(&r, DMARC_POLICY_REJECT);
+    flags = take_byte(&r, 7);
+    e->dkim_aligned = flags & 1;
+    e->spf_aligned = flags >> 1 & 1;
+    e->override = (enum history_override)take_byte(&r, HISTORY_OTHER);
+    e->comment = take_text(&r, mem);
+    e->header_from = take_text(&r, mem);
+    e->envelope_from = take_text(&r, mem);
+    e->envelope_to = take_text(&r, mem);
+    e->spf_scope = (enum spf_scope)take_byte(&r, SPF_MFROM);
+    e->spf_result = (enum spf_result)take_byte(&r, SPF_PERMERROR);
+    e->spf_domain = take_text(&r, mem);
+    e->dkim_count = take_byte(&r, HISTORY_DKIM_MAX);
+    for (size_t i = 0; i < e->dkim_count && !r.bad; i++) {
+        e->dkim[i].result = (enum dkim_result)take_byte(&r, DKIM_PERMERROR);
+        e->dkim[i].domain = take_text(&r, mem);
+        e->dkim[i].selector = take_text(&r, mem);
+    }
+    return !r.bad && r.rest.n == 0;
+}
+
+/* ---- the sums ---- */
+
+struct str history_sums_pack(struct arena *mem, const struct history_sums *s)
+{
+    const uint64_t numbers[] = {s->rows, s->messages, s->accepted, s->passed, s->left_out};
+    char *p = arena_alloc(mem, 8 * COUNT(numbers));
+
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        memcpy(p + 8 * i, history_octets(mem, numbers[i]).p, 8);
+    return str_make(p, 8 * COUNT(numbers));
+}
+
+bool history_sums_unpack(struct str value, struct history_sums *s)
+{
+    struct reader r = {value, false};
+
+    *s = (struct history_sums){0};
+    if (value.n == 0)
+        return true;
+    s->rows = history_number(take(&r, 8));
+    s->messages = history_number(take(&r, 8));
+    s->accepted = history_number(take(&r, 8));
+    s->passed = history_number(take(&r, 8));
+    s->left_out = history_number(take(&r, 8));
+    return !r.bad && r.rest.n == 0;
+}
