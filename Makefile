@@ -18,7 +18,7 @@ LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code $(SANITIZE) 
 LIBS     = -luv -lssl -lcrypto -lcares -lsqlite3 -lyaml -lmicrohttpd -lidn2
 TEST_LIBS = -lcmocka -ljansson
 
-FOLDERS = base smtp dns store auth grey tls config admin proxy cli
+FOLDERS = base smtp dns store auth grey tls config report admin proxy cli
 SOURCES = $(filter-out %_test.c %_fuzz.c,$(foreach f,$(FOLDERS),$(sort $(wildcard $(f)/*.c))))
 LIBRARY = $(filter-out cli/main.c,$(SOURCES))
 UNIT    = $(sort $(wildcard $(addsuffix /*_test.c,$(FOLDERS)) tests/*_test.c))
