@@ -71,7 +71,7 @@ struct relay {
     enum relay_state state;
     struct link *link;
     struct str recipient; /* the one whose answer is due */
-    size_t tried;         /* backends that could not be reached, from the first */
+    bool *tried;          /* for each backend, whether it was asked for this transaction */
     bool answered;        /* at least one reply went to the session: no second connection any more */
     bool mail_done;
     int refused_code;     /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
@@ -272,10 +272,15 @@ static void rest(struct link *link)
 
 /* ---- answers to the session ---- */
 
+/* A backend that closes its session with us (421) does not close the client's. */
 static void give(struct relay *relay, const struct relay_reply *reply)
 {
+    struct relay_reply out = *reply;
+
+    if (out.code == 421)
+        out.code = 451;
     relay->answered = true;
-    relay->answer(reply, relay->arg);
+    relay->answer(&out, relay->arg);
 }
 
 static void give_ours(struct relay *relay, const char *text)
@@ -286,8 +291,7 @@ static void give_ours(struct relay *relay, const char *text)
     give(relay, &reply);
 }
 
-/* A code that makes no sense at this point must not reach the client as a success; and a backend that closes its
- * session with us (421) does not close the client's. */
+/* A code that makes no sense at this point must not reach the client as a success. */
 static void give_reply(struct relay *relay, const struct smtp_reply *reply)
 {
     char enhanced[16];
@@ -299,30 +303,26 @@ static void give_reply(struct relay *relay, const struct smtp_reply *reply)
         return;
     }
     snprintf(enhanced, sizeof(enhanced), "%.*s", STR_ARG(reply->enhanced));
-    if (out.code == 421)
-        out.code = 451;
     give(relay, &out);
 }
 
 /* ---- finding a connection ---- */
 
+/* The healthy ones, in the settings' order, and then, rather than giving up, the others; nobody is asked twice. */
 static struct backend *choose(struct relay *relay)
 {
     struct backends *b = relay->backends;
     int64_t now = loop_now_ms(b->loop);
 
-    while (relay->tried < b->count) { /* the healthy ones, in the settings' order … */
-        struct backend *backend = &b->list[relay->tried++];
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < b->count; i++) {
+            bool is_healthy = b->list[i].down_until_ms <= now;
 
-        if (backend->down_until_ms <= now)
-            return backend;
-    }
-    while (relay->tried < 2 * b->count) { /* … and then, rather than giving up, the others */
-        struct backend *backend = &b->list[relay->tried++ - b->count];
-
-        if (backend->down_until_ms > now)
-            return backend;
-    }
+            if (relay->tried[i] || (pass == 0 && !is_healthy))
+                continue;
+            relay->tried[i] = true;
+            return &b->list[i];
+        }
     return NULL;
 }
 
@@ -382,8 +382,8 @@ static void link_broke(struct link *link, const char *why)
     close_link(link);
     if (relay == NULL)
         return;
-    if (stale && relay->tried > 0)
-        relay->tried--; /* the backend itself has not failed */
+    if (stale)
+        relay->tried[backend - link->backends->list] = false; /* the backend itself has not failed */
     if (relay->answered || relay->state != RELAY_WAITS_RCPT)
         relay->state = RELAY_OVER;
     if (waiting)
@@ -506,8 +506,6 @@ static void on_message(struct link *link, const struct smtp_reply *reply)
     struct relay_reply copy = {.code = reply->code, .enhanced = str_dup(relay->mem, reply->enhanced),
                                .text = str_copy(relay->mem, reply->text), .backend = link->backend->settings->address};
 
-    if (copy.code == 421)
-        copy.code = 451;
     if (reply->code < 300)
         link->refusals = link->resets = 0;
     relay->state = RELAY_OVER;
@@ -736,7 +734,8 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
 {
     struct relay *relay = ARENA_NEW(mem, struct relay);
 
-    *relay = (struct relay){.mem = mem, .backends = backends, .ask = *ask, .answer = answer, .arg = arg};
+    *relay = (struct relay){.mem = mem, .backends = backends, .ask = *ask, .answer = answer, .arg = arg,
+                            .tried = ARENA_ARRAY(mem, bool, backends->count)};
     return relay;
 }
 
