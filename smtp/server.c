@@ -35,7 +35,7 @@ struct smtp_server {
     size_t skipped;
 
     bool esmtp, helo_seen, tls_offered, tls_required, tls_done;
-    bool mail_seen, helo_due;
+    bool mail_seen, mail_utf8, helo_due;
     unsigned recipients, errors, idle_commands;
     struct smtp_data_decoder decoder;
     bool too_big;
@@ -180,6 +180,10 @@ static void write_ehlo(struct smtp_server *server)
         buf_add_z(server->out, "250-STARTTLS\r\n");
     if (s->offer.eightbitmime)
         buf_add_z(server->out, "250-8BITMIME\r\n");
+    if (s->offer.smtputf8)
+        buf_add_z(server->out, "250-SMTPUTF8\r\n");
+    if (s->offer.dsn)
+        buf_add_z(server->out, "250-DSN\r\n");
     buf_add_z(server->out, "250 ENHANCEDSTATUSCODES\r\n");
 }
 
@@ -225,6 +229,7 @@ static void accept_command(struct smtp_server *server)
         break;
     case SMTP_EV_MAIL:
         server->mail_seen = true;
+        server->mail_utf8 = server->command.smtputf8;
         server->recipients = 0;
         break;
     case SMTP_EV_RCPT:
@@ -279,11 +284,12 @@ static bool skip_line(struct smtp_server *server)
     size_t end = str_find(in, '\n');
 
     server->skipped += end;
-    if (server->skipped > ENDLESS_LINE)
-        close_dialogue(server, "endless line");
     consume(server, end < in.n ? end + 1 : in.n);
     server->skipping = end == in.n;
-    return !server->skipping;
+    if (server->skipped <= ENDLESS_LINE)
+        return !server->skipping;
+    close_dialogue(server, "endless line");
+    return false;
 }
 
 /* Takes one line out of the input. False: there is none (yet), or it was answered here. */
@@ -363,6 +369,8 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
         reply(server, 503, "5.5.1", "Need MAIL before RCPT");
     else if (server->recipients >= server->settings.recipients_max)
         reply(server, 452, "4.5.3", "Too many recipients");
+    else if (server->command.smtputf8 && !server->mail_utf8) /* RFC 6531 3.5 */
+        reply(server, 553, "5.6.7", "A recipient beyond ASCII needs SMTPUTF8 in MAIL");
     else
         return wait_for_answer(server, SMTP_EV_RCPT, event_out);
     return false;

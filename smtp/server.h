@@ -39,7 +39,7 @@ enum smtp_event_kind {
     SMTP_EV_RCPT,        /* waits */
     SMTP_EV_DATA,        /* waits: answer 354 to take the body, or refuse */
     SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
-    SMTP_EV_RESET,       /* the transaction is over (RSET, EHLO, QUIT in it, STARTTLS); no answer */
+    SMTP_EV_RESET,       /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
     SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */
 };
 
