@@ -1,8 +1,12 @@
 #include "smtp/command.h"
 
 #include "base/bug.h"
+#include "smtp/xtext.h"
 
-enum argument { ABSENT, NEEDED, ANYTHING, REVERSE_PATH, FORWARD_PATH };
+enum argument { ABSENT, NEEDED, ANYTHING, REVERSE_PATH, FORWARD_PATH, CHUNK, MECHANISM };
+
+/* Octets of values (RFC 1870 3, RFC 3030 2, RFC 3461 4.2 and 4.4, RFC 4422 3.1, RFC 4954 5). */
+enum { NUMBER_DIGITS = 20, ENVID_MAX = 100, ORCPT_MAX = 500, AUTH_MAX = 500, MECHANISM_MAX = 20 };
 
 static const struct {
     const char *name;
@@ -14,8 +18,8 @@ static const struct {
     [SMTP_DATA] = {"DATA", ABSENT},       [SMTP_RSET] = {"RSET", ABSENT},
     [SMTP_NOOP] = {"NOOP", ANYTHING},     [SMTP_QUIT] = {"QUIT", ABSENT},
     [SMTP_VRFY] = {"VRFY", NEEDED},       [SMTP_EXPN] = {"EXPN", NEEDED},
-    [SMTP_HELP] = {"HELP", ANYTHING},     [SMTP_BDAT] = {"BDAT", ANYTHING},
-    [SMTP_AUTH] = {"AUTH", ANYTHING},     [SMTP_XCLIENT] = {"XCLIENT", ANYTHING},
+    [SMTP_HELP] = {"HELP", ANYTHING},     [SMTP_BDAT] = {"BDAT", CHUNK},
+    [SMTP_AUTH] = {"AUTH", MECHANISM},    [SMTP_XCLIENT] = {"XCLIENT", ANYTHING},
     [SMTP_LHLO] = {"LHLO", NEEDED},       [SMTP_FOREIGN] = {"foreign", ANYTHING},
 };
 
@@ -72,27 +76,31 @@ static enum smtp_verb verb_of(struct str text)
 struct parameter {
     struct str keyword, value;
     bool has_value;
+    const struct smtp_offer *offer;
 };
 
-/* xtext, which is passed on as it is (RFC 3461 4). */
-static bool is_xtext(struct str s)
+/* xtext of printable ASCII: what is encoded here is decoded in reports, where it must not become a line of
+ * its own (RFC 3461 4.2, 4.4). With `utf8`, characters beyond ASCII stand for themselves (RFC 6533 3). */
+static bool is_printable_xtext(struct str s, bool utf8)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '!' || s.p[i] > '~' || s.p[i] == '=')
-            return false;
-        if (s.p[i] != '+')
-            continue;
-        for (size_t k = i + 1; k <= i + 2; k++) /* "+" and two hexadecimal digits, upper case only */
-            if (k >= s.n || ascii_hex(s.p[k]) < 0 || (s.p[k] >= 'a' && s.p[k] <= 'f'))
+    while (s.n > 0) {
+        size_t n = utf8 ? smtp_utf8_length(s) : 0;
+
+        if (n == 0) {
+            n = s.p[0] == '+' ? 3 : 1;
+            if (!smtp_is_xtext(str_upto(s, n)))
                 return false;
-        i += 2;
+            if (n == 3 && (s.p[1] < '2' || s.p[1] > '7' || str_starts(s, STR("+7F"))))
+                return false;
+        }
+        s = str_from(s, n);
     }
     return true;
 }
 
 static bool take_size(const struct parameter *p, struct smtp_command *c)
 {
-    if (p->value.n == 0 || p->value.n > 20) /* RFC 1870 3 */
+    if (p->value.n == 0 || p->value.n > NUMBER_DIGITS)
         return false;
     for (size_t i = 0; i < p->value.n; i++)
         if (!ascii_is_digit(p->value.p[i]))
@@ -105,8 +113,22 @@ static bool take_size(const struct parameter *p, struct smtp_command *c)
 
 static bool take_body(const struct parameter *p, struct smtp_command *c)
 {
-    c->body = str_same_z(p->value, "8BITMIME") ? SMTP_BODY_8BITMIME : SMTP_BODY_7BIT;
-    return c->body == SMTP_BODY_8BITMIME || str_same_z(p->value, "7BIT");
+    static const struct {
+        const char *name;
+        enum smtp_body body;
+    } bodies[] = {
+        {"7BIT", SMTP_BODY_7BIT}, {"8BITMIME", SMTP_BODY_8BITMIME}, {"BINARYMIME", SMTP_BODY_BINARYMIME}};
+
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        if (!str_same_z(p->value, bodies[i].name))
+            continue;
+        c->body = bodies[i].body;
+        if ((c->body == SMTP_BODY_8BITMIME && !p->offer->eightbitmime) ||
+            (c->body == SMTP_BODY_BINARYMIME && !p->offer->binarymime))
+            refuse(c, 555, "5.5.4 This BODY is not offered");
+        return true;
+    }
+    return false;
 }
 
 static bool take_smtputf8(const struct parameter *p, struct smtp_command *c)
@@ -115,43 +137,86 @@ static bool take_smtputf8(const struct parameter *p, struct smtp_command *c)
     return !p->has_value; /* RFC 6531 3.4 */
 }
 
+static bool take_requiretls(const struct parameter *p, struct smtp_command *c)
+{
+    c->requiretls = true;
+    return !p->has_value; /* RFC 8689 2 */
+}
+
 static bool take_ret(const struct parameter *p, struct smtp_command *c)
 {
-    (void)c;
+    c->ret = p->value;
     return str_same_z(p->value, "FULL") || str_same_z(p->value, "HDRS"); /* RFC 3461 4.3 */
 }
 
 static bool take_envid(const struct parameter *p, struct smtp_command *c)
 {
-    (void)c;
-    return p->value.n > 0 && p->value.n <= 100 && is_xtext(p->value); /* RFC 3461 4.4 */
+    c->envid = p->value;
+    return p->value.n > 0 && p->value.n <= ENVID_MAX && is_printable_xtext(p->value, false);
 }
 
-/* NEVER alone, or a list of the others (RFC 3461 4.1). */
+/* xtext of a mailbox, or <> for "not known" (RFC 4954 5). */
+static bool take_auth(const struct parameter *p, struct smtp_command *c)
+{
+    struct smtp_address address;
+    struct buf mailbox;
+    bool good;
+
+    c->auth = p->value;
+    if (str_eq(p->value, STR("<>")))
+        return true;
+    buf_init(&mailbox, AUTH_MAX);
+    good = p->value.n <= AUTH_MAX && smtp_xtext_decode(&mailbox, p->value) &&
+           smtp_mailbox_parse(buf_str(&mailbox), true, &address);
+    buf_fini(&mailbox);
+    return good;
+}
+
+/* NEVER alone, or a list of the others, each once (RFC 3461 4.1). */
 static bool take_notify(const struct parameter *p, struct smtp_command *c)
 {
+    static const char *const words[] = {"SUCCESS", "FAILURE", "DELAY"};
     struct str rest = p->value, word;
+    unsigned seen = 0;
     bool more = true;
 
-    (void)c;
+    c->notify = p->value;
     if (str_same_z(p->value, "NEVER"))
         return true;
     while (more) {
+        unsigned bit = 0;
+
         more = str_cut(rest, ',', &word, &rest);
-        if (!str_same_z(word, "SUCCESS") && !str_same_z(word, "FAILURE") && !str_same_z(word, "DELAY"))
+        for (size_t i = 0; i < COUNT(words); i++)
+            if (str_same_z(word, words[i]))
+                bit = 1u << i;
+        if (bit == 0 || (seen & bit) != 0)
             return false;
+        seen |= bit;
     }
     return true;
+}
+
+/* The kinds of addresses that are registered are words of letters, digits and hyphens. */
+static bool is_address_type(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!ascii_is_alnum(s.p[i]) && s.p[i] != '-')
+            return false;
+    return s.n > 0;
 }
 
 static bool take_orcpt(const struct parameter *p, struct smtp_command *c)
 {
     struct str type, address;
+    bool utf8;
 
-    (void)c;
-    if (p->value.n > 500 || !str_cut(p->value, ';', &type, &address) || type.n == 0) /* RFC 3461 4.2 */
+    c->orcpt = p->value;
+    if (p->value.n > ORCPT_MAX || !str_cut(p->value, ';', &type, &address) || !is_address_type(type))
         return false;
-    return is_xtext(type) && address.n > 0 && is_xtext(address);
+    utf8 = p->offer->smtputf8 && str_same_z(type, "utf-8"); /* RFC 6533 3 */
+    c->smtputf8 = c->smtputf8 || is_beyond_ascii(address);
+    return address.n > 0 && is_printable_xtext(address, utf8);
 }
 
 static const struct parameter_rule {
@@ -162,9 +227,12 @@ static const struct parameter_rule {
 } parameter_rules[] = {
     {SMTP_MAIL, "SIZE", offsetof(struct smtp_offer, size), take_size},
     {SMTP_MAIL, "BODY", offsetof(struct smtp_offer, eightbitmime), take_body},
+    {SMTP_MAIL, "BODY", offsetof(struct smtp_offer, binarymime), take_body}, /* without 8BITMIME */
     {SMTP_MAIL, "SMTPUTF8", offsetof(struct smtp_offer, smtputf8), take_smtputf8},
+    {SMTP_MAIL, "REQUIRETLS", offsetof(struct smtp_offer, requiretls), take_requiretls},
     {SMTP_MAIL, "RET", offsetof(struct smtp_offer, dsn), take_ret},
     {SMTP_MAIL, "ENVID", offsetof(struct smtp_offer, dsn), take_envid},
+    {SMTP_MAIL, "AUTH", offsetof(struct smtp_offer, auth), take_auth},
     {SMTP_RCPT, "NOTIFY", offsetof(struct smtp_offer, dsn), take_notify},
     {SMTP_RCPT, "ORCPT", offsetof(struct smtp_offer, dsn), take_orcpt},
 };
@@ -193,7 +261,7 @@ static bool split_parameter(struct str word, struct parameter *p)
 static void take_parameter(struct smtp_command *c, struct str word, const struct smtp_offer *offer,
                            unsigned *seen)
 {
-    struct parameter p;
+    struct parameter p = {.offer = offer};
 
     if (!split_parameter(word, &p)) {
         refuse(c, 501, "5.5.4 Malformed parameter");
@@ -218,8 +286,7 @@ static void take_parameters(struct smtp_command *c, struct str rest, const struc
 {
     unsigned seen = 0;
 
-    c->parameters = str_trim(rest);
-    rest = c->parameters;
+    rest = str_trim(rest);
     while (rest.n > 0 && c->reply_code == 0) {
         struct str word;
 
@@ -227,6 +294,25 @@ static void take_parameters(struct smtp_command *c, struct str rest, const struc
         if (word.n > 0)
             take_parameter(c, word, offer, &seen);
     }
+}
+
+static void pass(struct buf *out, bool offered, const char *keyword, struct str value)
+{
+    if (offered && value.n > 0)
+        buf_fmt(out, " %s=%.*s", keyword, STR_ARG(value));
+}
+
+void smtp_command_pass_on(const struct smtp_command *command, const struct smtp_offer *backend,
+                          struct buf *out)
+{
+    if (command->verb == SMTP_MAIL && command->smtputf8 && backend->smtputf8)
+        buf_add_z(out, " SMTPUTF8");
+    if (command->requiretls && backend->requiretls)
+        buf_add_z(out, " REQUIRETLS");
+    pass(out, backend->dsn, "RET", command->ret);
+    pass(out, backend->dsn, "ENVID", command->envid);
+    pass(out, backend->dsn, "NOTIFY", command->notify);
+    pass(out, backend->dsn, "ORCPT", command->orcpt);
 }
 
 /* ---- MAIL FROM:<…> and RCPT TO:<…> ---- */
@@ -246,7 +332,7 @@ static void take_path_command(struct smtp_command *c, const struct smtp_offer *o
     text = skip_blanks(str_from(text, prefix.n));
     if (!smtp_path_parse(text, is_mail ? SMTP_PATH_REVERSE : SMTP_PATH_FORWARD, offer->smtputf8, &c->address,
                          &rest, &why)) {
-        if (is_beyond_ascii(text))
+        if (is_beyond_ascii(text) && !offer->smtputf8)
             refuse(c, 553, "5.6.7 Addresses beyond ASCII are not accepted here"); /* RFC 6531 3.5 */
         else
             refuse(c, 501, why);
@@ -260,7 +346,57 @@ static void take_path_command(struct smtp_command *c, const struct smtp_offer *o
     c->smtputf8 = true;
 }
 
-static void take_argument(struct smtp_command *c, const struct smtp_offer *offer)
+/* ---- BDAT and AUTH ---- */
+
+/* chunk-size [SP "LAST"] (RFC 3030 2). */
+static void take_chunk(struct smtp_command *c)
+{
+    struct str size, end;
+
+    str_cut(c->argument, ' ', &size, &end);
+    while (end.n > 0 && end.p[0] == ' ')
+        end = str_from(end, 1);
+    c->last = str_same(end, STR("LAST"));
+    if (size.n > NUMBER_DIGITS || !str_to_u64(size, UINT64_MAX, &c->chunk_bytes) || (end.n > 0 && !c->last))
+        refuse(c, 501, "5.5.4 Syntax: BDAT size [LAST]");
+}
+
+bool smtp_is_base64(struct str text)
+{
+    size_t padding = 0;
+
+    while (padding < 2 && padding < text.n && text.p[text.n - 1 - padding] == '=')
+        padding++;
+    for (size_t i = 0; i < text.n - padding; i++)
+        if (!ascii_is_alnum(text.p[i]) && text.p[i] != '+' && text.p[i] != '/')
+            return false;
+    return text.n > 0 && text.n % 4 == 0;
+}
+
+static bool is_mechanism(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!ascii_is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_')
+            return false;
+    return s.n > 0 && s.n <= MECHANISM_MAX;
+}
+
+/* mechanism [SP initial-response] (RFC 4954 4). */
+static void take_mechanism(struct smtp_command *c, struct str line)
+{
+    bool more = str_cut(c->argument, ' ', &c->mechanism, &c->initial_response);
+
+    if (line.n + 2 > SMTP_AUTH_LINE)
+        refuse(c, 500, "5.5.6 Authentication exchange line is too long");
+    else if (!is_mechanism(c->mechanism))
+        refuse(c, 501, "5.5.4 Syntax: AUTH mechanism [initial-response]");
+    else if (more && !str_eq(c->initial_response, STR("=")) && !smtp_is_base64(c->initial_response))
+        refuse(c, 501, "5.5.2 The initial response is not base64");
+}
+
+/* ---- */
+
+static void take_argument(struct smtp_command *c, struct str line, const struct smtp_offer *offer)
 {
     switch (verbs[c->verb].argument) {
     case ABSENT:
@@ -276,6 +412,12 @@ static void take_argument(struct smtp_command *c, const struct smtp_offer *offer
     case REVERSE_PATH:
     case FORWARD_PATH:
         take_path_command(c, offer);
+        break;
+    case CHUNK:
+        take_chunk(c);
+        break;
+    case MECHANISM:
+        take_mechanism(c, line);
         break;
     case ANYTHING:
         break;
@@ -303,11 +445,13 @@ void smtp_command_parse(struct str line, const struct smtp_offer *offer, struct 
         end++;
     c->verb_text = str_upto(line, end);
     c->argument = str_trim(str_from(line, end));
+    c->verb = verb_of(c->verb_text);
     if (has_control(line)) {
+        if (c->verb != SMTP_BDAT) /* the caller must know that a chunk follows */
+            c->verb = SMTP_UNKNOWN;
         refuse(c, 500, "5.5.2 Control characters are not allowed in a command");
         return;
     }
-    c->verb = verb_of(c->verb_text);
     if (c->verb == SMTP_FOREIGN)
         return;
     if (is_beyond_ascii(line) && !may_be_beyond_ascii(c->verb, offer))
@@ -315,5 +459,5 @@ void smtp_command_parse(struct str line, const struct smtp_offer *offer, struct 
     else if (c->verb == SMTP_UNKNOWN)
         refuse(c, 500, "5.5.2 Command not recognized");
     else
-        take_argument(c, offer);
+        take_argument(c, line, offer);
 }
