@@ -54,3 +54,21 @@ bool dkim_base64_decode(struct str text, uint8_t *octets_out, size_t *n_out)
     *n_out = n;
     return true;
 }
+
+const char *dkim_base64_encode(struct arena *mem, const uint8_t *octets, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = arena_alloc(mem, (n + 2) / 3 * 4 + 1), *p = text;
+
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t bits = (uint32_t)octets[i] << 16 | (left > 1 ? (uint32_t)octets[i + 1] << 8 : 0) |
+                        (left > 2 ? octets[i + 2] : 0);
+
+        *p++ = digits[bits >> 18];
+        *p++ = digits[bits >> 12 & 63];
+        *p++ = left > 1 ? digits[bits >> 6 & 63] : '=';
+        *p++ = left > 2 ? digits[bits & 63] : '=';
+    }
+    return text;
+}

@@ -15,4 +15,7 @@
 /* False when it is not base64. Writes DKIM_BASE64_ROOM(text.n) octets at the most. */
 bool dkim_base64_decode(struct str text, uint8_t *octets_out, size_t *n_out);
 
+/* On one line, with padding. */
+const char *dkim_base64_encode(struct arena *mem, const uint8_t *octets, size_t n);
+
 #endif
