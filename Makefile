@@ -37,7 +37,7 @@ endif
 object  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_BINARIES = $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
-.PHONY: all run demo check unit unit-binaries e2e asan fuzz tidy layers headers sizes rfc format bench install clean deps test-deps
+.PHONY: all run demo check unit unit-binaries e2e asan fuzz tidy layers headers sizes rfc format bench bench-binaries install clean deps test-deps
 all: $(BUILD)/smtpguard
 
 # ---- the two commands of the README ----
@@ -114,9 +114,16 @@ tidy:
 	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
 	    --enable=warning,portability -I. -DVERSION='""' $(FOLDERS)
 
-bench: test-deps
-	@$(MAKE) --no-print-directory all
+# Against the Debian stack and a floor, as ratios in one run; needs root or sudo (docs/performance.md).
+BENCHES = $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+bench:
+	@packaging/install-deps build test bench
+	@$(MAKE) --no-print-directory all bench-binaries
 	@bench/run $(BUILD)/smtpguard
+bench-binaries: $(BENCHES)
+$(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
 
 # ---- installing ----
 PREFIX  ?= /usr/local
