@@ -47,11 +47,12 @@ static bool on_sums(struct str key, struct str value, int64_t expires_unix, void
     return !d->enough;
 }
 
-int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg, struct fail *fail)
+static int add_up(struct store *store, int64_t day, const char *domain, history_domain_fn *each, void *arg,
+                  struct fail *fail)
 {
     struct arena *mem = arena_new(0);
     struct domains d = {.mem = arena_new(0), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_SUMS, day, NULL), on_sums, &d,
+    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_SUMS, day, domain), on_sums, &d,
                              fail);
 
     if (outcome == 0)
@@ -59,6 +60,17 @@ int history_each_domain(struct store *store, int64_t day, history_domain_fn *eac
     arena_free(&d.mem);
     arena_free(&mem);
     return outcome;
+}
+
+int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg, struct fail *fail)
+{
+    return add_up(store, day, NULL, each, arg, fail);
+}
+
+int history_sums_of(struct store *store, int64_t day, const char *domain, history_domain_fn *each, void *arg,
+                    struct fail *fail)
+{
+    return add_up(store, day, domain, each, arg, fail);
 }
 
 /* ---- rows ---- */
