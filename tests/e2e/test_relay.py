@@ -68,16 +68,26 @@ def test_unknown_user(t):
     t.postfix.delivery(bob)
 
 
-def test_many_clients_with_unknown_users(t):
-    """Errors of one client are not those of the next: forty in a row get their 550 at once, not Postfix's penalty."""
-    guard = t.guard(runtime={"workers": 1})
+def many_unknown_users(t, pass_client):
+    guard = t.guard(runtime={"workers": 1}, backends=[{"address": t.postfix.address, "pass_client": pass_client}])
     for _ in range(40):
         with guard.client(GOOD) as client:
             client.ehlo()
             client.say("MAIL FROM:<alice@good.test>", "250 ")
             client.say("RCPT TO:<no.such.user@example.net>", "550 5.1.1 ")
+            client.quit()
     slow = [line for line in guard.events(event="session") if line["ms"] > 900]
     same(slow, [], "sessions that were slowed down")
+
+
+def test_many_unknown_users(t):
+    """Errors of one client are not those of the next: forty in a row get their 550 at once, not Postfix's penalty."""
+    many_unknown_users(t, "xclient")
+
+
+def test_many_unknown_users_without_xclient(t):
+    """Nor are they when Postfix takes all of them for one client, on connections that are kept open."""
+    many_unknown_users(t, "none")
 
 
 def test_ten_megabytes(t):

@@ -3,27 +3,28 @@
 import socket
 import threading
 
-from lib.check import wait_for
+from lib.check import same, wait_for
 
 HANG, CLOSE = "hang", "close"
+
+EHLO = "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250 8BITMIME"
 
 
 class Backend:
     """Answers each step with the text that the test gives for it: Backend(rcpt="450 4.2.0 Later"). A list is used up
     one answer at a time, its last one for good; HANG says nothing more, CLOSE closes the connection."""
 
-    ANSWERS = {
-        "banner": "220 backend.test ESMTP", "ehlo": "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250 8BITMIME",
-        "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok", "data": "354 Go ahead", "dot": "250 2.0.0 Taken",
-        "rset": "250 2.0.0 Ok", "quit": "221 2.0.0 Bye",
-    }
+    ANSWERS = {"banner": "220 backend.test ESMTP", "ehlo": EHLO, "helo": "250 backend.test", "mail": "250 2.1.0 Ok",
+               "rcpt": "250 2.1.5 Ok", "data": "354 Go ahead", "dot": "250 2.0.0 Taken", "rset": "250 2.0.0 Ok",
+               "quit": "221 2.0.0 Bye"}
 
-    def __init__(self, **answers):
+    def __init__(self, port=0, **answers):
         self.answers = {**self.ANSWERS, **answers}
         self.sessions = []  # the commands of each connection
         self.messages = []  # as they came, before the dots are taken off
+        self.connections = []
         self.lock = threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
 
@@ -33,6 +34,15 @@ class Backend:
 
     def stop(self):
         self.listener.close()
+        self.hang_up()
+
+    def hang_up(self):
+        """Closes all connections, as a restart does."""
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed already
 
     def logs(self):
         return {"backend": "\n".join(" | ".join(commands) for commands in self.sessions)}
@@ -43,48 +53,50 @@ class Backend:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     # ---- a connection ----
 
-    def answer(self, connection, step):
-        """Returns whether the connection goes on."""
+    def serve(self, connection):
+        commands = []
+        with self.lock:
+            self.connections.append(connection)
+            self.sessions.append(commands)
+        try:
+            with connection, connection.makefile("rb") as lines:
+                self.converse(connection, lines, commands)
+        except OSError:
+            pass
+
+    def converse(self, connection, lines, commands):
+        goes_on = self.answer(connection, lines, "banner")
+        while goes_on and (line := lines.readline()):
+            commands.append(line.decode("latin-1").rstrip("\r\n"))
+            step = commands[-1][:4].lower()
+            text = self.answer(connection, lines, step)
+            if step == "data" and text and text.startswith("354"):
+                self.messages.append(b"".join(iter(lines.readline, b".\r\n")))
+                text = self.answer(connection, lines, "dot")
+            goes_on = text and step != "quit"
+
+    def answer(self, connection, lines, step):
+        """The text that was sent; None when there is nothing more to say."""
         with self.lock:
             text = self.answers[step]
             if isinstance(text, list):
                 text = text.pop(0) if len(text) > 1 else text[0]
         if text == HANG:
-            while connection.recv(65536):
-                pass
+            lines.read()  # until the other side gives up
         if text in (HANG, CLOSE):
-            return False
+            return None
         connection.sendall(text.encode("latin-1") + b"\r\n")
-        return True
+        return text
 
-    def serve(self, connection):
-        commands = []
-        self.sessions.append(commands)
-        try:
-            with connection, connection.makefile("rb") as lines:
-                if self.answer(connection, "banner"):
-                    self.converse(connection, lines, commands)
-        except OSError:
-            pass
-
-    def converse(self, connection, lines, commands):
-        for line in lines:
-            commands.append(line.decode("latin-1").rstrip("\r\n"))
-            step = commands[-1][:4].lower()
-            if not self.answer(connection, step if step in self.answers else "rset"):
-                return
-            if step == "quit":
-                return
-            if step == "data" and self.answers["data"] == self.ANSWERS["data"]:
-                self.messages.append(b"".join(iter(lines.readline, b".\r\n")))
-                if not self.answer(connection, "dot"):
-                    return
+    # ---- what the test asks ----
 
     def message(self):
         """Waits for the one message."""
         wait_for(lambda: self.messages, "a message at the backend")
+        same(len(self.messages), 1, "messages at the backend")
         return self.messages[0]

@@ -124,7 +124,7 @@ class Guard:
         return listens(self.port)
 
     def logs(self):
-        return {"smtpguard": tail(self.log, 40)}
+        return {f"smtpguard ({self.dir.name})": tail(self.log, 40)}
 
     # ---- clients ----
 

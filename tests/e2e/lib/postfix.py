@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import namedtuple
 
+from lib import certificate
 from lib.check import Failed, has, same, wait_for
 from lib.process import free_port, run, tail
 
@@ -31,11 +32,16 @@ mailbox_size_limit = 0
 queue_minfree = 0
 """
 
-# The users u1 … u400 exist in example.net, and nobody else.
+# The users u1 … u400 and postmaster exist in example.net, and nobody else.
 RECEIVER = """\
 myhostname = mail.example.net
 smtpd_authorized_xclient_hosts = 127.0.0.1
 smtpd_relay_restrictions = reject_unauth_destination
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {dir}/mail.crt
+smtpd_tls_key_file = {dir}/mail.key
+smtpd_tls_loglevel = 1
+myorigin = example.net
 virtual_mailbox_domains = example.net
 virtual_mailbox_maps = texthash:{dir}/users
 virtual_mailbox_base = {dir}/mail
@@ -65,6 +71,7 @@ trace     unix  - - n -    0 bounce
 verify    unix  - - n -    1 verify
 flush     unix  n - n 1000 0 flush
 proxymap  unix  - - n -    - proxymap
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 smtp      unix  - - n -    - smtp
 error     unix  - - n -    - error
 retry     unix  - - n -    - error
@@ -92,7 +99,9 @@ class Postfix:
         values = {"dir": directory, "uid": nobody.pw_uid, "gid": nobody.pw_gid}
         (directory / "conf/main.cf").write_text((BASE + settings).format(**values), encoding="ascii")
         (directory / "conf/master.cf").write_text(SERVICES.format(port=self.port), encoding="ascii")
-        (directory / "users").write_text("".join(f"u{i}@example.net u{i}/\n" for i in range(1, USERS + 1)))
+        certificate.make(directory, "mail", "mail.example.net")
+        names = ["postmaster"] + [f"u{i}" for i in range(1, USERS + 1)]
+        (directory / "users").write_text("".join(f"{name}@example.net {name}/\n" for name in names))
 
     def start(self):
         run("postfix", "-c", self.dir / "conf", "start")
@@ -102,7 +111,7 @@ class Postfix:
         run("postfix", "-c", self.dir / "conf", "abort", check=False)
 
     def logs(self):
-        return {f"Postfix {self.dir.name}": tail(self.dir / "maillog", 25)}
+        return {f"Postfix ({self.dir.name})": tail(self.dir / "maillog", 25)}
 
     def log(self):
         return (self.dir / "maillog").read_text(errors="replace")

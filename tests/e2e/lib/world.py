@@ -20,7 +20,7 @@ SENDER = Host("127.0.1.6", "mx.sender.test")    # where the sending Postfix says
 
 SPAM_LIST = {"zone": "bl.test", "score": 8, "codes": ["127.0.0.2-127.0.0.11"]}
 ALLOW_LIST = {"zone": "allow.test", "score": -8, "codes": ["127.0.0.2"]}
-BROKEN_LIST = {"zone": "broken.test", "score": 8, "codes": ["127.0.0.2-127.0.0.11"]}
+BROKEN_LIST = {"zone": "broken.test", "score": 8, "codes": ["127.0.0.2-127.0.0.11"], "untested": True}
 
 
 def strings(text):
