@@ -2,7 +2,6 @@
 
 #include "base/bug.h"
 #include "smtp/address.h"
-#include "smtp/xtext.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,18 +143,6 @@ void smtp_client_quit(struct smtp_client *client)
     command(client, AT_QUIT, "QUIT");
 }
 
-static void add_attribute(struct smtp_client *client, struct buf *out, unsigned field, const char *name,
-                          const char *value)
-{
-    if (!(client->capabilities.xclient_fields & field))
-        return;
-    buf_fmt(out, " %s=", name);
-    if (value != NULL && *value != '\0')
-        smtp_xtext_encode(out, str_of(value));
-    else
-        buf_add_z(out, "[UNAVAILABLE]");
-}
-
 /* The name in the EHLO after XCLIENT takes the place of that in XCLIENT, so it is the true client's again, unless it
  * is no name that may stand there. */
 static void remember_helo(struct smtp_client *client, const char *helo)
@@ -170,43 +157,16 @@ static void remember_helo(struct smtp_client *client, const char *helo)
 
 void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *who)
 {
-    struct buf line, addr, port;
+    struct buf line;
 
     remember_helo(client, who->helo);
     buf_init(&line, SMTP_REPLY_LINE * 4);
-    buf_init(&addr, 64);
-    buf_init(&port, 8);
-    buf_fmt(&addr, "%s%s", strchr(who->addr, ':') != NULL ? "IPV6:" : "", who->addr);
-    buf_fmt(&port, "%u", who->port);
-    add_attribute(client, &line, SMTP_XCLIENT_NAME, "NAME", who->name);
-    add_attribute(client, &line, SMTP_XCLIENT_ADDR, "ADDR", buf_z(&addr));
-    add_attribute(client, &line, SMTP_XCLIENT_PORT, "PORT", buf_z(&port));
-    add_attribute(client, &line, SMTP_XCLIENT_PROTO, "PROTO", who->esmtp ? "ESMTP" : "SMTP");
-    add_attribute(client, &line, SMTP_XCLIENT_HELO, "HELO", who->helo);
+    smtp_xclient_write(who, client->capabilities.xclient_fields, &line);
     command(client, AT_XCLIENT, "XCLIENT%s", buf_z(&line));
     buf_fini(&line);
-    buf_fini(&addr);
-    buf_fini(&port);
 }
 
 /* ---- EHLO ---- */
-
-static unsigned xclient_field(struct str word)
-{
-    static const struct {
-        const char *name;
-        unsigned field;
-    } fields[] = {
-        {"NAME", SMTP_XCLIENT_NAME},   {"ADDR", SMTP_XCLIENT_ADDR},         {"PORT", SMTP_XCLIENT_PORT},
-        {"PROTO", SMTP_XCLIENT_PROTO}, {"HELO", SMTP_XCLIENT_HELO},         {"LOGIN", SMTP_XCLIENT_LOGIN},
-        {"DESTADDR", SMTP_XCLIENT_DESTADDR}, {"DESTPORT", SMTP_XCLIENT_DESTPORT},
-    };
-
-    for (size_t i = 0; i < COUNT(fields); i++)
-        if (str_same_z(word, fields[i].name))
-            return fields[i].field;
-    return 0;
-}
 
 static void read_capability(struct smtp_capabilities *c, struct str line)
 {
@@ -237,7 +197,7 @@ static void read_capability(struct smtp_capabilities *c, struct str line)
         c->xclient = true;
         while (rest.n > 0) {
             str_cut(rest, ' ', &word, &rest);
-            c->xclient_fields |= xclient_field(word);
+            c->xclient_fields |= smtp_xclient_attribute(word) & SMTP_XCLIENT_ALL;
         }
     }
 }

@@ -13,6 +13,7 @@
 #define SMTP_CLIENT_H
 
 #include "smtp/reply.h"
+#include "smtp/xclient.h"
 
 struct smtp_client;
 
@@ -21,16 +22,6 @@ struct smtp_capabilities {
     bool esmtp, pipelining, size, eightbitmime, smtputf8, chunking, dsn, starttls, xclient, xforward, enhanced;
     uint64_t size_max;       /* 0: no fixed limit */
     unsigned xclient_fields; /* SMTP_XCLIENT_… */
-};
-enum { SMTP_XCLIENT_NAME = 1, SMTP_XCLIENT_ADDR = 2, SMTP_XCLIENT_PORT = 4, SMTP_XCLIENT_PROTO = 8, SMTP_XCLIENT_HELO = 16, SMTP_XCLIENT_LOGIN = 32, SMTP_XCLIENT_DESTADDR = 64, SMTP_XCLIENT_DESTPORT = 128 };
-
-/* Who the true client is. Texts from outside are encoded as xtext (RFC 3461 4). */
-struct smtp_identity {
-    const char *name; /* verified host name; NULL: [UNAVAILABLE] */
-    const char *addr; /* "192.0.2.1", "2001:db8::1" (IPV6: is added) */
-    uint16_t port;
-    const char *helo;
-    bool esmtp;
 };
 
 enum smtp_client_event_kind {

@@ -28,8 +28,10 @@ static size_t next_octet(struct str text, char *octet_out)
     return 3;
 }
 
-bool smtp_is_xtext(struct str text)
+/* False: no xtext. */
+static bool count_octets(struct str text, size_t *octets_out)
 {
+    *octets_out = 0;
     while (text.n > 0) {
         char octet;
         size_t n = next_octet(text, &octet);
@@ -37,8 +39,16 @@ bool smtp_is_xtext(struct str text)
         if (n == 0)
             return false;
         text = str_from(text, n);
+        ++*octets_out;
     }
     return true;
+}
+
+bool smtp_is_xtext(struct str text)
+{
+    size_t octets;
+
+    return count_octets(text, &octets);
 }
 
 bool smtp_xtext_encode(struct buf *out, struct str plain)
@@ -69,16 +79,16 @@ bool smtp_xtext_encode(struct buf *out, struct str plain)
 
 bool smtp_xtext_decode(struct buf *out, struct str text)
 {
-    size_t n = 0;
+    size_t octets;
     char *to;
 
-    if (!smtp_is_xtext(text))
+    if (!count_octets(text, &octets))
         return false;
-    to = buf_reserve(out, text.n); /* as much at the most */
+    to = buf_reserve(out, octets);
     if (to == NULL)
         return false;
-    for (; text.n > 0; n++)
-        text = str_from(text, next_octet(text, to + n));
-    buf_commit(out, n);
+    for (size_t i = 0; i < octets; i++)
+        text = str_from(text, next_octet(text, to + i));
+    buf_commit(out, octets);
     return true;
 }

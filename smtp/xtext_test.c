@@ -97,6 +97,15 @@ static void test_limits(void **state)
     t_same_str_z(buf_str(&out), "ab+20");
     t_true(!smtp_xtext_decode(&out, STR("x")));
     t_same_str_z(buf_str(&out), "ab+20");
+    buf_clear(&out);
+    t_case("what counts is what comes out", NULL);
+    t_true(smtp_xtext_decode(&out, STR("+20+20+20+20+20")));
+    t_same_str_z(buf_str(&out), "     ");
+    buf_clear(&out);
+    t_true(!smtp_xtext_decode(&out, STR("+20+20+20+20+20+20")));
+    buf_clear(&out);
+    buf_add_z(&out, "ab+20");
+    t_same_str_z(buf_str(&out), "ab+20");
     buf_fini(&out);
 }
 
