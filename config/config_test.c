@@ -454,12 +454,13 @@ static void test_values(void **state)
         "mode: observe\n"
         "listen: [{name: a, address: 192.0.2.1:2525, tls: implicit}, {name: b, address: "
         "\"[2001:db8::1]:25\", tls: none}]\n"
-        "backends: [{address: \"[::1]:26\", tls: verify, pass_client: none, connect_timeout: 1500ms, "
+        "backends: [{address: \"[::1]:26\", tls: require, pass_client: none, connect_timeout: 1500ms, "
         "reply_timeout: 2m, pool: 3}]\n"
         "networks: [10.0.0.0/8]\n"
         "limits: {new_connections_per_client: 30/10s, message_size: 25M, line: 2K, idle: 1m, errors: 7}\n"
         "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3}\n"
-        "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1]}]}\n"
+        "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1], "
+        "kind: domains, untested: true}]}\n"
         "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
         "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
         "dkim: {min_rsa_bits: 2048}\n"
@@ -478,7 +479,7 @@ static void test_values(void **state)
     t_same_int(config->listens[1].address.ip.family, 6);
     t_same_z(config->backends[0].address, "[::1]:26");
     t_same_int(config->backends[0].endpoint.port, 26);
-    t_same_int(config->backends[0].tls, BACKEND_TLS_VERIFY);
+    t_same_int(config->backends[0].tls, BACKEND_TLS_REQUIRE);
     t_same_int(config->backends[0].pass_client, PASS_NONE);
     t_same_int(config->backends[0].connect_timeout_ms, 1500);
     t_same_int(config->backends[0].reply_timeout_ms, 120000);
@@ -501,6 +502,8 @@ static void test_values(void **state)
     t_same_int(config->dnsbl.lists[0].score, -3);
     t_same_int(config->dnsbl.lists[0].codes_count, 2);
     t_same_int(config->dnsbl.lists[0].codes[0].last.b[3], 11);
+    t_same_int(config->dnsbl.lists[0].kind, DNSBL_OF_DOMAINS);
+    t_true(config->dnsbl.lists[0].untested);
     t_same_int(config->greylist.when, GREY_ALWAYS);
     t_same_int(config->greylist.delay_s, 300);
     t_same_int(config->greylist.window_s, 172800);

@@ -42,8 +42,11 @@ static void wrong_at(struct loading *l, const struct slot *slot, const struct pl
 static void store_number(const struct slot *slot, size_t offset, size_t bytes, int64_t value)
 {
     int32_t narrow = (int32_t)value;
+    bool flag = value != 0;
 
-    if (bytes == sizeof(narrow)) /* int, unsigned and enums: the limits of the table fit them */
+    if (bytes == sizeof(flag))
+        memcpy(slot->base + offset, &flag, sizeof(flag));
+    else if (bytes == sizeof(narrow)) /* int, unsigned and enums: the limits of the table fit them */
         memcpy(slot->base + offset, &narrow, sizeof(narrow));
     else if (bytes == sizeof(value))
         memcpy(slot->base + offset, &value, sizeof(value));
@@ -159,6 +162,8 @@ static void fill_bool(struct loading *l, const struct slot *slot)
 
     if (value_bool(slot->node->text, &value, &fail) < 0)
         wrong(l, slot, slot->node, "%s", fail.text);
+    else
+        store(slot, value);
 }
 
 static void fill_number(struct loading *l, const struct slot *slot)

@@ -49,6 +49,8 @@ static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {0}};
 static const struct word recipients[] = {
     {"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
+static const struct word list_kinds[] = {
+    {"addresses", DNSBL_OF_ADDRESSES, 0}, {"domains", DNSBL_OF_DOMAINS, 0}, {0}};
 static const struct word versions[] = {{"TLSv1.2", TLS_1_2, 0}, {"TLSv1.3", TLS_1_3, 0}, {0}};
 static const struct word whens[] = {{"suspicious", GREY_SUSPICIOUS, 0}, {"always", GREY_ALWAYS, 0}, {0}};
 static const struct word rejects[] = {{"evidence", DMARC_REJECT_EVIDENCE, 0},
@@ -198,6 +200,9 @@ const struct setting settings[] = {
     {"dns.cache_entries", SET_NUMBER, IN(dns.cache_entries), "100000", "1", "10000000",
      .sentence = "Answers kept, for each worker."},
 
+    {"dns.stale", SET_DURATION, IN(dns.stale_ms), "1h", "0s", "1d",
+     .sentence = "While the DNS does not answer, expired answers serve so long (RFC 8767); 0s: not at all."},
+
     {"screen.banner_delay", SET_DURATION, IN(screen.banner_delay_ms), "2s", "0s", "30s",
      .sentence = "Before the banner, for clients without a good history only; who talks before it is an "
                  "early talker."},
@@ -228,6 +233,10 @@ const struct setting settings[] = {
      .second = offsetof(struct dnsbl_list, codes_count),
      .sentence = "Answers that are a listing; any other is a query error and disables the list for a "
                  "while."},
+    {"dnsbl.lists[].kind", SET_WORD, IN_LIST(kind), "addresses", .words = list_kinds,
+     .sentence = "addresses: asked for the client. domains: for the names in HELO, PTR, MAIL FROM and From."},
+    {"dnsbl.lists[].untested", SET_BOOL, IN_LIST(untested), "false",
+     .sentence = "A list of one's own without the test entries of RFC 5782 5 (127.0.0.2 listed, 127.0.0.1 not)."},
 
     {"greylist.mode", SET_WORD, IN(greylist.mode), "enforce", .words = modes,
      .sentence = "off, observe or enforce."},

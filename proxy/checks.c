@@ -291,6 +291,73 @@ void check_sender_domain(struct session *s)
     session_wait_for(s, WAIT_SENDER);
 }
 
+/* ---- lists of domains ---- */
+
+static bool has_domain_lists(const struct dnsbl_settings *settings)
+{
+    for (size_t i = 0; settings->mode != MODE_OFF && i < settings->lists_count; i++)
+        if (settings->lists[i].kind == DNSBL_OF_DOMAINS)
+            return true;
+    return false;
+}
+
+static struct dnsbl_query *ask_domain_lists(struct session *s, const char *const *names, size_t count,
+                                            dnsbl_done_fn *done)
+{
+    const struct dnsbl_settings *settings = &s->service->config->dnsbl;
+
+    return dnsbl_domain_start(s->tx->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
+                              names, count, loop_now_ms(s->service->loop), done, s);
+}
+
+static void on_domains(const struct dnsbl_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->tx->domains = NULL;
+    s->facts.transaction.domains = answer;
+    session_got(s, WAIT_DOMAINS);
+}
+
+/* The PTR's name is asked for when it is there by now; as a rule it has come long before MAIL. */
+void check_domains(struct session *s)
+{
+    const struct smtp_address *sender = &s->facts.transaction.sender;
+    const char *names[3];
+    size_t count = 0;
+
+    if (!is_inbound(s) || !has_domain_lists(&s->service->config->dnsbl))
+        return;
+    if (s->facts.session.helo_form == HELO_NAME)
+        names[count++] = s->facts.session.helo;
+    if (s->facts.session.rdns_name != NULL)
+        names[count++] = s->facts.session.rdns_name;
+    if (sender->kind == SMTP_DOMAIN_NAME)
+        names[count++] = str_dup(s->tx->mem, sender->domain);
+    s->tx->domains = ask_domain_lists(s, names, count, on_domains);
+    session_wait_for(s, WAIT_DOMAINS);
+}
+
+static void on_from_domain(const struct dnsbl_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->tx->from_domain = NULL;
+    s->facts.message.domains = answer;
+    session_got(s, WAIT_FROM_DOMAIN);
+}
+
+/* Asked as soon as the header section is complete. */
+void check_from_domain(struct session *s)
+{
+    const char *const name = s->facts.message.from_domain;
+
+    if (name == NULL || !has_domain_lists(&s->service->config->dnsbl))
+        return;
+    s->tx->from_domain = ask_domain_lists(s, &name, 1, on_from_domain);
+    session_wait_for(s, WAIT_FROM_DOMAIN);
+}
+
 /* ---- RCPT ---- */
 
 void check_recipient(struct session *s)
@@ -299,6 +366,7 @@ void check_recipient(struct session *s)
     const struct smtp_address *address = &s->event.command->address;
 
     *f = (struct recipient_facts){.address = *address};
+    s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
     /* <postmaster> without a domain is our own (RFC 5321 4.5.1). */
     f->ours = address->kind == SMTP_DOMAIN_NONE ||
               (address->kind == SMTP_DOMAIN_NAME && domain_settings_has(&s->service->config->domains, address->domain));
@@ -359,6 +427,7 @@ static void on_dkim(const struct dkim_answer *answer, void *arg)
 
 void check_body(struct session *s)
 {
+    s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
     if (s->tx->intake->dkim == NULL)
         return;
     dkim_verify_end(s->tx->intake->dkim, on_dkim, s);
@@ -428,6 +497,10 @@ void checks_give_up(struct session *s, unsigned what)
         dns_cancel(&s->tx->sender_query);
         s->facts.transaction.sender_domain = SENDER_TEMPERROR;
     }
+    if ((what & WAIT_DOMAINS) && s->tx->domains != NULL)
+        s->facts.transaction.domains = dnsbl_finish(&s->tx->domains);
+    if ((what & WAIT_FROM_DOMAIN) && s->tx->from_domain != NULL)
+        s->facts.message.domains = dnsbl_finish(&s->tx->from_domain);
     if (what & WAIT_GREY) {
         grey_cancel(&s->tx->grey);
         s->facts.recipient.grey = &unanswered;
@@ -445,9 +518,12 @@ void checks_cancel_transaction(struct session *s)
     spf_cancel(&tx->spf);
     dns_cancel(&tx->sender_query);
     grey_cancel(&tx->grey);
+    dnsbl_cancel(&tx->domains);
+    dnsbl_cancel(&tx->from_domain);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
-    s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND);
+    s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND |
+                           WAIT_DOMAINS | WAIT_FROM_DOMAIN);
 }
 
 void checks_cancel_session(struct session *s)

@@ -1,5 +1,7 @@
 #include "proxy/decide.h"
 
+#include "base/bug.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -41,7 +43,15 @@ static enum mode address_mode(const struct config *config, const struct facts *f
 {
     enum mode mode = config_mode(config, check);
 
-    return facts->session.gateway && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
+    return (facts->session.gateway || facts->session.dns_sick) && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
+}
+
+/* While our own resolver is sick, what the DNS says, or does not say, is held against nobody. */
+static enum mode dns_mode(const struct config *config, const struct facts *facts, enum mode check)
+{
+    enum mode mode = config_mode(config, check);
+
+    return facts->session.dns_sick && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
 }
 
 static const struct verdict accepted = {.action = ACTION_ACCEPT};
@@ -100,39 +110,54 @@ static bool rdns_refuses(const struct config *config, const struct facts *facts,
     return false;
 }
 
-/* The list with the most weight is the one that the sender should go to first. */
-static const struct dnsbl_hit *heaviest(const struct dnsbl_answer *answer)
+int decide_list_score(const struct facts *facts)
 {
+    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains, facts->message.domains};
+    int score = 0;
+
+    for (size_t i = 0; i < COUNT(answers); i++)
+        score += answers[i] != NULL ? answers[i]->score : 0;
+    return score;
+}
+
+/* The list with the most weight is the one that the sender should go to first. */
+static const struct dnsbl_hit *heaviest(const struct facts *facts)
+{
+    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains, facts->message.domains};
     const struct dnsbl_hit *worst = NULL;
 
-    for (size_t i = 0; i < answer->count; i++) {
-        const struct dnsbl_hit *hit = &answer->hits[i];
+    for (size_t i = 0; i < COUNT(answers); i++)
+        for (size_t j = 0; answers[i] != NULL && j < answers[i]->count; j++) {
+            const struct dnsbl_hit *hit = &answers[i]->hits[j];
 
-        if (hit->result == DNSBL_LISTED && (worst == NULL || hit->list->score > worst->list->score))
-            worst = hit;
-    }
+            if (hit->result == DNSBL_LISTED && (worst == NULL || hit->list->score > worst->list->score))
+                worst = hit;
+        }
     return worst;
 }
 
 static bool dnsbl_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
-    const struct dnsbl_answer *answer = facts->session.dnsbl;
+    enum mode mode = address_mode(config, facts, config->dnsbl.mode);
     const struct dnsbl_hit *hit;
     char ip[IP_TEXT_MAX], code[IP_TEXT_MAX];
     struct str zone;
 
-    if (answer == NULL || answer->score < config->dnsbl.reject_score || (hit = heaviest(answer)) == NULL)
+    if (decide_list_score(facts) < config->dnsbl.reject_score || (hit = heaviest(facts)) == NULL)
         return false;
-    zone = str_upto(dnsbl_public_zone(hit->list->zone), 200);
-    return refuse(v, address_mode(config, facts, config->dnsbl.mode), ACTION_REJECT, "dnsbl", 554, "5.7.1",
+    zone = str_upto(dnsbl_public_zone(hit->list->zone), 150);
+    if (hit->name != NULL)
+        return refuse(v, mode, ACTION_REJECT, "dnsbl", 554, "5.7.1",
+                      "The name %.150s is listed by %.*s (%s); ask that list how to be removed", hit->name, STR_ARG(zone),
+                      ip_format(&hit->code, code));
+    return refuse(v, mode, ACTION_REJECT, "dnsbl", 554, "5.7.1",
                   "Your address [%s] is listed by %.*s (%s); ask that list how to be removed",
-                  ip_format(&facts->session.client, ip), STR_ARG(zone),
-                  ip_format(&hit->code, code));
+                  ip_format(&facts->session.client, ip), STR_ARG(zone), ip_format(&hit->code, code));
 }
 
 static bool sender_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
-    enum mode mode = config_mode(config, config->screen.sender_domain);
+    enum mode mode = dns_mode(config, facts, config->screen.sender_domain);
     struct str domain = str_upto(facts->transaction.sender.domain, 200);
 
     if (facts->transaction.sender_domain == SENDER_MISSING)
@@ -211,11 +236,11 @@ const char *decide_is_suspicious(const struct config *config, const struct facts
     const struct session_facts *s = &facts->session;
     const struct spf_answer *spf = facts->transaction.spf;
 
-    if (s->dnsbl != NULL && s->dnsbl->score < 0) /* on an allow list */
+    if (decide_list_score(facts) < 0) /* on an allow list */
         return NULL;
     if (config->greylist.when == GREY_ALWAYS)
         return "always";
-    if (s->dnsbl != NULL && s->dnsbl->score >= config->dnsbl.greylist_score)
+    if (decide_list_score(facts) >= config->dnsbl.greylist_score)
         return "dnsbl";
     if (s->rdns == RDNS_NONE || s->rdns == RDNS_MISMATCH) /* a temperror is no sign of anything */
         return "rdns";
@@ -289,12 +314,11 @@ static bool has_evidence(const struct config *config, const struct facts *facts)
 {
     const struct session_facts *s = &facts->session;
 
-    if (s->gateway) /* SPF was asked about somebody else's address: its silence is no sign */
+    if (s->gateway || s->dns_sick) /* what SPF did not find is no sign, then */
         return false;
     if (!somebody_vouches(facts))
         return true;
-    return (s->dnsbl != NULL && s->dnsbl->score >= config->dnsbl.greylist_score) || s->rdns == RDNS_NONE ||
-           s->rdns == RDNS_MISMATCH;
+    return decide_list_score(facts) >= config->dnsbl.greylist_score || s->rdns == RDNS_NONE || s->rdns == RDNS_MISMATCH;
 }
 
 /* What the owner's policy comes to here, were it enforced. */
@@ -340,7 +364,12 @@ struct verdict decide_message(const struct config *config, const struct facts *f
 
     if (framing_refuses(config, &facts->message, &v) || facts->session.trusted)
         return v;
-    if (!from_refuses(config, &facts->message, &v))
-        dmarc_refuses(config, facts, &v);
+    if (from_refuses(config, &facts->message, &v))
+        return v;
+    /* The name in From may be what tips the scales: the rest was weighed at RCPT. */
+    if (facts->message.domains != NULL && facts->message.domains->score > 0 && !facts->transaction.to_postmaster &&
+        dnsbl_refuses(config, facts, &v))
+        return v;
+    dmarc_refuses(config, facts, &v);
     return v;
 }

@@ -41,6 +41,9 @@ struct verdict decide_message(const struct config *config, const struct facts *f
 /* Must this client wait? NULL: no; else the sign that makes it suspicious ("dnsbl", "rdns", "spf", "helo", "always"). */
 const char *decide_is_suspicious(const struct config *config, const struct facts *facts);
 
+/* What all DNS lists say together: of the client's address, of the names it uses, and of the one in From. */
+int decide_list_score(const struct facts *facts);
+
 /* What DMARC's policy comes to after local rules (docs/dmarc.md), for the A-R field and the record. */
 enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts);
 

@@ -40,6 +40,7 @@ struct session_facts {
     const char *helo;          /* NULL before EHLO */
     const struct dnsbl_answer *dnsbl;
     const struct spf_answer *spf_helo;
+    bool dns_sick;             /* the resolver itself: nothing it says is held against anybody for good */
 };
 
 struct transaction_facts {
@@ -47,6 +48,8 @@ struct transaction_facts {
     bool null_sender;
     enum sender_domain sender_domain;
     const struct spf_answer *spf; /* of MAIL FROM; of postmaster@HELO for the null sender */
+    const struct dnsbl_answer *domains; /* lists of domains, for the names in HELO, PTR and MAIL FROM */
+    bool to_postmaster;           /* one of the recipients taken so far is */
 };
 
 struct recipient_facts {
@@ -62,6 +65,7 @@ struct message_facts {
     unsigned received, received_by_us;
     uint64_t bytes;
     const char *from_domain; /* NULL: not looked for, or the From field names none */
+    const struct dnsbl_answer *domains; /* lists of domains, for the name in From */
     const char *from_why;    /* then why it names none; else NULL or "" */
     const struct dkim_answer *dkim;
     const struct dmarc_discovery *discovery;

@@ -83,6 +83,7 @@ static void start_authentication(struct session *s)
     const struct message_facts *f = &s->facts.message;
     struct intake *intake = s->tx->intake;
 
+    check_from_domain(s);
     if (config->dkim.mode != MODE_OFF)
         intake->dkim = dkim_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->dkim, &intake->header,
                                          f->from_domain, clock_unix(s->service->clock));

@@ -133,8 +133,8 @@ static void put_checks(struct log_line *line, const struct session *s)
     }
     if (f->message.dmarc != NULL)
         log_put_z(line, "dmarc", dmarc_result_name(f->message.dmarc->result));
-    if (f->session.dnsbl != NULL)
-        log_put_int(line, "rbl", f->session.dnsbl->score);
+    if (f->session.dnsbl != NULL || f->transaction.domains != NULL)
+        log_put_int(line, "rbl", decide_list_score(f));
     if (f->recipient.grey != NULL)
         log_put_z(line, "grey", grey_verdict_name(f->recipient.grey->verdict));
 }

@@ -36,6 +36,7 @@ struct backends {
     struct loop *loop;
     const struct config *config;
     struct tls_context *tls;
+    struct tls_context *tls_verify; /* NULL when no backend is to be verified */
     struct backend *list;
     size_t count;
     struct link *resetting; /* links without a relay that wait for the answer to RSET */
@@ -87,6 +88,20 @@ struct relay {
 
 /* ---- backends ---- */
 
+/* Without it (no CA certificates) those backends get nothing, which `begin` says of each. */
+static struct tls_context *verifying_context(const struct config *config)
+{
+    struct tls_context *context = NULL;
+    struct fail fail;
+
+    for (size_t i = 0; i < config->backends_count && context == NULL; i++)
+        if (config->backends[i].tls == BACKEND_TLS_VERIFY && (context = tls_client_context(TLS_VERIFY_NAME, &fail)) == NULL) {
+            log_note(LOG_ERROR, "backend.tls", "%s", fail.text);
+            return NULL;
+        }
+    return context;
+}
+
 struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls)
 {
     struct backends *b = calloc(1, sizeof(*b));
@@ -97,6 +112,7 @@ struct backends *backends_new(struct loop *loop, const struct config *config, st
     b->loop = loop;
     b->config = config;
     b->tls = tls != NULL ? tls_context_ref(tls) : NULL;
+    b->tls_verify = verifying_context(config);
     b->count = config->backends_count;
     for (size_t i = 0; i < b->count; i++) {
         struct backend *backend = &b->list[i];
@@ -125,6 +141,7 @@ void backends_free(struct backends **backends)
     while (b->resetting != NULL)
         close_link(b->resetting);
     tls_context_unref(&b->tls);
+    tls_context_unref(&b->tls_verify);
     free(b->list);
     free(b);
 }
@@ -524,6 +541,18 @@ static bool without_relay(struct link *link, const struct smtp_client_event *eve
     return !link->closed && link->state != LINK_RESTING;
 }
 
+/* Backends are addresses, so it is their address that a certificate must name. */
+static void start_tls(struct link *link)
+{
+    char address[IP_TEXT_MAX];
+
+    if (link->backend->settings->tls == BACKEND_TLS_VERIFY)
+        conn_start_tls_client(link->conn, link->backends->tls_verify,
+                              ip_format(&link->backend->settings->endpoint.ip, address));
+    else
+        conn_start_tls_client(link->conn, link->backends->tls, NULL);
+}
+
 static void handle(struct link *link, const struct smtp_client_event *event)
 {
     char why[300];
@@ -532,7 +561,7 @@ static void handle(struct link *link, const struct smtp_client_event *event)
     link->refusals += event->reply.code >= 400;
     switch (event->kind) {
     case SMTP_CLIENT_STARTTLS:
-        conn_start_tls_client(link->conn, link->backends->tls, NULL);
+        start_tls(link);
         break;
     case SMTP_CLIENT_READY:
         on_ready_link(link);
@@ -639,6 +668,8 @@ static bool wants_tls(struct backends *b, const struct backend *backend)
     case BACKEND_TLS_OPPORTUNISTIC:
         return b->tls != NULL && !ip_is_loopback(&backend->settings->endpoint.ip) &&
                backend->no_tls_until_ms <= loop_now_ms(b->loop);
+    case BACKEND_TLS_VERIFY:
+        return b->tls_verify != NULL;
     default:
         return b->tls != NULL;
     }

@@ -6,10 +6,13 @@ struct service *service_new(struct loop *loop, const struct config *config, stru
                             struct tls_context *tls_client, struct store *store, struct clients *clients,
                             struct fail *fail)
 {
-    struct dns *dns = resolver_new(loop, &config->dns, fail);
+    struct dns_settings dns_settings = config->dns;
     struct arena *mem;
     struct service *service;
+    struct dns *dns;
 
+    dns_settings.canary = config->hostname; /* whether it exists or not: it must be answered */
+    dns = resolver_new(loop, &dns_settings, fail);
     if (dns == NULL)
         return NULL;
     mem = arena_new(0);
@@ -19,6 +22,9 @@ struct service *service_new(struct loop *loop, const struct config *config, stru
     service->tls_server = tls_server != NULL ? tls_context_ref(tls_server) : NULL;
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
+    if (config->dnsbl.mode != MODE_OFF)
+        service->selftest = dnsbl_selftest_start(loop, dns, service->health, config->dnsbl.lists,
+                                                 config->dnsbl.lists_count, DNSBL_SELFTEST_MS);
     service->backends = backends_new(loop, config, tls_client);
     return service;
 }
@@ -33,6 +39,7 @@ void service_free(struct service **service)
     *service = NULL;
     mem = s->mem;
     backends_free(&s->backends);
+    dnsbl_selftest_stop(&s->selftest);
     resolver_free(&s->dns);
     dkim_keys_free(&s->keys);
     tls_context_unref(&s->tls_server);

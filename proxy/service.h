@@ -7,6 +7,7 @@
 #ifndef PROXY_SERVICE_H
 #define PROXY_SERVICE_H
 
+#include "dns/dnsbl_selftest.h"
 #include "proxy/clients.h"
 #include "proxy/relay.h"
 
@@ -20,6 +21,7 @@ struct service {
     struct dns *dns;
     struct dkim_keys *keys;
     struct dnsbl_health *health;
+    struct dnsbl_selftest *selftest;
     struct backends *backends;
     struct store *store;     /* shared */
     struct clients *clients; /* shared */

@@ -18,7 +18,7 @@
  */
 
 enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, NOWHERE };
-enum { CHECKS_A_ROW = 3, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000 };
+enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000 };
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
 typedef void session_fn(struct session *s);
@@ -44,18 +44,18 @@ static void answer_client(struct session *s);
 static void answer_rcpt(struct session *s);
 static void answer_message(struct session *s);
 
-#define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER)
+#define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
 
 static const struct stage life[] = {
     /* moment                    checks                                    needs                    decide            act            answer           then         budget */
     [AT_CONNECT]   = {"connect",  {check_rdns, check_dnsbl, check_banner},  WAIT_BANNER,             decide_greeting,  NULL,          answer_greeting, NOWHERE,     0},
     [AT_HELO]      = {"helo",     {check_helo, check_spf_helo},             0,                       decide_helo,      NULL,          answer_client,   NOWHERE,     0},
     [AT_STARTTLS]  = {"starttls", {NULL},                                   0,                       NULL,             act_starttls,  NULL,            NOWHERE,     0},
-    [AT_MAIL]      = {"mail",     {open_transaction, check_spf, check_sender_domain}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
+    [AT_MAIL]      = {"mail",     {open_transaction, check_spf, check_sender_domain, check_domains}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
     [AT_RCPT]      = {"rcpt",     {check_recipient},                        FOR_RCPT,                decide_rcpt,      NULL,          answer_rcpt,     AT_GREYLIST, 20000},
     [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
     [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
-    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 WAIT_DKIM | WAIT_DMARC,  NULL,             NULL,          NULL,            AT_VERDICT,  20000},
+    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 WAIT_DKIM | WAIT_DMARC | WAIT_FROM_DOMAIN,  NULL,             NULL,          NULL,            AT_VERDICT,  20000},
     [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   answer_message,  NOWHERE,     20000},
 };
 
@@ -408,6 +408,7 @@ static void add_recipient(struct session *s)
     struct recipient *r = ARENA_NEW(s->tx->mem, struct recipient);
 
     r->address = str_copy(s->tx->mem, s->facts.recipient.address.text);
+    s->facts.transaction.to_postmaster |= s->facts.recipient.postmaster;
     *s->tx->recipients_end = r;
     s->tx->recipients_end = &r->next;
     s->tx->accepted++;

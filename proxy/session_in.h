@@ -22,6 +22,8 @@ enum wait {
     WAIT_ALIGNMENT = 1 << 9,
     WAIT_BACKEND = 1 << 10,
     WAIT_TLS = 1 << 11,
+    WAIT_DOMAINS = 1 << 12,
+    WAIT_FROM_DOMAIN = 1 << 13,
 };
 
 enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };
@@ -57,6 +59,7 @@ struct transaction {
     struct dns_token *sender_query;
     enum dns_type sender_asks;
     struct grey_query *grey;
+    struct dnsbl_query *domains, *from_domain;
     struct dmarc_query *dmarc;
     struct dmarc_alignment *alignment;
     struct relay *relay;
@@ -123,6 +126,8 @@ void check_helo(struct session *s);
 void check_spf_helo(struct session *s);
 void check_spf(struct session *s);
 void check_sender_domain(struct session *s);
+void check_domains(struct session *s);
+void check_from_domain(struct session *s);
 void check_recipient(struct session *s);
 void check_greylist(struct session *s);
 void check_body(struct session *s);      /* the body is complete: DKIM's answer */

@@ -27,7 +27,7 @@ screen: {{banner_delay: 250ms}}
 dnsbl:
   lists:
     - {{zone: bl.demo.test, score: 8, codes: [127.0.0.2]}}
-    - {{zone: sick.demo.test, score: 8, codes: [127.0.0.2]}}
+    - {{zone: sick.demo.test, score: 8, codes: [127.0.0.2], untested: true}}
 # Most clients of the demo are none of greylisting's business: it has a scene of its own.
 greylist: {{delay: 1s, allow: [127.0.2.0/25]}}
 spf: {{on_fail: reject}}

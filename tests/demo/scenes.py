@@ -28,6 +28,7 @@ broken.test                  FAIL SERVFAIL
 _dmarc.broken.test           FAIL SERVFAIL
 
 6.2.0.127.bl.demo.test       A    127.0.0.2
+2.0.0.127.bl.demo.test       A    127.0.0.2
 7.2.0.127.sick.demo.test     A    127.255.255.254
 """
 
