@@ -116,9 +116,10 @@ static void put_policy(struct writing *w)
 /* One element at the most (RFC 9990's schema). */
 static void put_error(struct writing *w)
 {
-    const char *changed = w->several_records ? "the record changed during the day: policy_published is the one "
-                                               "that most messages were judged by"
-                                             : "";
+    const char *changed = w->several_records
+                              ? "the record changed during the day: policy_published is the one "
+                                "that most messages were judged by"
+                              : "";
 
     if (w->result->left_out > 0)
         xml_put_z(&w->xml, "error",
@@ -272,7 +273,8 @@ static void name_report(struct arena *mem, const struct aggregate_ask *ask, stru
 {
     const struct report_identity *who = ask->identity;
     int64_t begin = ask->day * HISTORY_DAY_S, end = begin + HISTORY_DAY_S - 1;
-    struct str text = str_of(str_fmt(mem, "%s %" PRId64 " %s %s", ask->domain, begin, who->submitter, who->hostname));
+    struct str text =
+        str_of(str_fmt(mem, "%s %" PRId64 " %s %s", ask->domain, begin, who->submitter, who->hostname));
     uint64_t unique = hash_stable(text.p, text.n, 4);
 
     result->report_id = str_fmt(mem, "%" PRId64 ".%016" PRIx64, begin, unique);

@@ -1,16 +1,17 @@
 /*
- * report/aggregate.h - one domain's day as the report that its owner asked for       RFC 9990 (and RFC 7489 7.2)
+ * report/aggregate.h - one domain's day as the report that its owner asked for       RFC 9990 (and RFC
+ * 7489 7.2)
  *
  * Two shapes. RFC 7489's, without a namespace, is what every reader understands; RFC 9990's has the namespace
  * urn:ietf:params:xml:ns:dmarc-2.0 and says more, and some readers cannot take it.
  *
- * The same rows give the same octets, the same name and the same Report-ID: a report that is sent again can be
- * recognised.
+ * The same rows give the same octets, the same name and the same Report-ID: a report that is sent again can
+ * be recognised.
  *
  * Ownership  Strings of the result come from `mem`, the octets of the report lie in `gz`.
  * Limits     Rows are read twice and written as they come, so memory is the compressed report (gz->max) and
- *            some 300 KiB. What would become larger than that is written again with half of the rows, until it
- *            fits, and says how many messages it leaves out.
+ *            some 300 KiB. What would become larger than that is written again with half of the rows, until
+ * it fits, and says how many messages it leaves out.
  */
 #ifndef REPORT_AGGREGATE_H
 #define REPORT_AGGREGATE_H

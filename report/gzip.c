@@ -5,7 +5,13 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-enum { PIECE_BYTES = 16 * 1024, WINDOW_GZIP = 15 + 16, WINDOW_RAW = -15, MEMORY_LEVEL = 8, RATIO_FREE_BYTES = 64 * 1024 };
+enum {
+    PIECE_BYTES = 16 * 1024,
+    WINDOW_GZIP = 15 + 16,
+    WINDOW_RAW = -15,
+    MEMORY_LEVEL = 8,
+    RATIO_FREE_BYTES = 64 * 1024
+};
 enum { OS_UNKNOWN = 255 };
 
 /* ---- writing ---- */
@@ -24,7 +30,8 @@ struct gzip *gzip_new(struct buf *out)
         out_of_memory();
     g->out = out;
     g->header.os = OS_UNKNOWN;
-    if (deflateInit2(&g->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&g->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
         out_of_memory();
     deflateSetHeader(&g->z, &g->header);
     return g;
@@ -85,7 +92,9 @@ static int inflate_all(z_stream *z, size_t packed, struct buf *out, struct fail 
     if (outcome == Z_STREAM_END)
         return 0;
     return fail_set(fail, "it cannot be unpacked: %s",
-                    outcome == Z_BUF_ERROR ? "it ends too early" : z->msg != NULL ? z->msg : "not deflated");
+                    outcome == Z_BUF_ERROR ? "it ends too early"
+                    : z->msg != NULL       ? z->msg
+                                           : "not deflated");
 }
 
 static int inflate_from(struct str packed, int window, struct buf *out, struct fail *fail)

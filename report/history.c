@@ -35,13 +35,14 @@ void history_init(struct history *history, struct store *store, const char *host
 
 bool history_is_wanted(const struct dmarc_discovery *d)
 {
-    return d->found == DMARC_FOUND && d->record != NULL && d->record_domain != NULL && d->record->rua_count > 0;
+    return d->found == DMARC_FOUND && d->record != NULL && d->record_domain != NULL &&
+           d->record->rua_count > 0;
 }
 
 const char *history_override_name(enum history_override override)
 {
-    static const char *const names[] = {"",      "local_policy",      "mailing_list", "policy_test_mode",
-                                        "trusted_forwarder", "other"};
+    static const char *const names[] = {
+        "", "local_policy", "mailing_list", "policy_test_mode", "trusted_forwarder", "other"};
 
     return names[override];
 }
@@ -109,11 +110,12 @@ static void change_count(struct arena *mem, const void *question, struct store_r
 static void on_counted(enum store_status status, const void *result, void *arg)
 {
     struct history_token *token = arg;
+    struct arena *mem = token->mem; /* the token is in it */
 
     (void)result;
     if (token->done != NULL)
         token->done(status, token->arg);
-    arena_free(&token->mem);
+    arena_free(&mem);
 }
 
 static int64_t expires_at(const struct history *history, int64_t day)
@@ -131,14 +133,15 @@ static struct history_token *start(const struct history *history, struct loop *l
     struct str domain = str_of(e->policy_domain), ours = history_octets(mem, origin);
     struct store_request request = {history_table, {{0}}, ROWS, change_count, &c, sizeof(struct change *), 0};
 
-    *token = (struct history_token){mem, {.accepted = e->accepted, .is_total = is_total, .number = number}, done, arg};
+    *token = (struct history_token){
+        mem, {.accepted = e->accepted, .is_total = is_total, .number = number}, done, arg};
     c->tuple = history_tuple_pack(mem, e);
     c->record = str_copy(mem, history_record_cut(e->record));
     c->passed = e->dkim_aligned || e->spf_aligned;
     c->rows_max = history->rows_max;
     c->expires_unix = expires_at(history, e->day);
-    request.keys[ROW_COUNT] = history_key_make(mem, HISTORY_COUNT, e->day, domain,
-                                               history_hash(mem, c->tuple, ours));
+    request.keys[ROW_COUNT] =
+        history_key_make(mem, HISTORY_COUNT, e->day, domain, history_hash(mem, c->tuple, ours));
     request.keys[ROW_RECORD] = history_key_make(mem, HISTORY_RECORD, e->day, domain,
                                                 history_octets(mem, history_record_hash(c->record)));
     request.keys[ROW_SUMS] = history_key_make(mem, HISTORY_SUMS, e->day, domain, ours);
@@ -252,9 +255,10 @@ static void change_merge(struct arena *mem, const void *question, struct store_r
 static void on_merged(enum store_status status, const void *result, void *arg)
 {
     struct merge *m = arg;
+    struct arena *mem = m->mem; /* m is in it */
 
     m->done(status, result, m->arg);
-    arena_free(&m->mem);
+    arena_free(&mem);
 }
 
 void history_merge(const struct history *history, struct loop *loop, struct str key, struct str value,
@@ -262,13 +266,12 @@ void history_merge(const struct history *history, struct loop *loop, struct str 
 {
     struct arena *mem = arena_new(0);
     struct merge *m = ARENA_NEW(mem, struct merge);
-    struct store_request request = {history_table,       {key}, 1, change_merge, &m, sizeof(struct merge *),
-                                    sizeof(bool)};
+    struct store_request request = {history_table,          {key},       1, change_merge, &m,
+                                    sizeof(struct merge *), sizeof(bool)};
     struct history_key parts;
 
     if (!history_key_read(key, &parts))
         bug("a row that is none of the history's is merged");
-    *m = (struct merge){mem,  parts.kind, str_copy(mem, value), expires_at(history, parts.day),
-                        done, arg};
+    *m = (struct merge){mem, parts.kind, str_copy(mem, value), expires_at(history, parts.day), done, arg};
     store_update(history->store, loop, &request, on_merged, m);
 }

@@ -14,14 +14,13 @@
  *
  * Ownership  An entry is copied. history_cancel() only means that `done` will not be called: the message is
  *            counted all the same.
- * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has been
- *            committed then (store/store.h groups commits), so the client may have its 250. Without an
- *            answer before the loop ends, the little memory is lost with it.
- * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted in the
- *            sums as left out, and the report says how many: a row that said "other" would need a source
- *            address and results that nobody had. Ten signatures a message, names of 255 octets, comments of 100,
- *            records of HISTORY_RECORD_MAX: cut at the last whole tag or address.
- * Errors     STORE_UNAVAILABLE is a value: the message was not counted, and the mail goes on.
+ * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has
+ * been committed then (store/store.h groups commits), so the client may have its 250. Without an answer
+ * before the loop ends, the little memory is lost with it. Limits     HISTORY_ROWS_MAX distinct rows a
+ * domain, a day and an origin. Messages beyond are counted in the sums as left out, and the report says how
+ * many: a row that said "other" would need a source address and results that nobody had. Ten signatures a
+ * message, names of 255 octets, comments of 100, records of HISTORY_RECORD_MAX: cut at the last whole tag or
+ * address. Errors     STORE_UNAVAILABLE is a value: the message was not counted, and the mail goes on.
  */
 #ifndef REPORT_HISTORY_H
 #define REPORT_HISTORY_H
@@ -119,11 +118,11 @@ int history_record(struct store *store, struct arena *mem, int64_t day, const ch
 bool history_row_is_valid(struct str key, struct str value);
 
 /* Puts a valid row of another host beside ours: the greater count wins. */
-void history_merge(const struct history *history, struct loop *loop, struct str key,
-                                  struct str value, store_done_fn *done, void *arg);
+void history_merge(const struct history *history, struct loop *loop, struct str key, struct str value,
+                   store_done_fn *done, void *arg);
 
-/* What another program has counted: the origin's count of this tuple is `total` at least, and the sums grow by
- * what is new. */
+/* What another program has counted: the origin's count of this tuple is `total` at least, and the sums grow
+ * by what is new. */
 struct history_token *history_set(const struct history *history, struct loop *loop,
                                   const struct history_entry *entry, uint64_t origin, uint64_t total,
                                   history_done_fn *done, void *arg);

@@ -52,8 +52,8 @@ static int add_up(struct store *store, int64_t day, const char *domain, history_
 {
     struct arena *mem = arena_new(0);
     struct domains d = {.mem = arena_new(0), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_SUMS, day, domain), on_sums, &d,
-                             fail);
+    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_SUMS, day, domain),
+                             on_sums, &d, fail);
 
     if (outcome == 0)
         end_domain(&d);
@@ -62,7 +62,8 @@ static int add_up(struct store *store, int64_t day, const char *domain, history_
     return outcome;
 }
 
-int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg, struct fail *fail)
+int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg,
+                        struct fail *fail)
 {
     return add_up(store, day, NULL, each, arg, fail);
 }
@@ -116,8 +117,8 @@ int history_each_row(struct store *store, int64_t day, const char *domain, histo
 {
     struct arena *mem = arena_new(0);
     struct rows r = {.mem = arena_new(8 * 1024), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_COUNT, day, domain), on_count,
-                             &r, fail);
+    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_COUNT, day, domain),
+                             on_count, &r, fail);
 
     if (outcome == 0)
         end_row(&r);
@@ -146,8 +147,8 @@ static bool on_record(struct str key, struct str value, int64_t expires_unix, vo
     return false;
 }
 
-int history_record(struct store *store, struct arena *mem, int64_t day, const char *domain, uint64_t record_hash,
-                   struct str *record_out, struct fail *fail)
+int history_record(struct store *store, struct arena *mem, int64_t day, const char *domain,
+                   uint64_t record_hash, struct str *record_out, struct fail *fail)
 {
     struct wanted w = {mem, record_hash, {0}};
     int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_RECORD, day, domain),

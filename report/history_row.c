@@ -141,7 +141,8 @@ static void add_name(struct buf *b, const char *name)
 static bool is_again(const struct history_entry *e, size_t i)
 {
     for (size_t k = 0; k < i; k++)
-        if (e->dkim[k].result == e->dkim[i].result && str_same_z(str_of(e->dkim[k].domain), e->dkim[i].domain) &&
+        if (e->dkim[k].result == e->dkim[i].result &&
+            str_same_z(str_of(e->dkim[k].domain), e->dkim[i].domain) &&
             str_same_z(str_of(e->dkim[k].selector), e->dkim[i].selector))
             return true;
     return false;
@@ -229,7 +230,8 @@ static void take_source(struct reader *r, struct ip *ip_out)
     memcpy(ip_out->b, octets.p, octets.n);
 }
 
-bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_entry *e, uint64_t *record_hash_out)
+bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_entry *e,
+                          uint64_t *record_hash_out)
 {
     struct reader r = {tuple, false};
     unsigned flags;

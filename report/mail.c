@@ -27,9 +27,10 @@ static void add_base64(struct buf *out, struct str octets)
 
     for (size_t i = 0; i < octets.n; i += 3) {
         size_t have = octets.n - i < 3 ? octets.n - i : 3;
-        unsigned bits = (unsigned)p[i] << 16 | (have > 1 ? (unsigned)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0);
-        char four[4] = {letters[bits >> 18], letters[bits >> 12 & 63], have > 1 ? letters[bits >> 6 & 63] : '=',
-                        have > 2 ? letters[bits & 63] : '='};
+        unsigned bits =
+            (unsigned)p[i] << 16 | (have > 1 ? (unsigned)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0);
+        char four[4] = {letters[bits >> 18], letters[bits >> 12 & 63],
+                        have > 1 ? letters[bits >> 6 & 63] : '=', have > 2 ? letters[bits & 63] : '='};
 
         buf_add(out, four, 4);
     }
@@ -156,9 +157,11 @@ void mail_lines(struct buf *out, struct str text)
 /* Not "A message claiming to be from you has failed": readers would take it for a failure report. */
 static void add_note(struct buf *out, const char *domain, const struct report_identity *from)
 {
-    mail_part(out, "smtpguard-report", "Content-Type: text/plain; charset=us-ascii\r\nContent-Transfer-Encoding: 7bit");
-    buf_fmt(out, "This is a DMARC aggregate report (RFC 9990) about mail from\r\n%s\r\nas seen by %s.\r\n\r\n", domain,
-            from->submitter);
+    mail_part(out, "smtpguard-report",
+              "Content-Type: text/plain; charset=us-ascii\r\nContent-Transfer-Encoding: 7bit");
+    buf_fmt(out,
+            "This is a DMARC aggregate report (RFC 9990) about mail from\r\n%s\r\nas seen by %s.\r\n\r\n",
+            domain, from->submitter);
     buf_add_z(out, "It is sent since the domain's DMARC record asks for it with rua=.\r\n\r\n");
 }
 
@@ -166,19 +169,23 @@ void mail_aggregate(struct arena *mem, struct buf *out, const struct report_iden
                     const char *domain, const struct aggregate *report, struct str gz, int64_t now_unix)
 {
     static const char boundary[] = "smtpguard-report";
-    const struct mail mail = {from, to,
+    const struct mail mail = {from,
+                              to,
                               str_fmt(mem, "Report Domain: %s Submitter: %s Report-ID: <%s@%s>", domain,
                                       from->submitter, report->report_id, from->submitter),
-                              str_fmt(mem, "%s@%s", report->report_id, from->submitter), now_unix,
-                              "multipart/mixed", boundary};
+                              str_fmt(mem, "%s@%s", report->report_id, from->submitter),
+                              now_unix,
+                              "multipart/mixed",
+                              boundary};
 
     mail_begin(out, &mail);
     add_note(out, domain, from);
-    mail_part(out, boundary,
-              str_fmt(mem,
-                      "Content-Type: application/gzip;\r\n name=\"%s\"\r\nContent-Transfer-Encoding: base64\r\n"
-                      "Content-Disposition: attachment;\r\n filename=\"%s\"",
-                      report->file_name, report->file_name));
+    mail_part(
+        out, boundary,
+        str_fmt(mem,
+                "Content-Type: application/gzip;\r\n name=\"%s\"\r\nContent-Transfer-Encoding: base64\r\n"
+                "Content-Disposition: attachment;\r\n filename=\"%s\"",
+                report->file_name, report->file_name));
     mail_base64(out, gz);
     mail_end(out, boundary);
 }

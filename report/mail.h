@@ -21,10 +21,12 @@ struct mail {
 };
 
 void mail_begin(struct buf *out, const struct mail *mail); /* up to the empty line */
-void mail_part(struct buf *out, const char *boundary, const char *fields); /* "Content-Type: …", lines by \r\n */
+void mail_part(struct buf *out, const char *boundary,
+               const char *fields); /* "Content-Type: …", lines by \r\n */
 void mail_end(struct buf *out, const char *boundary);
 void mail_base64(struct buf *out, struct str octets); /* in lines of 76 */
-void mail_lines(struct buf *out, struct str text); /* CRLF for each line end; longer lines are cut, controls are "?" */
+void mail_lines(struct buf *out,
+                struct str text); /* CRLF for each line end; longer lines are cut, controls are "?" */
 
 /* The mail that carries an aggregate report (RFC 9990 3.3). */
 void mail_aggregate(struct arena *mem, struct buf *out, const struct report_identity *from, const char *to,

@@ -2,8 +2,8 @@
  * report/xml.h - a writer of small, plain XML 1.0
  *
  * Elements with text, nothing else. Whatever octets come, what goes out is well formed and valid UTF-8:
- * markup is escaped, controls that XML forbids are dropped, line ends and tabs become a blank, and octets that
- * are no UTF-8 become U+FFFD.
+ * markup is escaped, controls that XML forbids are dropped, line ends and tabs become a blank, and octets
+ * that are no UTF-8 become U+FFFD.
  *
  * Ownership  Names of elements are literals.
  * Limits     XML_DEPTH_MAX open elements. Text leaves in pieces of about XML_PIECE octets.
