@@ -128,7 +128,7 @@ class Test:
                 self.logs.update(service.logs())
 
     def explain(self):
-        parts = ["".join(traceback.format_exc(chain=False))]
+        parts = ["".join(traceback.format_exc())]
         logs = {**self.logs, **self.postfix.logs(), **self.dns.logs()}
         parts += [f"--- {name}\n{text.rstrip()}" for name, text in logs.items() if text.strip()]
         return "\n".join(parts)
