@@ -147,10 +147,17 @@ static int bind_all(const struct config *config, const struct config *old, size_
 
 /* ---- reload ---- */
 
+/* Each fault has a line of its own: all of them together are too long for one. */
 static void refuse_reload(const char *why)
 {
+    struct str line, rest = str_of(why);
+
     metric_set(gauges.reload_ok, 0);
-    log_note(LOG_ERROR, "reload.failed", "the running settings stay in force: %s", why);
+    while (rest.n > 0) {
+        str_cut(rest, '\n', &line, &rest);
+        log_note(LOG_ERROR, "reload.fault", "%.*s", STR_ARG(line));
+    }
+    log_note(LOG_ERROR, "reload.failed", "the running settings stay in force");
 }
 
 static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls, int *fds)
