@@ -523,7 +523,7 @@ void checks_cancel_transaction(struct session *s)
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
     s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND |
-                           WAIT_DOMAINS | WAIT_FROM_DOMAIN);
+                           WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL);
 }
 
 void checks_cancel_session(struct session *s)

@@ -8,6 +8,17 @@
  * the spool. The header is complete before the body, so keys and policy are asked for while the body still comes.
  */
 
+/* The verdict waits for the disk, so that a message which could not be kept never gets as far as the backend. */
+static void look_at_spool(struct session *s)
+{
+    if (!spool_settles(s->tx->intake->spool)) {
+        session_wait_for(s, WAIT_SPOOL);
+        return;
+    }
+    s->facts.message.spool_failed = spool_failed(s->tx->intake->spool);
+    session_got(s, WAIT_SPOOL);
+}
+
 static void on_spool_ready(void *arg)
 {
     struct session *s = arg;
@@ -18,6 +29,8 @@ static void on_spool_ready(void *arg)
         s->paused = false;
         conn_resume(s->conn);
     }
+    if (s->waits & WAIT_SPOOL)
+        look_at_spool(s);
 }
 
 void intake_begin(struct session *s)
@@ -180,7 +193,7 @@ void intake_end(struct session *s)
     f->fault = s->event.fault;
     f->too_big = s->event.too_big;
     f->bytes = s->event.bytes;
-    f->spool_failed = spool_failed(s->tx->intake->spool);
+    look_at_spool(s);
     if (!s->tx->intake->header_done && !f->header_too_big && f->fault == SMTP_DATA_OK && !f->too_big)
         header_is_complete(s, s->tx->intake->head.n); /* a message that is all header (RFC 5322 3.5) */
 }

@@ -45,6 +45,7 @@ static void answer_rcpt(struct session *s);
 static void answer_message(struct session *s);
 
 #define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
+#define FOR_MESSAGE (WAIT_SPOOL | WAIT_DKIM | WAIT_DMARC | WAIT_FROM_DOMAIN)
 
 static const struct stage life[] = {
     /* moment                    checks                                    needs                    decide            act            answer           then         budget */
@@ -55,7 +56,7 @@ static const struct stage life[] = {
     [AT_RCPT]      = {"rcpt",     {check_recipient},                        FOR_RCPT,                decide_rcpt,      NULL,          answer_rcpt,     AT_GREYLIST, 20000},
     [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
     [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
-    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 WAIT_DKIM | WAIT_DMARC | WAIT_FROM_DOMAIN,  NULL,             NULL,          NULL,            AT_VERDICT,  20000},
+    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 FOR_MESSAGE,             NULL,             NULL,          NULL,            AT_VERDICT,  20000},
     [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   answer_message,  NOWHERE,     20000},
 };
 

@@ -24,6 +24,7 @@ enum wait {
     WAIT_TLS = 1 << 11,
     WAIT_DOMAINS = 1 << 12,
     WAIT_FROM_DOMAIN = 1 << 13,
+    WAIT_SPOOL = 1 << 14,
 };
 
 enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };

@@ -217,6 +217,12 @@ bool spool_is_busy(const struct spool *spool)
     return spool->unwritten.n > SPOOL_UNWRITTEN_MAX;
 }
 
+bool spool_settles(struct spool *spool)
+{
+    spool->was_busy = spool->was_busy || spool->working;
+    return !spool->working;
+}
+
 bool spool_failed(const struct spool *spool)
 {
     return spool->failed;

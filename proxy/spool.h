@@ -24,6 +24,7 @@ void spool_free(struct spool **spool); /* NULL is fine; leaves NULL */
 
 void spool_add(struct spool *spool, struct str piece); /* copies */
 bool spool_is_busy(const struct spool *spool);
+bool spool_settles(struct spool *spool); /* false: the disk still works, and on_ready will tell */
 bool spool_failed(const struct spool *spool);
 uint64_t spool_bytes(const struct spool *spool);
 bool spool_ends_with_crlf(const struct spool *spool);
