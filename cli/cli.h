@@ -37,6 +37,10 @@ int cli_test_spf(int argc, char **argv);
 int cli_test_message(int argc, char **argv);
 int cli_test_dmarc(int argc, char **argv);
 int cli_test_dnsbl(int argc, char **argv);
+int cli_dkim_genkey(int argc, char **argv);
+int cli_dkim_txt(int argc, char **argv);
+int cli_dkim_check(int argc, char **argv);
+int cli_dkim_sign(int argc, char **argv);
 int cli_sink(int argc, char **argv);
 int cli_version(int argc, char **argv);
 

@@ -25,6 +25,16 @@ const struct cli_verb cli_verbs[] = {
     {"test dnsbl", "[--json] [-c FILE] [--dns IP:PORT] IP",
      "What the DNS lists of the settings say about an address.", cli_test_dnsbl,
      "1: it would be refused; 75: a list did not answer; 0: neither"},
+    {"dkim genkey", "[--json] [--type rsa-2048|rsa-4096|ed25519] --domain D --selector S [--dir DIR]",
+     "A new key in DIR/S.private, and the record to publish.", cli_dkim_genkey, "65: the file cannot be made"},
+    {"dkim txt", "[--json] [--domain D] [--selector S] KEYFILE",
+     "The record of a key that is there, for a zone file and raw.", cli_dkim_txt, "65: no key"},
+    {"dkim check", "[--json] [-c FILE] [--dns IP:PORT] --domain D --selector S [--key FILE]",
+     "Does the world see this key?", cli_dkim_check, "0: it does; 1: it does not; 75: the DNS did not answer"},
+    {"dkim sign",
+     "[--json] --domain D --selector S --key FILE [--canonicalization relaxed/relaxed] [--identity I] "
+     "[--oversign NAME,NAME] [--expire SECONDS] [--now UNIX] [FILE | -]",
+     "A message in, the signed message out.", cli_dkim_sign, "65: nothing to sign, or no key"},
     {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
              "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},

@@ -15,6 +15,7 @@ struct test_message {
     struct buf bytes; /* all lines end in CRLF */
     struct header header;
     struct str body;
+    bool lf; /* the file's lines all ended in LF alone */
 };
 
 /* "-": standard input. Files with bare LF (most files are) get CRLF, and standard error says so. */

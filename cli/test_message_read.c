@@ -43,6 +43,11 @@ static bool is_bare_lf(struct str s, size_t i)
     return s.p[i] == '\n' && (i == 0 || s.p[i - 1] != '\r');
 }
 
+static bool has_crlf(struct str s)
+{
+    return memmem(s.p, s.n, "\r\n", 2) != NULL;
+}
+
 static size_t count_bare_lf(struct str s)
 {
     size_t count = 0;
@@ -118,6 +123,7 @@ int test_message_read(struct arena *mem, const char *file, struct test_message *
     if (bare > 0) {
         fprintf(stderr, "smtpguard: %zu lines end in LF alone; they are judged as if they ended in CRLF\n",
                 bare);
+        m->lf = !has_crlf(buf_str(&m->bytes));
         repair_line_ends(&m->bytes);
     }
     warn_of_strange_bytes(buf_str(&m->bytes));
