@@ -155,17 +155,26 @@ void record_connect(const struct session *s)
     log_line_end(&line);
 }
 
-void record_refused_stage(const struct session *s, const char *moment)
+/* Of a greeting or a command before MAIL there is something to tell when a check refused it, or would have. */
+void record_stage(const struct session *s, const char *moment)
 {
+    const struct verdict *v = &s->verdict;
     struct log_line line;
 
-    count_refusal(&s->verdict, moment);
+    count_observed(v);
+    if (verdict_refuses(v))
+        count_refusal(v, moment);
+    else if (v->observed_count == 0)
+        return;
     log_line_begin(&line, LOG_INFO, s->id, moment);
     put_client(&line, s);
-    log_put_z(&line, "action", action_name(s->verdict.action));
-    log_put_int(&line, "reply", s->verdict.code);
-    log_put_z(&line, "check", s->verdict.check);
-    log_put_z(&line, "reason", s->verdict.text);
+    log_put_z(&line, "action", action_name(v->action));
+    if (verdict_refuses(v)) {
+        log_put_int(&line, "reply", v->code);
+        log_put_z(&line, "check", v->check);
+        log_put_z(&line, "reason", v->text);
+    }
+    put_observed(&line, v);
     log_line_end(&line);
 }
 

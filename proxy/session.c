@@ -249,8 +249,8 @@ static void answer_client(struct session *s)
 {
     const struct verdict *v = &s->verdict;
 
+    record_stage(s, s->moment);
     if (verdict_refuses(v)) {
-        record_refused_stage(s, s->moment);
         smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
     } else {
         smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
@@ -261,11 +261,11 @@ static void answer_client(struct session *s)
 
 static void answer_greeting(struct session *s)
 {
+    record_stage(s, s->moment);
     if (!verdict_refuses(&s->verdict)) {
         smtp_server_greet(s->server, 220, "");
         return;
     }
-    record_refused_stage(s, s->moment);
     smtp_server_greet(s->server, s->verdict.code, s->verdict.text);
 }
 

@@ -153,7 +153,7 @@ void trace_write(struct session *s, struct buf *out);
 void record_connect(const struct session *s);
 void record_recipient(const struct session *s);
 void record_message(const struct session *s, int code, const char *text);
-void record_refused_stage(const struct session *s, const char *moment);
+void record_stage(const struct session *s, const char *moment); /* of a greeting or command that was judged */
 void record_end(const struct session *s);
 
 #endif
