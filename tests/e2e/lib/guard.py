@@ -33,6 +33,9 @@ def merged(settings, sections):
     """Sections that are mappings are merged key by key; anything else takes the place of what was there."""
     result = dict(settings)
     for name, value in sections.items():
+        if value is None:
+            result.pop(name)
+            continue
         mixes = isinstance(value, dict) and isinstance(result.get(name), dict)
         result[name] = merged(result[name], value) if mixes else value
     return result
@@ -65,6 +68,12 @@ class Guard:
         self.daemon.wait_until(lambda: self.events(event="started"), "it listened")
         return self
 
+    def start_again(self):
+        """After kill(): a new process with the same settings and state, and a log of its own."""
+        self.log.rename(self.log.with_suffix(".before"))
+        self.killed = False
+        return self.start()
+
     def stop(self):
         """SIGTERM; every session ends, and nothing is left over (under sanitizers: no leak)."""
         if not self.killed:
@@ -76,7 +85,7 @@ class Guard:
         self.daemon.kill()
 
     def change(self, **sections):
-        """New settings, and SIGHUP; returns the event that tells how it went."""
+        """New settings, and SIGHUP; returns the event that tells how it went. None takes a section away."""
         before = len(self.reloads())
         self.settings = merged(self.settings, sections)
         self.write()

@@ -37,6 +37,7 @@ RECEIVER = """\
 myhostname = mail.example.net
 smtpd_authorized_xclient_hosts = 127.0.0.1
 smtpd_relay_restrictions = reject_unauth_destination
+local_header_rewrite_clients =
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {dir}/mail.crt
 smtpd_tls_key_file = {dir}/mail.key

@@ -36,12 +36,13 @@ class Daemon:
     def __init__(self, command, log):
         self.command = [os.fspath(word) for word in command]
         self.log = log
+        self.environment = {}
         self.process = None
 
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True)
+                                            start_new_session=True, env={**os.environ, **self.environment})
 
     def runs(self):
         return self.process is not None and self.process.poll() is None
