@@ -70,10 +70,16 @@ unsigned smtp_client_replies_due(const struct smtp_client *client)
     return (unsigned)(client->due.n + client->held_due.n);
 }
 
+/* A reply, or the beginning of one, that was not taken yet. */
+static bool has_unread(const struct smtp_client *client)
+{
+    return client->input.n > 0 || client->reader.line.n > 0 || client->reader.lines > 0;
+}
+
 bool smtp_client_is_idle(const struct smtp_client *client)
 {
     return client->ready && client->broken_why == NULL && client->due.n == 0 && client->held_due.n == 0 &&
-           client->input.n == 0 && client->reader.line.n == 0;
+           !has_unread(client);
 }
 
 /* ---- commands ---- */
@@ -91,6 +97,13 @@ static void send_held(struct smtp_client *client)
     }
 }
 
+/* What came before the question is no answer to it: a 250 that came with the 354 must not become that of the message. */
+static void refuse_early_reply(struct smtp_client *client)
+{
+    if (client->due.n == 0 && has_unread(client))
+        client->broken_why = "a reply that nobody waits for";
+}
+
 static void command(struct smtp_client *client, enum expected what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -98,6 +111,7 @@ static void command(struct smtp_client *client, enum expected what, const char *
 {
     va_list args;
 
+    refuse_early_reply(client);
     va_start(args, format);
     if (!buf_vfmt(&client->held, format, args) || !buf_add_z(&client->held, "\r\n") ||
         !buf_add_char(&client->held_due, (char)what))
@@ -129,6 +143,7 @@ void smtp_client_data(struct smtp_client *client)
 
 void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf)
 {
+    refuse_early_reply(client);
     buf_add_z(client->out, ends_with_crlf ? ".\r\n" : "\r\n.\r\n");
     buf_add_char(&client->due, AT_MESSAGE);
 }
@@ -224,7 +239,6 @@ void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n)
 
 void smtp_client_tls_started(struct smtp_client *client)
 {
-    buf_clear(&client->input); /* said in plaintext: not the backend's word (RFC 3207 4.2) */
     client->tls_done = true;
     command(client, AT_EHLO, "EHLO %s", client->hostname);
 }
@@ -287,6 +301,8 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
     what = (enum expected)client->due.p[0];
     buf_consume(&client->due, 1);
     send_held(client);
+    if (reply->code / 100 == 3 && what != AT_DATA)
+        return broken(client, "a 3xx where it makes no sense");
     switch (what) {
     case AT_GREETING:
         if (reply->code >= 400)
@@ -312,8 +328,6 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
             return broken(client, "DATA was answered with neither 354 nor a refusal");
         return SMTP_CLIENT_DATA;
     case AT_MESSAGE:
-        if (reply->code >= 300 && reply->code < 400)
-            return broken(client, "the end of the message was answered with a 3xx");
         return SMTP_CLIENT_MESSAGE;
     case AT_RSET:
         return reply->code < 300 ? SMTP_CLIENT_RESET : broken(client, "RSET was refused");

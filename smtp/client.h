@@ -2,8 +2,8 @@
  * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, Postfix XCLIENT_README
  *
  * The caller sends what gathers in `out`, feeds what arrives, and takes events. The dialogue knows
- * which replies are due: a reply nobody waits for, a code of the wrong class where the standard leaves
- * no choice (354), or garbage is SMTP_CLIENT_BROKEN, after which the connection is only good for closing.
+ * which replies are due: a reply nobody waits for, or that came before its command, a 3xx but for 354 to
+ * DATA, or garbage is SMTP_CLIENT_BROKEN, after which the connection is only good for closing.
  *
  * Order      open: greeting, EHLO (HELO when refused), STARTTLS and EHLO again, XCLIENT and EHLO again;
  *            then transactions: mail, rcpt…, data, message, or reset.
