@@ -38,20 +38,22 @@ static bool refuse(struct verdict *v, enum mode mode, enum action action, const 
     return true;
 }
 
-/* What is known by the client's address only is known of nobody when that address is a gateway's. */
-static enum mode address_mode(const struct config *config, const struct facts *facts, enum mode check)
+/* Doubt lowers a check to observing. */
+static enum mode observe_if(bool doubt, enum mode mode)
 {
-    enum mode mode = config_mode(config, check);
-
-    return (facts->session.gateway || facts->session.dns_sick) && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
+    return doubt && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
 }
 
 /* While our own resolver is sick, what the DNS says, or does not say, is held against nobody. */
 static enum mode dns_mode(const struct config *config, const struct facts *facts, enum mode check)
 {
-    enum mode mode = config_mode(config, check);
+    return observe_if(facts->session.dns_sick, config_mode(config, check));
+}
 
-    return facts->session.dns_sick && mode == MODE_ENFORCE ? MODE_OBSERVE : mode;
+/* What is known by the client's address only is known of nobody when that address is a gateway's. */
+static enum mode address_mode(const struct config *config, const struct facts *facts, enum mode check)
+{
+    return observe_if(facts->session.gateway, dns_mode(config, facts, check));
 }
 
 static const struct verdict accepted = {.action = ACTION_ACCEPT};
@@ -195,8 +197,8 @@ static bool spf_refuses(const struct config *config, const struct facts *facts, 
         return false;
     }
     if (on == ON_REJECT && (spf->result == SPF_FAIL || spf->result == SPF_SOFTFAIL))
-        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.23", "SPF %s: %.150s does not let this host send its mail. %.150s",
-                      spf_result_name(spf->result), spf->domain, spf->explanation);
+        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.23", "SPF %s: %.150s does not let this host send its mail.%s%.150s",
+                      spf_result_name(spf->result), spf->domain, *spf->explanation != '\0' ? " " : "", spf->explanation);
     if (on == ON_REJECT)
         return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.24", "SPF %s for %.150s: %.150s",
                       spf_result_name(spf->result), spf->domain, spf->reason);
@@ -251,13 +253,15 @@ const char *decide_is_suspicious(const struct config *config, const struct facts
     return NULL;
 }
 
+/* A sick resolver does not count here: to come again is nothing for good. */
 struct verdict decide_greylist(const struct config *config, const struct facts *facts)
 {
     const struct grey_answer *grey = facts->recipient.grey;
+    enum mode mode = observe_if(facts->session.gateway, config_mode(config, config->greylist.mode));
     struct verdict v = accepted;
 
     if (grey != NULL && grey_must_wait(grey->verdict))
-        refuse(&v, address_mode(config, facts, config->greylist.mode), ACTION_GREYLIST, "greylist", 451, "4.7.1",
+        refuse(&v, mode, ACTION_GREYLIST, "greylist", 451, "4.7.1",
                "Greylisted: please try again in %lld seconds", (long long)grey->wait_s);
     return v;
 }
