@@ -52,7 +52,7 @@ struct smtp_identity {
 /* Those of the `named` attributes that XCLIENT has, each with a space in front: what one command says. */
 void smtp_xclient_write(const struct smtp_identity *who, unsigned named, struct buf *out);
 
-/* XFORWARD commands with their CRLF, of at most 512 octets each. Returns how many: so many replies are due. */
+/* XFORWARD commands with their CRLF, at most 512 octets each. Returns how many: so many replies are due. */
 unsigned smtp_xforward_write(const struct smtp_identity *who, unsigned named, struct buf *out);
 
 /* ---- heard ---- */
