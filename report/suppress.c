@@ -1,0 +1,195 @@
+#include "report/suppress.h"
+
+#include "base/buf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A row's value is text: "hand REASON", or "refused COUNT DAY REASON". */
+
+static const char table[] = "report";
+
+enum { REASON_MAX = 100, WHOM_MAX = 320, DAY_S = 86400 };
+
+struct change {
+    bool remove, by_hand, refused;
+    int64_t now_unix;
+    char reason[REASON_MAX];
+};
+
+static struct str key_of(struct arena *mem, const char *whom)
+{
+    return str_of(str_fmt(mem, "x%s", str_dup_lower(mem, str_upto(str_of(whom), WHOM_MAX))));
+}
+
+/* ---- reading ---- */
+
+static bool read_value(struct arena *mem, struct str value, struct suppress_row *row)
+{
+    struct str word, count, day;
+    uint64_t refusals, last_day;
+
+    str_cut(value, ' ', &word, &value);
+    row->by_hand = str_eq_z(word, "hand");
+    if (!row->by_hand) {
+        str_cut(value, ' ', &count, &value);
+        str_cut(value, ' ', &day, &value);
+        if (!str_eq_z(word, "refused") || !str_to_u64(count, 1000, &refusals) ||
+            !str_to_u64(day, 10000000, &last_day))
+            return false;
+        row->refusals = (unsigned)refusals;
+        row->last_day = (int64_t)last_day;
+    }
+    row->reason = str_dup(mem, value);
+    return true;
+}
+
+bool suppress_holds(const struct suppress_row *row)
+{
+    return row->by_hand || row->refusals >= SUPPRESS_REFUSALS;
+}
+
+struct walk {
+    struct arena *mem;
+    suppress_each_fn *each;
+    void *arg;
+};
+
+static bool on_row(struct str key, struct str value, int64_t expires_unix, void *arg)
+{
+    struct walk *w = arg;
+    struct suppress_row row = {.whom = str_dup(w->mem, str_from(key, 1)), .expires_unix = expires_unix};
+    bool more = !read_value(w->mem, value, &row) || w->each(&row, w->arg);
+
+    arena_reset(w->mem);
+    return more;
+}
+
+int suppress_each(struct store *store, suppress_each_fn *each, void *arg, struct fail *fail)
+{
+    struct walk w = {arena_new(0), each, arg};
+    int outcome = store_each(store, table, STR("x"), on_row, &w, fail);
+
+    arena_free(&w.mem);
+    return outcome;
+}
+
+struct search {
+    struct arena *mem;
+    struct str key;
+    const char *why;
+};
+
+/* Keys come in order, and the first one with this prefix is the key itself, if it is there. */
+static bool on_candidate(struct str key, struct str value, int64_t expires_unix, void *arg)
+{
+    struct search *s = arg;
+    struct suppress_row row = {0};
+
+    (void)expires_unix;
+    if (str_eq(key, s->key) && read_value(s->mem, value, &row) && suppress_holds(&row))
+        s->why = row.by_hand ? "suppressed by hand"
+                             : str_fmt(s->mem, "suppressed after %u refusals: %s", row.refusals, row.reason);
+    return false;
+}
+
+int suppress_find(struct store *store, struct arena *mem, const char *policy_domain, const char *address,
+                  const char **why_out, struct fail *fail)
+{
+    const char *at = address != NULL ? strrchr(address, '@') : NULL;
+    const char *const whom[] = {policy_domain, address, at != NULL ? at + 1 : NULL};
+
+    for (size_t i = 0; i < sizeof(whom) / sizeof(whom[0]); i++) {
+        struct search s = {mem, whom[i] != NULL ? key_of(mem, whom[i]) : STR(""), NULL};
+
+        if (whom[i] == NULL)
+            continue;
+        if (store_each(store, table, s.key, on_candidate, &s, fail) != 0)
+            return -1;
+        if (s.why != NULL) {
+            *why_out = s.why;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- changing ---- */
+
+/* One refusal a day counts, and a delivery clears what has gathered. */
+static void learn(struct arena *mem, const struct change *c, struct store_row *row)
+{
+    struct suppress_row before = {0};
+    int64_t day = c->now_unix / DAY_S;
+    bool was = row->value.n > 0 && read_value(mem, row->value, &before);
+
+    if (was && before.by_hand)
+        return;
+    if (!c->refused) {
+        row->value = STR("");
+        return;
+    }
+    if (was && before.last_day == day)
+        return;
+    row->value = str_of(str_fmt(mem, "refused %u %" PRId64 " %s", before.refusals + (before.refusals < 1000),
+                                day, c->reason));
+    row->expires_unix = c->now_unix + (int64_t)SUPPRESS_DAYS * DAY_S;
+}
+
+static void change_row(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                       void *result)
+{
+    struct change c;
+
+    (void)count, (void)result;
+    memcpy(&c, question, sizeof(c));
+    if (c.remove)
+        rows[0].value = STR("");
+    else if (c.by_hand)
+        rows[0] = (struct store_row){str_of(str_fmt(mem, "hand %s", c.reason)), 0};
+    else
+        learn(mem, &c, &rows[0]);
+}
+
+static void change(struct store *store, struct loop *loop, const char *whom, struct change *c,
+                   const char *reason, store_done_fn *done, void *arg)
+{
+    struct arena *mem = arena_new(0);
+    struct store_request request = {.table = table,
+                                    .keys = {key_of(mem, whom)},
+                                    .keys_count = 1,
+                                    .change = change_row,
+                                    .question = c,
+                                    .question_bytes = sizeof(*c)};
+
+    snprintf(c->reason, sizeof(c->reason), "%s", reason != NULL ? reason : "");
+    for (char *p = c->reason; *p != '\0'; p++)
+        if (*p < ' ' || *p > '~')
+            *p = '?';
+    store_update(store, loop, &request, done, arg);
+    arena_free(&mem);
+}
+
+void suppress_by_hand(struct store *store, struct loop *loop, const char *whom, const char *reason,
+                      store_done_fn *done, void *arg)
+{
+    struct change c = {.by_hand = true};
+
+    change(store, loop, whom, &c, reason, done, arg);
+}
+
+void suppress_remove(struct store *store, struct loop *loop, const char *whom, store_done_fn *done, void *arg)
+{
+    struct change c = {.remove = true};
+
+    change(store, loop, whom, &c, NULL, done, arg);
+}
+
+void suppress_learn(struct store *store, struct loop *loop, const char *address, bool refused,
+                    int64_t now_unix, const char *reason, store_done_fn *done, void *arg)
+{
+    struct change c = {.refused = refused, .now_unix = now_unix};
+
+    change(store, loop, address, &c, reason, done, arg);
+}
