@@ -42,11 +42,17 @@ static enum spf_outcome search_host(struct spf_query *q)
     return q->then(q);
 }
 
+/* A ptr that finds the client's lack of names known is one more term without an answer (RFC 7208 4.6.4): else the
+ * count would tell what we remember. */
 enum spf_outcome spf_find_host(struct spf_query *q, const char *wanted, bool any, spf_step_fn *then)
 {
     q->wanted = wanted;
     q->any_host = any;
     q->then = then;
+    if (q->hosts_void && !any && spf_is_over_voids(q, &(struct dns_answer){.status = DNS_NODATA,
+                                                                            .type = DNS_PTR,
+                                                                            .name = "of the client, once more"}))
+        return SPF_PAUSE;
     return search_host(q);
 }
 
@@ -66,6 +72,7 @@ static void on_hosts(const struct dns_answer *answer, void *arg)
 
     q->pending = NULL;
     q->hosts_asked = true;
+    q->hosts_void = dns_is_void(answer->status);
     if (answer->status == DNS_OK)
         for (size_t i = 0; i < answer->count && i < SPF_NAMES_MAX; i++) {
             const char *name = answer->records[i].name;

@@ -52,7 +52,7 @@ struct spf_query {
 
     struct spf_host hosts[SPF_NAMES_MAX];
     size_t hosts_count;
-    bool hosts_asked;
+    bool hosts_asked, hosts_void;
     struct spf_host *checking;
     const char *wanted; /* domain that the host should be in */
     bool any_host;      /* %{p}: else any other will do */
