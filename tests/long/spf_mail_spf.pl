@@ -1,13 +1,71 @@
 #!/usr/bin/perl
 # Evaluates SPF cases by Mail::SPF, in the form of spf_batch.c: a JSON object a line in, {"id", "result"} out.
 # Arguments are names of repairs: places where Mail::SPF follows RFC 4408 or its own mind, put right, so that
-# spf_differential.py can tell which of them a disagreement comes from.
+# spf_differential.py can tell which of them a disagreement comes from. `--list` prints them as JSON.
 use strict;
 use warnings;
 use JSON::PP;
-use Mail::SPF;
 
+# name => [section of RFC 7208, what is put right, file => [from => to, ...]]
+my @repairs = (
+    voids => ['4.6.4', 'terms without an answer are counted, not questions'],
+    ptr => ['5.5', 'an error of the PTR lookup is no name'],
+    redirect => ['6.1', 'a redirect counts when it is followed'],
+    mx => ['4.6.4', 'more than ten MX hosts are an error',
+        'Mech/MX.pm' => ['# Respect the MX' => "throw Mail::SPF::EProcessingLimitExceeded('mx') if \@mx_rrs > 10;\n    # Respect the MX"]],
+    'p counts' => ['4.6.4', '%{p} counts when it is what asks for the names',
+        'MacroString.pm' => ["try {\n                        \$value = Mail::SPF::Util->valid" =>
+            "unless (\$server->{explaining} || \$server->{pointers}) { my \$void = \$request->root_request->state('term_is_void'); " .
+            "\$server->count_dns_interactive_term(\$request); \$request->root_request->state('term_is_void', \$void) }\n" .
+            "                    local \$server->{remembered} = \$server->{pointers};\n" .
+            "                    try {\n                        \$value = Mail::SPF::Util->valid"]],
+    'capital R' => ['7.1', 'the transformer is the same in capitals',
+        'Term.pm' => ['\d*r?/' => '\d*[rR]?/'], 'MacroString.pm' => ['(r)?' => '([rR])?']],
+    'capital letters' => ['7.3', 'capital macro letters escape',
+        'Term.pm' => ['s/^(.*?)\.?$/\L$1/' => 's/^(.*?)\.?$/$1/']],
+    delimiters => ['7.3', 'delimiters split without a number as well, and empty parts are parts',
+        'MacroString.pm' => ['(defined($rh_parts) or defined($reverse))' => '(defined($rh_parts) or defined($reverse) or length($delimiters // ""))',
+            'split(/[\Q$delimiters\E]/, $value)' => 'split(/[\Q$delimiters\E]/, $value, -1)']],
+    'macro grammar' => ['4.6', 'an error in a macro is an error wherever it stands',
+        'Term.pm' => ['{ \p{IsAlpha} ${\macro' => '{ [slodipvhSLODIPVH] (?!0+[^0-9]) ${\macro']],
+    'colon alone' => ['12', 'a colon is followed by a domain',
+        'Mech.pm' => ['(?: : (?=.) )?' => '(?: : (?=[^\\/]) )?']],
+    octets => ['4.6', 'letters are those of ASCII',
+        'Term.pm' => ['\p{IsAlnum}' => '\p{PosixAlnum}', '\p{IsAlpha}' => '\p{PosixAlpha}']],
+    'ip6 for IPv4' => ['5', 'an IPv4 client is in no IPv6 network',
+        'Mech/IP6.pm' => ['return $self->ip_network' => 'return FALSE if $request->ip_address->version == 4; return $self->ip_network']],
+    'long labels' => ['7.3', 'a label too long is no name, and is not cut',
+        'Server.pm' => ['$domain =~ s/([^.]{63})[^.]+/$1/g;' => '']],
+);
+my %repairs = @repairs;
+if (@ARGV && $ARGV[0] eq '--list') {
+    print JSON::PP->new->canonical->encode([map { [$repairs[2 * $_], @{$repairs[2 * $_ + 1]}[0, 1]] } 0 .. $#repairs / 2]), "\n";
+    exit;
+}
 my %repair = map { $_ => 1 } @ARGV;
+
+# Sources that are to be repaired are read, changed and compiled in place of the installed ones.
+my %changes;
+for my $name (@ARGV) {
+    my (undef, undef, %files) = @{$repairs{$name} or die "no repair $name\n"};
+    push @{$changes{$_}}, @{$files{$_}} for keys %files;
+}
+unshift @INC, sub {
+    my (undef, $file) = @_;
+    my ($own) = $file =~ m{^Mail/SPF/(.+)$} or return;
+    my $list = $changes{$own} or return;
+    my ($path) = grep { -f } map { "$_/$file" } grep { !ref } @INC;
+    open my $in, '<', $path or die "$path: $!";
+    my $source = do { local $/; <$in> };
+    for (my $i = 0; $i < @$list; $i += 2) {
+        my ($from, $to) = @$list[$i, $i + 1];
+        die "this Mail::SPF is another one: $own has no $from\n" unless index($source, $from) >= 0;
+        $source =~ s/\Q$from\E/$to/g;
+    }
+    open my $out, '<', \$source;
+    return $out;
+};
+require Mail::SPF;
 
 # ---- a resolver of maps; what it gives is as much of Net::DNS as Mail::SPF looks at ----
 package Zone {
@@ -19,7 +77,7 @@ package Zone {
         $self->{error} = '';
         for (0 .. 8) {
             my $labels = [split(/\./, $name, -1)];
-            return Packet->new('NXDOMAIN') if length($name) > 253 || grep { !length || length > 63 } @$labels;
+            return Packet->new('UNASKED') if !length($name) || length($name) > 253 || grep { !length || length > 63 } @$labels;
             my $entry = $self->{zone}{lc $name};
             return Packet->new('NXDOMAIN') unless $entry;
             return Packet->new('SERVFAIL') if defined $entry->{_rcode};
@@ -39,7 +97,7 @@ package Zone {
 package Packet {
     sub new { my ($class, $rcode, @answer) = @_; return bless {rcode => $rcode, answer => \@answer}, $class }
     sub header { $_[0] }
-    sub rcode  { $_[0]{rcode} }
+    sub rcode  { $_[0]{rcode} eq 'UNASKED' ? 'NXDOMAIN' : $_[0]{rcode} }
     sub answer { @{$_[0]{answer}} }
 }
 
@@ -73,7 +131,8 @@ package Repaired {
         my ($self, $domain, $type) = @_;
         my $packet = $self->SUPER::dns_lookup($domain, $type);
         my $root = $self->{root};
-        if ($repair{voids} && $root && !$packet->answer && ($root->state('dns_interactive_terms_count') // 0) > 0
+        $self->{pointers} = 1 if $type eq 'PTR';
+        if ($repair{voids} && !$self->{remembered} && $root && !$packet->answer && $packet->{rcode} ne 'UNASKED' && ($root->state('dns_interactive_terms_count') // 0) > 0
             && !$root->state('term_is_void') && !$self->{explaining}) {
             $root->state('term_is_void', 1);
             my $count = ($root->state('voids') // 0) + 1;
@@ -114,19 +173,6 @@ if ($repair{redirect}) {
     };
 }
 
-# RFC 7208 4.6.4: more than ten MX are an error, not ten.
-if ($repair{mx}) {
-    require Mail::SPF::Mech::MX;
-    no warnings 'redefine';
-    my $original = \&Mail::SPF::Mech::MX::match;
-    *Mail::SPF::Mech::MX::match = sub {
-        my ($self, $server, $request) = @_;
-        my @mx = eval { $server->Mail::SPF::Server::dns_lookup($self->domain($server, $request), 'MX')->answer };
-        throw Mail::SPF::EProcessingLimitExceeded("mx") if @mx > 10;
-        return $original->(@_);
-    };
-}
-
 # What is behind the result comes after it.
 require Mail::SPF::Mod::Exp;
 {
@@ -144,6 +190,7 @@ my $json_in = JSON::PP->new->utf8;
 $| = 1;
 while (my $line = <STDIN>) {
     my $test = $json_in->decode($line);
+    my $why;
     my $result = eval {
         my $server = Repaired->new(dns_resolver => Zone->new($test->{dns}), hostname => 'mx.receiver.test',
             query_rr_types => Mail::SPF::Server->query_rr_type_txt, max_void_dns_lookups => 2);
@@ -152,12 +199,14 @@ while (my $line = <STDIN>) {
             versions => [1], ip_address => $test->{ip}, helo_identity => $test->{helo},
             scope => length $sender ? 'mfrom' : 'helo', identity => length $sender ? $sender : $test->{helo});
         $server->{root} = $request;
-        $server->process($request)->code;
+        my $answer = $server->process($request);
+        $why = $answer->text // "";
+        $answer->code;
     };
     if (!defined $result) {
-        my $why = ref $@ ? ref $@ : $@;
+        $why = ref $@ ? ref $@ : $@;
         $why =~ s/\s+/ /g;
         $result = "died: $why";
     }
-    print $json->encode({id => $test->{id}, result => $result}), "\n";
+    print $json->encode({id => $test->{id}, result => $result, reason => $why}), "\n";
 }

@@ -13,7 +13,7 @@ MACRO_TEXT = re.compile(r"(?:%s|[\x20-\x24\x26-\x7e])*" % MACRO)
 
 PTRS = '''
     def validated_ptrs(self, wanted=None):
-        if not hasattr(self, "_ptrs"):
+        if not getattr(self, "_ptrs", None) and (wanted or not hasattr(self, "_ptrs")):
             try:
                 self._ptrs = self.dns_ptr(self.i)[:MAX_PTR]
             except TempError:
@@ -58,10 +58,12 @@ REPAIRS = {
         ("            self.void_lookups += 1\n",
          "            if self.explaining or not self.lookups or self.term_void: return result\n"
          "            self.term_void = True\n            self.void_lookups += 1\n"),
-        ("        self.lookups = self.lookups + 1\n", "        self.lookups = self.lookups + 1\n        self.term_void = False\n"),
-        ("        self.void_lookups = 0\n        # strict", "        self.void_lookups = 0\n        self.term_void = self.explaining = False\n        # strict"),
+        ("        self.lookups = self.lookups + 1\n", "        self.lookups = self.lookups + 1\n        self.term_void = self.term_void and self.fresh\n        self.fresh = False\n"),
+        ("        self.void_lookups = 0\n        # strict", "        self.void_lookups = 0\n        self.term_void = self.explaining = self.fresh = False\n        # strict"),
         ("                        exp = self.get_explanation(arg)\n",
-         "                        self.explaining = True\n                        exp = self.get_explanation(arg)\n")]),
+         "                        self.explaining = True\n                        exp = self.get_explanation(arg)\n"
+         "                        self.explaining = False\n"),
+        ("                    except: pass\n", "                    except: self.explaining = False\n")]),
     "redirect": ("6.1", "a redirect counts, and its name is made, when it is followed", [
         ("                self.check_lookups()\n                redirect = self.expand_domain(arg)",
          "                redirect = self.late(arg)"),
@@ -82,12 +84,14 @@ REPAIRS = {
     "late macros": ("7.3", "names are made when a term is reached, and %{p} counts then", [
         ("            arg = self.expand_domain(arg)\n            if not arg:", "            arg = self.late(arg)\n            if not arg:"),
         ("        for mech, m, arg, cidrlength, result in mechs:\n",
-         "        for mech, m, arg, cidrlength, result in mechs:\n            raw = getattr(arg, 'raw', None)\n"
+         "        for mech, m, arg, cidrlength, result in mechs:\n            self.term_void, self.fresh = False, True\n            raw = getattr(arg, 'raw', None)\n"
          "            if raw is not None and m != 'all' and self.lookups < MAX_LOOKUP: arg = self.expand_domain(raw)\n"),
-        ("        if not self.p:\n", "        if not self.p:\n            if not hasattr(self, '_ptrs') and not self.explaining: self.check_lookups()\n")]),
+        ("        if not self.p:\n", "        if not self.p:\n            if not hasattr(self, '_ptrs') and not self.explaining:\n"
+         "                self.lookups += 1\n                if self.lookups > MAX_LOOKUP: raise PermError('p')\n")]),
     "macros": ("7.1", "the grammar of macros, to the letter", [
         ("        # Check for invalid macro syntax\n",
          "        if not (MACRO_STRING if stripdot else MACRO_TEXT).fullmatch(s): raise PermError('macro', s)\n"),
+        ("                if regex.search(s):", "                if False:"),
         ("    ln, reverse, delimiters = RE_ARGS", "    ln, reverse, delimiters = re.compile(RE_ARGS.pattern, re.I)")]),
     "joined by dots": ("7.3", "parts are joined by dots, whatever split them", [
         ("JOINERS.get(letter)", "'.'")]),
