@@ -226,6 +226,7 @@ static void answers_are_read(void **state)
         {"an alias to nothing", "2308 2.2", WIRE_OK, build_alias_only, DNS_NODATA, 0, 50},
         {"no such name", "2308 2.1", WIRE_OK | 3, build_soa, DNS_NXDOMAIN, 0, 120},
         {"no such name behind an alias", "6604 3", WIRE_OK | 3, build_alias_only, DNS_NXDOMAIN, 0, 50},
+        {"no such name, and here it is", "2308 2.1", WIRE_OK | 3, build_address, DNS_GARBLED, 0, 0},
         {"a referral", "2308 2.2", WIRE_OK, build_referral, DNS_GARBLED, 0, 0},
         {"NS of the zone with authority is no data", "2308 2.2", WIRE_OK | WIRE_AA, build_referral,
          DNS_NODATA, 0, 0},
