@@ -95,11 +95,11 @@ REPAIRS = {
         ("    ln, reverse, delimiters = RE_ARGS", "    ln, reverse, delimiters = re.compile(RE_ARGS.pattern, re.I)")]),
     "joined by dots": ("7.3", "parts are joined by dots, whatever split them", [
         ("JOINERS.get(letter)", "'.'")]),
-    "sender": ("4.3", "the domain follows the last @, and may end in a dot", [
-        ("        parts = s.split('@', 1)\n", "        parts = s.rstrip('.').rsplit('@', 1)\n")]),
-    "TempError in exp": ("6.2", "trouble with an explanation is no trouble", []),
+    "sender": ("4.3", "the domain follows the last @, and may end in a dot; no local part is postmaster", [
+        ("        parts = s.split('@', 1)\n", "        parts = s.rstrip('.').rsplit('@', 1)\n"),
+        ("        self.l, self.o = split_email(s, h)\n",
+         "        self.l, self.o = split_email(s, h)\n        self.s = self.l + '@' + self.o\n")]),
 }
-ALWAYS = ["ptr"]  # these bring the functions that others use
 
 
 def load(names):
