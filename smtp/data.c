@@ -149,6 +149,41 @@ size_t smtp_data_decode(struct smtp_data_decoder *d, struct str in, smtp_data_si
     return (size_t)(p - in.p);
 }
 
+void smtp_data_judge(struct smtp_data_decoder *d, struct str in, smtp_data_sink_fn *sink, void *arg)
+{
+    const char *p = in.p, *end, *piece = in.p, *plain;
+
+    if (in.n == 0)
+        return;
+    end = p + in.n;
+    while (p < end) {
+        if (d->state == CR) {
+            p += take_lf(d, *p);
+            continue;
+        }
+        plain = plain_end(p, end);
+        if (plain > p)
+            d->state = TEXT;
+        count(d, (size_t)(plain - p));
+        p = plain;
+        if (p < end)
+            take_octet(d, *p++);
+    }
+    pass(d, &piece, p, sink, arg);
+}
+
+void smtp_data_judge_end(struct smtp_data_decoder *d)
+{
+    if (d->state == CR)
+        note(d, SMTP_DATA_BARE_CR);
+    d->ended = true;
+}
+
+bool smtp_data_is_at_line_start(const struct smtp_data_decoder *d)
+{
+    return d->state == LINE_START;
+}
+
 bool smtp_data_encode(struct smtp_data_encoder *e, struct str *in, bool *dot_out, struct str *piece_out)
 {
     size_t at = 1;

@@ -38,6 +38,13 @@ void smtp_data_decoder_init(struct smtp_data_decoder *d, size_t line_max);
 /* Returns how many bytes of `in` belong to the message and its end: all of them, unless the end came. */
 size_t smtp_data_decode(struct smtp_data_decoder *d, struct str in, smtp_data_sink_fn *sink, void *arg);
 
+/* The same judgement of lines where there are no dots to remove and the end is known otherwise
+ * (smtp/chunk.h): all of `in` belongs to the message. A CR at its very end is bare, which only
+ * smtp_data_judge_end() can tell. */
+void smtp_data_judge(struct smtp_data_decoder *d, struct str in, smtp_data_sink_fn *sink, void *arg);
+void smtp_data_judge_end(struct smtp_data_decoder *d);
+bool smtp_data_is_at_line_start(const struct smtp_data_decoder *d); /* behind CRLF, or nothing came yet */
+
 /* Dot-stuffing on the way out, without copying: cuts a message into pieces such that a "." is due in
  * front of every piece but (perhaps) the first. Start with at_line_start = true at the first octet.
  * A dot behind a bare LF is doubled as well: what comes from our decoder has none, and of what comes from
