@@ -19,13 +19,12 @@ def deliver(guard, host, sender, recipient, text, expect="250 "):
 
 def test_dns_is_down(t):
     """Without any DNS every answer is a temperror, nobody is refused or greylisted for it, and mail flows."""
-    dns = t.start(NameServer(t.dir / "dns", t.world.zone))
-    guard = t.guard(dns=dns, dnsbl={"lists": [SPAM_LIST]})
-    guard.change(dns=HASTY)
+    nameserver = t.start(NameServer(t.dir / "dns", t.world.zone))
+    guard = t.guard(nameserver=nameserver, dns=HASTY, dnsbl={"lists": [SPAM_LIST]})
     bob, eve = t.recipient(), t.recipient()
     mail = signed(message(recipient=bob), t.world.good_rsa, "rsa")
     deliver(guard, GOOD, "alice@good.test", bob, mail)
-    dns.stop()
+    nameserver.stop()
     guard.change(dns={"cache_entries": 1000})  # what was cached is forgotten
     deliver(guard, GOOD, "alice@good.test", eve, mail)
     verdict, _ = fields_added(t.postfix.delivery(eve), mail)
@@ -35,9 +34,7 @@ def test_dns_is_down(t):
 
 def test_broken_and_silent_domains(t):
     """A domain whose servers answer SERVFAIL, or never, is a temperror: its mail passes, or waits if the settings say so."""
-    mild, strict = t.guard(), t.guard(spf={"on_temperror": "defer"})
-    for guard in (mild, strict):
-        guard.change(dns=HASTY)
+    mild, strict = t.guard(dns=HASTY), t.guard(dns=HASTY, spf={"on_temperror": "defer"})
     for domain in ("servfail.test", "silent.test"):
         bob = t.recipient()
         mail = message(sender=f"x@{domain}", recipient=bob)
@@ -60,7 +57,7 @@ def without_store(t, guard):
 
 def test_store_folder_is_missing(t):
     """Without the store's folder smtpguard starts, says so, and greylists nobody."""
-    guard = t.prepare(admin={"http": ""})
+    guard = t.prepare()
     shutil.rmtree(guard.dir / "state")
     t.start(guard)
     without_store(t, guard)

@@ -10,7 +10,7 @@ from lib.client import Client
 from lib.process import Daemon, free_port, listens, run, tail
 
 
-def base_settings(directory, port, backend, dns):
+def base_settings(directory, port, backend, nameserver):
     """Every check is in force as by default, nobody is trusted; only what would make tests slow is shorter."""
     return {
         "hostname": "mx.example.net",
@@ -19,7 +19,7 @@ def base_settings(directory, port, backend, dns):
         "domains": {"relay": ["example.net"]},
         "networks": [],
         "limits": {"spool_dir": f"{directory}/spool", "connections": 1000, "new_connections_per_client": "10000/1m"},
-        "dns": {"servers": [dns], "timeout": "1s", "tries": 2},
+        "dns": {"servers": [nameserver], "timeout": "1s", "tries": 2},
         "screen": {"banner_delay": "0s"},
         "greylist": {"delay": "1s", "window": "1h"},
         "store": {"url": f"sqlite:{directory}/state/state.db", "timeout": "2s"},
@@ -42,7 +42,7 @@ def merged(settings, sections):
 
 
 class Guard:
-    def __init__(self, binary, directory, backend, dns, sections):
+    def __init__(self, binary, directory, backend, nameserver, sections):
         self.binary = binary
         self.dir = directory
         directory.mkdir()
@@ -52,7 +52,7 @@ class Guard:
         self.port = free_port()
         self.file = directory / "smtpguard.yaml"
         self.log = directory / "smtpguard.log"
-        self.settings = merged(base_settings(directory, self.port, backend, dns), sections)
+        self.settings = merged(base_settings(directory, self.port, backend, nameserver), sections)
         self.write()
         self.killed = False
         self.daemon = Daemon([binary, "run", "-c", self.file], self.log)
@@ -140,7 +140,9 @@ class Guard:
     def client(self, host, **options):
         return Client(self.port, host, **options)
 
-    def cli(self, *words, check=True, stdin=b""):
-        """Runs a verb with this instance's settings; returns its exit code and what it printed."""
-        code, out, _ = run(self.binary, *words, check=check, stdin=stdin)
-        return code, out.decode()
+    # ---- the other verbs ----
+
+    def cli(self, *words, stdin=b""):
+        """Runs a verb with this instance's settings; returns its exit code and its answer, or else its complaint."""
+        code, out, err = run(self.binary, *words, "-c", self.file, check=False, stdin=stdin)
+        return code, (out or err).decode()

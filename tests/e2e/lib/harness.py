@@ -70,13 +70,14 @@ class Test:
 
     # ---- for tests ----
 
-    def guard(self, backend=None, dns=None, **sections):
+    def guard(self, backend=None, nameserver=None, **sections):
         """Starts smtpguard before the shared Postfix (or another backend), with these sections of the settings."""
-        return self.start(self.prepare(backend, dns, **sections))
+        return self.start(self.prepare(backend, nameserver, **sections))
 
-    def prepare(self, backend=None, dns=None, **sections):
+    def prepare(self, backend=None, nameserver=None, **sections):
         directory = self.dir / f"guard{next(self.numbers)}"
-        return Guard(self.house.binary, directory, (backend or self.postfix).address, (dns or self.dns).address, sections)
+        return Guard(self.house.binary, directory, (backend or self.postfix).address, (nameserver or self.dns).address,
+                     sections)
 
     def backend(self, **answers):
         return self.start(Backend(**answers))
