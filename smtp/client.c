@@ -209,11 +209,11 @@ static void read_capability(struct smtp_capabilities *c, struct str line)
     } else if (str_same_z(keyword, "XFORWARD")) {
         c->xforward = true;
     } else if (str_same_z(keyword, "XCLIENT")) {
-        c->xclient = true;
         while (rest.n > 0) {
             str_cut(rest, ' ', &word, &rest);
             c->xclient_fields |= smtp_xclient_attribute(word) & SMTP_XCLIENT_ALL;
         }
+        c->xclient = c->xclient_fields & SMTP_XCLIENT_ADDR; /* without, nobody can be introduced */
     }
 }
 

@@ -223,6 +223,10 @@ static void test_capabilities(void **state)
     open_ready("250-SIZE -5\r\n");
     t_true(smtp_client_capabilities(client)->size && smtp_client_capabilities(client)->size_max == 0);
     close_client();
+    t_case("XCLIENT that does not take an address is none", NULL);
+    open_ready("250-XCLIENT FOO NAME\r\n");
+    t_true(!smtp_client_capabilities(client)->xclient);
+    close_client();
     t_case("its own name is no extension", "5321 4.1.1.1");
     open_client(false);
     hears("220 x\r\n250 PIPELINING\r\n", "ready");
@@ -319,12 +323,12 @@ static void test_identify(void **state)
     close_client();
 
     t_case("nothing that a client says about itself becomes syntax", "3461 4");
-    open_ready("250-XCLIENT HELO NAME\r\n");
+    open_ready("250-XCLIENT HELO NAME ADDR\r\n");
     smtp_client_identify(
         client,
         &(struct smtp_identity){
             .name = "a b=c+d", .addr = "192.0.2.1", .port = 5, .helo = "x\r\nRSET\x7F\xFF", .esmtp = true});
-    sent("XCLIENT NAME=a+20b+3Dc+2Bd HELO=x+0D+0ARSET+7F+FF\r\n");
+    sent("XCLIENT NAME=a+20b+3Dc+2Bd ADDR=192.0.2.1 HELO=x+0D+0ARSET+7F+FF\r\n");
     hears("220 x\r\n", "");
     t_case("and a HELO that is no name is not repeated in EHLO", NULL);
     sent("EHLO mx.test\r\n");
