@@ -128,10 +128,15 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 # ---- installing ----
 PREFIX  ?= /usr/local
 DESTDIR ?=
+DOC      = $(DESTDIR)$(PREFIX)/share/doc/smtpguard
 install: all
 	install -D -m 755 $(BUILD)/smtpguard $(DESTDIR)$(PREFIX)/sbin/smtpguard
-	install -D -m 644 smtpguard.yaml.example $(DESTDIR)$(PREFIX)/share/doc/smtpguard/smtpguard.yaml.example
+	install -D -m 644 packaging/smtpguard.8 $(DESTDIR)$(PREFIX)/share/man/man8/smtpguard.8
+	install -D -m 644 -t $(DOC) README.md LICENSE smtpguard.yaml.example
+	install -D -m 644 -t $(DOC)/docs docs/*.md
+	install -D -m 644 -t $(DOC)/fail2ban packaging/fail2ban/smtpguard.conf
 	install -D -m 644 packaging/smtpguard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpguard.service
+	sed -i 's|/usr/local/sbin|$(PREFIX)/sbin|' $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpguard.service
 
 # ---- the house ----
 layers:
