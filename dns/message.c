@@ -205,6 +205,18 @@ static bool is_name(const struct packet *packet, size_t offset, const unsigned c
     return length == 0 && *wire == 0;
 }
 
+/* Can it be read to its end? */
+static bool is_sound_name(const struct packet *packet, size_t offset)
+{
+    struct labels walk = labels_at(offset);
+    const unsigned char *label;
+    int length;
+
+    while ((length = next_label(packet, &walk, &label)) > 0)
+        ;
+    return length == 0;
+}
+
 static bool is_plain(unsigned char c)
 {
     return c > ' ' && c < 0x7f && c != '.' && c != '\\';
@@ -378,7 +390,8 @@ static bool read_sections(const struct packet *packet, size_t at, struct section
     if (answers > ANSWERS_MAX)
         return false;
     for (; s->answers_count < answers; s->answers_count++)
-        if (!next_rr(packet, &at, &s->answers[s->answers_count]))
+        if (!next_rr(packet, &at, &s->answers[s->answers_count]) ||
+            !is_sound_name(packet, s->answers[s->answers_count].owner)) /* else it would be somebody else's */
             return false;
     for (; authority > 0; authority--) {
         if (!next_rr(packet, &at, &rr))

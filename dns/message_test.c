@@ -184,6 +184,11 @@ static void build_edns(struct wire *w)
     wire_opt(w, 0);
 }
 
+static void build_owner_of_itself(struct wire *w)
+{
+    wire_a(w, "@24", 300, "192.0.2.1"); /* behind the question of a.test */
+}
+
 static void build_100(struct wire *w)
 {
     for (int i = 0; i < DNS_RECORDS_MAX; i++)
@@ -242,6 +247,7 @@ static void answers_are_read(void **state)
         {"an alias that comes back", "1034 3.6.2", WIRE_OK, build_alias_loop, DNS_GARBLED, 0, 0},
         {"an address of three octets", "1035 3.4.1", WIRE_OK, build_short_address, DNS_GARBLED, 0, 0},
         {"an SOA cut short", "1035 3.3.13", WIRE_OK, build_short_soa, DNS_GARBLED, 0, 0},
+        {"an owner whose name leads to itself", "1035 4.1.4", WIRE_OK, build_owner_of_itself, DNS_GARBLED, 0, 0},
         {"100 records", "", WIRE_OK, build_100, DNS_OK, 100, 300},
         {"101 records", "", WIRE_OK, build_101, DNS_GARBLED, 0, 0},
         {"129 records of others", "", WIRE_OK, build_129_strangers, DNS_GARBLED, 0, 0},
