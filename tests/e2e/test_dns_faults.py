@@ -29,7 +29,7 @@ FAULTS = {
     "wrong-id": DOUBT,
     "forged-first": GOOD,
     "wrong-question": DOUBT,
-    "stranger": ("none", "clean", "none"),  # records of others are no answer: there is nothing
+    "stranger": ("none", "clean", "found"),  # records of others are no answer; DMARC finds that of "test"
     "loop": DOUBT,
     "chain": DOUBT,
     "self": DOUBT,

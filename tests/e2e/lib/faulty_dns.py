@@ -8,7 +8,7 @@ import time
 
 from lib.process import free_port
 
-A, CNAME, TXT, OPT = 1, 5, 16, 41
+A, CNAME, TXT = 1, 5, 16
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
 QUESTION_NAME = b"\xc0\x0c"  # a pointer to it
 
@@ -48,8 +48,6 @@ class FaultyDns:
     """Every name has the record that a policy or a listing takes, behind the fault that one of its labels names. The
     server only ever does what a hostile or broken one may: it never knows what smtpguard makes of it."""
 
-    POLICIES = {A: b"\x7f\0\0\2"}
-
     def __init__(self, late_s):
         self.late_s = late_s
         self.port = free_port()
@@ -85,6 +83,8 @@ class FaultyDns:
                 packet, peer = self.udp.recvfrom(4096)
             except OSError:
                 return
+            if not packet:
+                return  # stopped
             threading.Thread(target=self.reply_udp, args=(packet, peer), daemon=True).start()
 
     def reply_udp(self, packet, peer):
@@ -104,12 +104,12 @@ class FaultyDns:
             threading.Thread(target=self.reply_tcp, args=(connection,), daemon=True).start()
 
     def reply_tcp(self, connection):
+        """Several questions may come on one connection, and each waits for no other."""
         with connection.makefile("rb") as stream:
-            head = stream.read(2)
-            if len(head) < 2:
-                return
-            for reply in self.replies(Query(stream.read(int.from_bytes(head, "big")), True)):
-                connection.sendall(struct.pack("!H", len(reply)) + reply)
+            while len(head := stream.read(2)) == 2:
+                query = Query(stream.read(int.from_bytes(head, "big")), True)
+                for reply in self.replies(query):
+                    connection.sendall(struct.pack("!H", len(reply)) + reply)
 
     # ---- faults ----
 
