@@ -14,12 +14,30 @@ static struct spf_host *best_host(struct spf_query *q)
     for (size_t i = 0; i < q->hosts_count; i++) {
         int own = spf_name_rank(q->hosts[i].name, q->wanted);
 
-        if (q->hosts[i].state == SPF_HOST_INVALID || own >= best_rank)
+        if (q->hosts[i].state >= SPF_HOST_INVALID || own >= best_rank)
             continue;
         best = &q->hosts[i];
         best_rank = own;
     }
     return best;
+}
+
+/* Without what we remember, would this ptr ask once more for what does not exist? Then it counts like the first
+ * one that did (RFC 7208 4.6.4): else the limit would tell our memory, not the record. */
+static bool is_void_again(const struct spf_query *q, const struct spf_host *best)
+{
+    int best_rank = best != NULL ? spf_name_rank(best->name, q->wanted) : 2;
+
+    if (q->any_host)
+        return false;
+    for (size_t i = 0; i < q->hosts_count; i++) {
+        int own = spf_name_rank(q->hosts[i].name, q->wanted);
+
+        if (q->hosts[i].state == SPF_HOST_VOID &&
+            (own < best_rank || (own == best_rank && &q->hosts[i] < best)))
+            return true;
+    }
+    return q->hosts_void;
 }
 
 static void on_hosts(const struct dns_answer *answer, void *arg);
@@ -29,6 +47,8 @@ static void on_host_address(const struct dns_answer *answer, void *arg);
  * questions. What is known of a name is kept for the next ptr or %{p}. */
 static enum spf_outcome search_host(struct spf_query *q)
 {
+    static const struct dns_answer again = {
+        .status = DNS_NODATA, .type = DNS_PTR, .name = "of the client, once more"};
     char name[DNS_NAME_MAX + 1];
 
     if (!q->hosts_asked) {
@@ -36,23 +56,19 @@ static enum spf_outcome search_host(struct spf_query *q)
         return spf_ask_dns(q, DNS_PTR, name, on_hosts);
     }
     q->checking = best_host(q);
+    if (is_void_again(q, q->checking) && spf_is_over_voids(q, &again))
+        return SPF_PAUSE;
     if (q->checking != NULL && q->checking->state == SPF_HOST_UNCHECKED)
         return spf_ask_address(q, q->checking->name, on_host_address);
     q->host = q->checking != NULL ? q->checking->name : NULL;
     return q->then(q);
 }
 
-/* A ptr that finds the client's lack of names known is one more term without an answer (RFC 7208 4.6.4): else the
- * count would tell what we remember. */
 enum spf_outcome spf_find_host(struct spf_query *q, const char *wanted, bool any, spf_step_fn *then)
 {
     q->wanted = wanted;
     q->any_host = any;
     q->then = then;
-    if (q->hosts_void && !any && spf_is_over_voids(q, &(struct dns_answer){.status = DNS_NODATA,
-                                                                            .type = DNS_PTR,
-                                                                            .name = "of the client, once more"}))
-        return SPF_PAUSE;
     return search_host(q);
 }
 
@@ -89,7 +105,7 @@ static void on_host_address(const struct dns_answer *answer, void *arg)
     struct spf_query *q = arg;
 
     q->pending = NULL;
-    q->checking->state = SPF_HOST_INVALID;
+    q->checking->state = dns_is_void(answer->status) ? SPF_HOST_VOID : SPF_HOST_INVALID;
     if (answer->status == DNS_OK)
         for (size_t i = 0; i < answer->count; i++)
             if (ip_eq(&answer->records[i].ip, &q->values.client))

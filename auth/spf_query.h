@@ -29,7 +29,7 @@ struct spf_frame {
 /* A name that the client's address points to (RFC 7208 5.5). */
 struct spf_host {
     const char *name;
-    enum { SPF_HOST_UNCHECKED, SPF_HOST_VALID, SPF_HOST_INVALID } state;
+    enum { SPF_HOST_UNCHECKED, SPF_HOST_VALID, SPF_HOST_INVALID, SPF_HOST_VOID } state;
 };
 
 struct spf_query {

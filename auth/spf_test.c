@@ -120,6 +120,8 @@ static const char zone[] =
     "liar.test RCODE timeout\n"
     "ptrfake.test TXT v=spf1 ptr -all\n"
     "ptrs.test TXT v=spf1 ptr ptr:a.test ptr:b.test +all\n"
+    "ptrvoid.test TXT v=spf1 ptr ptr ptr +all\n"
+    "51.113.0.203.in-addr.arpa PTR absent.ptrvoid.test\n"
     "ptrliar.test TXT v=spf1 ptr:liar.test ?all\n"
     "9.2.0.192.in-addr.arpa RCODE servfail\n"
     "10.2.0.192.in-addr.arpa PTR p1.test\n10.2.0.192.in-addr.arpa PTR p2.test\n10.2.0.192.in-addr.arpa PTR "
@@ -280,6 +282,8 @@ static const struct {
     {"two void lookups are allowed", "7208 4.6.4", "192.0.2.7", "h.test", "u@void2.test", SPF_NEUTRAL},
     {"a third is permerror", "7208 4.6.4", "192.0.2.7", "h.test", "u@void3.test", SPF_PERMERROR},
     {"each ptr of a client without names is one", "7208 4.6.4", "203.0.113.50", "h.test", "u@ptrs.test",
+     SPF_PERMERROR},
+    {"and of one whose name has no address", "7208 4.6.4", "203.0.113.51", "h.test", "u@ptrvoid.test",
      SPF_PERMERROR},
     {"terms are counted, not an mx's dead hosts", "7208 4.6.4", "192.0.2.7", "h.test", "u@voidmx.test",
      SPF_FAIL},
