@@ -1,6 +1,7 @@
 #include "auth/authres.h"
 #include "smtp/address.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* RFC 5322 2.1.1 allows 998; an item that would pass LINE_WIDTH begins a new line, and no item is longer than
@@ -198,6 +199,20 @@ static void put_dkim(struct field *f, const struct dkim_answer *dkim)
         put_signature(f, &dkim->signatures[i]);
 }
 
+/* RFC 8617 10.2; from 0 on the message is unchanged. */
+static void put_arc(struct field *f, const struct arc_answer *arc)
+{
+    char number[16];
+
+    begin_result(f, "arc", arc_result_name(arc->result));
+    if (arc->result == ARC_PASS) {
+        snprintf(number, sizeof(number), "%u", arc->oldest_pass);
+        put_property(f, "header.oldest-pass", str_of(number));
+    } else {
+        put_reason(f, arc->reason);
+    }
+}
+
 static void put_dmarc(struct field *f, const struct authres *a)
 {
     begin_result(f, "dmarc", dmarc_result_name(a->dmarc->result));
@@ -229,6 +244,8 @@ void authres_write(struct buf *out, const struct authres *a)
         put_spf(&f, a);
     if (a->dkim != NULL)
         put_dkim(&f, a->dkim);
+    if (a->arc != NULL && a->arc->result != ARC_NONE)
+        put_arc(&f, a->arc);
     if (a->dmarc != NULL)
         put_dmarc(&f, a);
     if (a->iprev != NULL)

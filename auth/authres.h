@@ -7,6 +7,7 @@
 #ifndef AUTH_AUTHRES_H
 #define AUTH_AUTHRES_H
 
+#include "auth/arc.h"
 #include "auth/dmarc.h"
 #include "base/buf.h"
 
@@ -16,6 +17,7 @@ struct authres {
     const char *mail_from;         /* smtp.mailfrom (or smtp.helo by spf->scope) */
     const char *helo;
     const struct dkim_answer *dkim;
+    const struct arc_answer *arc;
     const struct dmarc_evaluation *dmarc;
     const struct dmarc_discovery *discovery;
     const char *from_domain;       /* header.from */

@@ -27,12 +27,14 @@ struct run {
     struct timer deadline;
     struct spf_query *spf_query;
     struct dkim_verifier *verifier;
+    struct arc_verifier *arc_verifier;
     struct dmarc_query *dmarc_query;
     struct dmarc_alignment *alignment;
     const char *from_domain; /* NULL: the From field names none, and from_fault says why */
     const char *from_fault;
     const struct spf_answer *spf; /* NULL: not asked for */
     const struct dkim_answer *dkim;
+    const struct arc_answer *arc;
     const struct dmarc_discovery *found;
     struct dmarc_evaluation dmarc;
 };
@@ -134,7 +136,7 @@ static void align_when_ready(struct run *r)
 {
     struct dmarc_ask ask = {r->found, r->spf, r->dkim};
 
-    if (r->spf_query != NULL || r->dkim == NULL || r->dmarc_query != NULL)
+    if (r->spf_query != NULL || r->dkim == NULL || r->arc == NULL || r->dmarc_query != NULL)
         return;
     if (r->found == NULL)
         conclude(r); /* no author domain: DMARC has nothing to compare with */
@@ -159,6 +161,14 @@ static void on_dkim(const struct dkim_answer *answer, void *arg)
     align_when_ready(r);
 }
 
+static void on_arc(const struct arc_answer *answer, void *arg)
+{
+    struct run *r = arg;
+
+    r->arc = answer;
+    align_when_ready(r);
+}
+
 static void on_found(const struct dmarc_discovery *found, void *arg)
 {
     struct run *r = arg;
@@ -177,6 +187,8 @@ static void on_deadline(void *arg)
         r->spf = spf_finish(&r->spf_query);
     if (r->dkim == NULL)
         r->dkim = dkim_verify_finish(&r->verifier);
+    if (r->arc == NULL)
+        r->arc = arc_verify_finish(&r->arc_verifier);
     dmarc_cancel(&r->dmarc_query);
     dmarc_align_cancel(&r->alignment);
     if (r->from_domain != NULL)
@@ -207,6 +219,15 @@ static void start_dmarc(struct run *r)
         r->dmarc = (struct dmarc_evaluation){.result = DMARC_PERMERROR, .reason = r->from_fault};
 }
 
+static void start_arc(struct run *r, int64_t now_unix)
+{
+    const struct cli_lookup *l = &r->lookup;
+
+    r->arc_verifier = arc_verify_start(l->mem, l->dns, NULL, &l->config->arc.verify, &r->message.header, now_unix);
+    arc_verify_body(r->arc_verifier, r->message.body);
+    arc_verify_end(r->arc_verifier, on_arc, r);
+}
+
 static void evaluate(struct run *r)
 {
     const struct cli_lookup *l = &r->lookup;
@@ -218,6 +239,7 @@ static void evaluate(struct run *r)
                                     r->from_domain, now_unix);
     dkim_verify_body(r->verifier, r->message.body);
     dkim_verify_end(r->verifier, on_dkim, r);
+    start_arc(r, now_unix);
     timer_start(&r->deadline, l->loop, DEADLINE_MS, on_deadline, r);
     loop_run(l->loop);
 }
@@ -235,6 +257,7 @@ static void write_field(struct run *r, struct buf *out)
     const struct config *config = r->lookup.config;
     struct authres a = {.spf = r->spf,
                         .dkim = r->dkim,
+                        .arc = r->arc,
                         .dmarc = &r->dmarc,
                         .discovery = r->found,
                         .from_domain = r->from_domain,
@@ -290,13 +313,13 @@ static void put_dkim(struct json *j, const struct dkim_answer *dkim)
     json_array_end(j);
 }
 
-static void put_arc(struct json *j)
+static void put_arc(struct json *j, const struct arc_answer *arc)
 {
     json_key(j, "arc");
     json_object(j);
-    json_put_z(j, "result", "none");
-    json_put_int(j, "instances", 0);
-    json_put_z(j, "reason", "not evaluated");
+    json_put_z(j, "result", arc_result_name(arc->result));
+    json_put_int(j, "instances", (int64_t)arc->instances);
+    json_put_z(j, "reason", arc->reason);
     json_object_end(j);
 }
 
@@ -328,7 +351,7 @@ static void print_json(const struct run *r, struct str field)
     json_object(&j);
     put_spf(&j, r->spf);
     put_dkim(&j, r->dkim);
-    put_arc(&j);
+    put_arc(&j, r->arc);
     put_dmarc(&j, r);
     json_put_str(&j, "authentication_results", field);
     json_object_end(&j);
@@ -379,6 +402,7 @@ static int judge(struct run *r)
         print_text(r, buf_str(&field));
     buf_fini(&field);
     dkim_verify_cancel(&r->verifier);
+    arc_verify_cancel(&r->arc_verifier);
     return exit_code(r->dmarc.result);
 }
 

@@ -223,6 +223,45 @@ static void check_tls(struct loading *l)
         fault_at(&l->faults, loading_place(l, "tls.ciphers"), "tls.ciphers: %s", fail.text);
 }
 
+/* ---- signing ---- */
+
+/* The keys are read to see that they can be; the daemon reads them again, and keeps them. */
+static void check_keys(struct loading *l)
+{
+    struct str line, rest;
+    struct buf faults, warnings;
+    struct dkim_keyring *ring;
+
+    buf_init(&faults, 64 * 1024);
+    buf_init(&warnings, 64 * 1024);
+    ring = dkim_keyring_load(&l->config->signing, &faults, &warnings);
+    dkim_keyring_unref(&ring);
+    for (rest = buf_str(&faults); rest.n > 0;) {
+        str_cut(rest, '\n', &line, &rest);
+        fault_at(&l->faults, loading_place(l, "dkim.sign.mode"), "dkim.sign: %.*s", STR_ARG(line));
+    }
+    buf_fini(&faults);
+    buf_fini(&warnings);
+}
+
+static void check_signing(struct loading *l)
+{
+    const struct dkim_keyring_settings *sign = &l->config->signing;
+    bool has_signing_table = sign->signing_table != NULL && *sign->signing_table != '\0';
+    bool has_key_table = sign->key_table != NULL && *sign->key_table != '\0';
+
+    if (has_signing_table != has_key_table)
+        fault_at(&l->faults, loading_place(l, has_key_table ? "dkim.sign.key_table" : "dkim.sign.signing_table"),
+                 "dkim.sign: signing_table and key_table go together");
+    if (sign->mode == MODE_OFF || !l->complete || has_signing_table != has_key_table)
+        return;
+    if (!has_signing_table && sign->keys_count == 0)
+        fault_at(&l->faults, loading_place(l, "dkim.sign.mode"),
+                 "dkim.sign.mode: there are no keys to sign with; write dkim.sign.keys, or the two tables");
+    else if (l->faults.count == 0)
+        check_keys(l);
+}
+
 /* ---- names ---- */
 
 static void check_names(struct loading *l)
@@ -242,6 +281,7 @@ static void check_names(struct loading *l)
 void check_config(struct loading *l)
 {
     check_names(l);
+    l->config->arc.verify.min_rsa_bits = l->config->dkim.min_rsa_bits;
     check_listens(l);
     check_backends(l);
     check_networks(l);
@@ -249,4 +289,5 @@ void check_config(struct loading *l)
     check_greylist(l);
     check_spool(l);
     check_tls(l);
+    check_signing(l);
 }

@@ -10,7 +10,9 @@
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
+#include "auth/arc.h"
 #include "auth/dkim.h"
+#include "auth/dkim_keyring.h"
 #include "auth/dmarc.h"
 #include "auth/spf.h"
 #include "base/buf.h"
@@ -86,6 +88,12 @@ struct dnsbl_settings {
     size_t lists_count;
 };
 
+struct arc_policy_settings {
+    struct arc_settings verify;
+    const char *const *trusted_sealers;
+    size_t trusted_count;
+};
+
 struct admin_settings {
     struct endpoint http; /* port 0 and family 0: none */
 };
@@ -114,6 +122,8 @@ struct config {
     struct grey_settings greylist;
     struct spf_settings spf;
     struct dkim_settings dkim;
+    struct dkim_keyring_settings signing; /* dkim.sign */
+    struct arc_policy_settings arc;
     struct dmarc_settings dmarc;
     struct store_settings store;
     struct log_settings log;

@@ -239,6 +239,15 @@ static const struct {
      "F:4:14: store.url: \"mysql://x\" is not a store; write sqlite:PATH\n"},
     {"no HTTP", "admin: {http: \"\"}\n", ""},
 
+    {"signing without keys", "dkim: {sign: {mode: enforce}}\n",
+     "F:4:21: dkim.sign.mode: there are no keys to sign with; write dkim.sign.keys, or the two tables\n"},
+    {"one table of two", "dkim: {sign: {key_table: /etc/opendkim/KeyTable}}\n",
+     "F:4:26: dkim.sign: signing_table and key_table go together\n"},
+    {"a key that is nowhere",
+     "dkim: {sign: {mode: enforce, keys: [{domain: a.example, selector: s, key: /nowhere/key.pem}]}}\n",
+     "F:4:21: dkim.sign: /nowhere/key.pem cannot be opened: No such file or directory\n"},
+    {"ARC is built", "arc: {mode: enforce, trusted_sealers: [lists.example]}\n", ""},
+
     /* What is not built is never silently ignored. */
     {"verify", "backends: [{tls: verify}]\n",
      "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
@@ -260,12 +269,6 @@ static const struct {
      "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
      "at its default, xclient\n"},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
-    {"signing", "dkim: {sign: {mode: enforce}}\n",
-     "F:4:21: dkim.sign.mode: DKIM signing is not built yet; leave it at its default, off\n"},
-    {"signing keys", "dkim: {sign: {keys: [{domain: a}]}}\n",
-     "F:4:21: dkim.sign.keys: DKIM signing is not built yet; leave it at its default, empty\n"},
-    {"ARC", "arc: {mode: observe}\n",
-     "F:4:13: arc.mode: ARC is not built yet; leave it at its default, off\n"},
     {"reports", "reports: {failure: {enabled: true}}\n",
      "F:4:30: reports.failure.enabled: reporting is not built yet; leave it at its default, false\n"},
     {"the reports' sender", "reports: {from: a@example.net}\n",
@@ -867,8 +870,9 @@ static void check_example_row(struct arena *mem, const struct setting *row, cons
     struct str own, about;
 
     t_case(row->key, NULL);
-    if (strncmp(row->key, "tls.more[]", 10) == 0 || strncmp(row->key, "dnsbl.lists[]", 13) == 0) {
-        t_same_int(sample_lines(text, strrchr(row->key, '.') + 1), 1);
+    if (strncmp(row->key, "tls.more[]", 10) == 0 || strncmp(row->key, "dnsbl.lists[]", 13) == 0 ||
+        strncmp(row->key, "dkim.sign.keys[]", 16) == 0) {
+        t_true(sample_lines(text, strrchr(row->key, '.') + 1) >= 1); /* "key" is a word of two samples */
         return;
     }
     t_true(node != NULL);

@@ -374,6 +374,17 @@ static void fill_allow(struct loading *l, const struct slot *slot)
     store_list(slot, allow, n);
 }
 
+static void fill_texts(struct loading *l, const struct slot *slot)
+{
+    const char **texts = ARENA_ARRAY(l->mem, const char *, slot->node->count + 1);
+    size_t n = 0;
+
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next)
+        texts[n++] = str_dup(l->mem, item->text);
+    if (slot->row->at.bytes != 0)
+        store_list(slot, texts, n);
+}
+
 static void fill_codes(struct loading *l, const struct slot *slot)
 {
     struct dnsbl_codes *codes = ARENA_ARRAY(l->mem, struct dnsbl_codes, slot->node->count);
@@ -428,7 +439,7 @@ static const struct {
     [SET_DOMAINS] = {fill_nothing, "a list of domains"},
     [SET_ALLOW] = {fill_allow, "a list of networks and domains"},
     [SET_CODES] = {fill_codes, "a list of codes"},
-    [SET_TEXTS] = {fill_nothing, "a list"},
+    [SET_TEXTS] = {fill_texts, "a list"},
     [SET_RECORDS] = {fill_records, "a list of {key: value, …}"},
 };
 

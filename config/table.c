@@ -14,6 +14,7 @@
 #define IN_BACKEND(member) PLACE(struct backend_settings, member)
 #define IN_PAIR(member)    PLACE(struct tls_pair, member)
 #define IN_LIST(member)    PLACE(struct dnsbl_list, member)
+#define IN_KEY(member)     PLACE(struct dkim_keyring_key, member)
 #define NOWHERE                                                                                              \
     {                                                                                                        \
         0, 0                                                                                                 \
@@ -24,9 +25,7 @@
 static const struct word global_modes[] = {{"enforce", MODE_ENFORCE, 0}, {"observe", MODE_OBSERVE, 0}, {0}};
 static const struct word modes[] = {
     {"off", MODE_OFF, 0}, {"observe", MODE_OBSERVE, 0}, {"enforce", MODE_ENFORCE, 0}, {0}};
-static const struct word modes_later[] = {
-    {"off", MODE_OFF, 0}, {"observe", MODE_OBSERVE, 1}, {"enforce", MODE_ENFORCE, 1}, {0}};
-static const struct word sign_modes[] = {{"off", MODE_OFF, 0}, {"enforce", MODE_ENFORCE, 1}, {0}};
+static const struct word sign_modes[] = {{"off", MODE_OFF, 0}, {"enforce", MODE_ENFORCE, 0}, {0}};
 static const struct word events[] = {
     {"mark", ON_MARK, 0}, {"defer", ON_DEFER, 0}, {"reject", ON_REJECT, 0}, {0}};
 static const struct word mark_or_reject[] = {{"mark", ON_MARK, 0}, {"reject", ON_REJECT, 0}, {0}};
@@ -61,10 +60,16 @@ static const struct word quarantines[] = {
     {"mark", DMARC_QUARANTINE_MARK, 0}, {"reject", DMARC_QUARANTINE_REJECT, 0}, {0}};
 static const struct word report_formats[] = {{"rfc7489", 0, 0}, {"rfc9990", 1, 1}, {0}};
 static const struct word canonicalizations[] = {{"relaxed/relaxed", 0, 0},
-                                                {"relaxed/simple", 1, 1},
-                                                {"simple/relaxed", 2, 1},
-                                                {"simple/simple", 3, 1},
+                                                {"relaxed/simple", 1, 0},
+                                                {"simple/relaxed", 2, 0},
+                                                {"simple/simple", 3, 0},
                                                 {0}};
+static const struct word key_states[] = {{"active", DKIM_KEY_ACTIVE, 0},
+                                         {"published", DKIM_KEY_PUBLISHED, 0},
+                                         {"retiring", DKIM_KEY_RETIRING, 0},
+                                         {"revoked", DKIM_KEY_REVOKED, 0},
+                                         {0}};
+static const struct word unseens[] = {{"refuse", DKIM_UNSEEN_REFUSE, 0}, {"warn", DKIM_UNSEEN_WARN, 0}, {0}};
 static const struct word targets[] = {{"stderr", LOG_STDERR, 0}, {"syslog", LOG_SYSLOG, 0}, {0}};
 static const struct word formats[] = {{"logfmt", LOG_LOGFMT, 0}, {"json", LOG_JSON, 0}, {0}};
 static const struct word levels[] = {{"error", LOG_ERROR, 0},
@@ -75,8 +80,6 @@ static const struct word levels[] = {{"error", LOG_ERROR, 0},
 static const struct word privacies[] = {
     {"none", LOG_PRIVACY_NONE, 0}, {"hash", LOG_PRIVACY_HASH, 0}, {"domains", LOG_PRIVACY_DOMAINS, 0}, {0}};
 
-#define SIGNING "DKIM signing"
-#define ARC     "ARC"
 #define REPORTS "reporting"
 
 /* clang-format off */
@@ -275,25 +278,43 @@ const struct setting settings[] = {
      .sentence = "Shorter keys do not count (RFC 8301 3.2)."},
     {"dkim.max_signatures", SET_NUMBER, IN(dkim.max_signatures), "6", "1", "50",
      .sentence = "Looked at in one message."},
-    {"dkim.sign.mode", SET_WORD, NOWHERE, "off", .words = sign_modes, .later = SIGNING,
-     .sentence = "off. enforce is not built yet, nor is what follows."},
-    {"dkim.sign.signing_table", SET_PATH, NOWHERE, "", .later = SIGNING,
-     .sentence = "OpenDKIM's SigningTable."},
-    {"dkim.sign.key_table", SET_PATH, NOWHERE, "", .later = SIGNING,
-     .sentence = "OpenDKIM's KeyTable."},
-    {"dkim.sign.keys", SET_TEXTS, NOWHERE, "", .later = SIGNING,
+    {"dkim.sign.mode", SET_WORD, IN(signing.mode), "off", .words = sign_modes,
+     .sentence = "enforce: what leaves for clients of `networks` is signed. off."},
+    {"dkim.sign.signing_table", SET_PATH, IN(signing.signing_table), "",
+     .sentence = "OpenDKIM's SigningTable (refile:PATH, file:PATH or PATH), read as it is."},
+    {"dkim.sign.key_table", SET_PATH, IN(signing.key_table), "",
+     .sentence = "OpenDKIM's KeyTable, read as it is."},
+    {"dkim.sign.keys", SET_RECORDS, IN(signing.keys), "", COUNT_AT(signing.keys_count),
+     EACH(struct dkim_keyring_key),
      .sentence = "Or keys, each with its domain, selector and file."},
-    {"dkim.sign.canonicalization", SET_WORD, NOWHERE, "relaxed/relaxed", .words = canonicalizations,
-     .later = SIGNING,
+    {"dkim.sign.keys[].domain", SET_DOMAIN, IN_KEY(domain), NULL,
+     .sentence = "The signature's d=."},
+    {"dkim.sign.keys[].selector", SET_DOMAIN, IN_KEY(selector), NULL,
+     .sentence = "The signature's s=."},
+    {"dkim.sign.keys[].key", SET_PATH, IN_KEY(path), NULL,
+     .sentence = "The private key: a PEM file, read before privileges are dropped."},
+    {"dkim.sign.keys[].match", SET_TEXTS, IN_KEY(match), "",
+     .second = offsetof(struct dkim_keyring_key, match_count),
+     .sentence = "Authors it signs for, as in *@example.net; empty: all of its domain."},
+    {"dkim.sign.keys[].state", SET_WORD, IN_KEY(state), "active", .words = key_states,
+     .sentence = "published (not used yet), active, retiring (not used any more, still in the DNS), revoked."},
+    {"dkim.sign.unseen", SET_WORD, IN(signing.unseen), "refuse", .words = unseens,
+     .sentence = "A key that the DNS does not show: refuse (to sign with it, with an alarm) or warn."},
+    {"dkim.sign.valid", SET_SECONDS, IN(signing.valid_s), "0s", "0s", "400d",
+     .sentence = "Signatures expire after it (x=); 0s: never."},
+    {"dkim.sign.canonicalization", SET_WORD, IN(signing.canonicalization), "relaxed/relaxed",
+     .words = canonicalizations,
      .sentence = "Header/body."},
-    {"dkim.sign.oversign", SET_TEXTS, NOWHERE, "from,to,cc,subject,date,message-id,reply-to",
-     .later = SIGNING,
+    {"dkim.sign.oversign", SET_TEXTS, IN(signing.oversign), "from,to,cc,subject,date,message-id,reply-to",
+     COUNT_AT(signing.oversign_count),
      .sentence = "Fields that nobody may add later."},
 
-    {"arc.mode", SET_WORD, NOWHERE, "off", .words = modes_later, .later = ARC,
-     .sentence = "off. observe and enforce are not built yet."},
-    {"arc.trusted_sealers", SET_TEXTS, NOWHERE, "", .later = ARC,
-     .sentence = "Domains whose seals are believed. Not built yet."},
+    {"arc.mode", SET_WORD, IN(arc.verify.mode), "observe", .words = modes,
+     .sentence = "off; observe: chains are verified and recorded; enforce: those of trusted sealers count."},
+    {"arc.max_sets", SET_NUMBER, IN(arc.verify.max_sets), "50", "1", "50",
+     .sentence = "Hops of a chain that are looked at (RFC 8617 4.2.1)."},
+    {"arc.trusted_sealers", SET_TEXTS, IN(arc.trusted_sealers), "", COUNT_AT(arc.trusted_count),
+     .sentence = "Domains that are believed: a DMARC pass they saw excuses a fail here."},
 
     {"dmarc.mode", SET_WORD, IN(dmarc.mode), "enforce", .words = modes,
      .sentence = "off, observe or enforce."},

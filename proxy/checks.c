@@ -425,13 +425,29 @@ static void on_dkim(const struct dkim_answer *answer, void *arg)
     session_got(s, WAIT_DKIM);
 }
 
+static void on_arc(const struct arc_answer *answer, void *arg)
+{
+    struct session *s = arg;
+
+    s->facts.message.arc = answer;
+    session_got(s, WAIT_ARC);
+}
+
 void check_body(struct session *s)
 {
+    struct intake *intake = s->tx->intake;
+
     s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
-    if (s->tx->intake->dkim == NULL)
-        return;
-    dkim_verify_end(s->tx->intake->dkim, on_dkim, s);
-    session_wait_for(s, WAIT_DKIM);
+    if (intake->signer != NULL)
+        intake->signatures = dkim_sign_end(&intake->signer);
+    if (intake->dkim != NULL) {
+        dkim_verify_end(intake->dkim, on_dkim, s);
+        session_wait_for(s, WAIT_DKIM);
+    }
+    if (intake->arc != NULL) {
+        arc_verify_end(intake->arc, on_arc, s);
+        session_wait_for(s, WAIT_ARC);
+    }
 }
 
 static void on_alignment(const struct dmarc_evaluation *evaluation, void *arg)
@@ -505,6 +521,8 @@ void checks_give_up(struct session *s, unsigned what)
         grey_cancel(&s->tx->grey);
         s->facts.recipient.grey = &unanswered;
     }
+    if (what & WAIT_ARC)
+        s->facts.message.arc = arc_verify_finish(&s->tx->intake->arc);
     if (what & WAIT_DKIM)
         s->facts.message.dkim = dkim_verify_finish(&s->tx->intake->dkim);
     if (what & (WAIT_DMARC | WAIT_ALIGNMENT))
@@ -523,7 +541,7 @@ void checks_cancel_transaction(struct session *s)
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
     s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND |
-                           WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL);
+                           WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL | WAIT_ARC);
 }
 
 void checks_cancel_session(struct session *s)

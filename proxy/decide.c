@@ -325,12 +325,20 @@ static bool has_evidence(const struct config *config, const struct facts *facts)
     return decide_list_score(facts) >= config->dnsbl.greylist_score || s->rdns == RDNS_NONE || s->rdns == RDNS_MISMATCH;
 }
 
+/* A hop that we trust saw DMARC pass before a list or forwarder changed the message. */
+static bool trusted_hop_vouches(const struct config *config, const struct facts *facts)
+{
+    return config_mode(config, config->arc.verify.mode) == MODE_ENFORCE && facts->message.arc != NULL &&
+           arc_vouches(facts->message.arc, config->arc.trusted_sealers, config->arc.trusted_count,
+                       facts->message.from_domain);
+}
+
 /* What the owner's policy comes to here, were it enforced. */
 static enum dmarc_policy local_policy(const struct config *config, const struct facts *facts)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
 
-    if (dmarc == NULL || dmarc->result != DMARC_FAIL)
+    if (dmarc == NULL || dmarc->result != DMARC_FAIL || trusted_hop_vouches(config, facts))
         return DMARC_POLICY_NONE;
     if (dmarc->policy != DMARC_POLICY_REJECT || config->dmarc.reject == DMARC_REJECT_ALWAYS)
         return dmarc->policy;

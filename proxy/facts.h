@@ -68,6 +68,7 @@ struct message_facts {
     const struct dnsbl_answer *domains; /* lists of domains, for the name in From */
     const char *from_why;    /* then why it names none; else NULL or "" */
     const struct dkim_answer *dkim;
+    const struct arc_answer *arc;
     const struct dmarc_discovery *discovery;
     const struct dmarc_evaluation *dmarc;
 };

@@ -51,6 +51,8 @@ void intake_free(struct session *s)
     if (intake == NULL)
         return;
     dkim_verify_cancel(&intake->dkim);
+    arc_verify_cancel(&intake->arc);
+    dkim_sign_cancel(&intake->signer);
     spool_free(&intake->spool);
     buf_fini(&intake->head);
     s->tx->intake = NULL;
@@ -90,6 +92,12 @@ static void on_policy_found(const struct dmarc_discovery *discovery, void *arg)
     session_got(s, WAIT_DMARC);
 }
 
+static bool has_arc(const struct header *header)
+{
+    return header_find(header, "arc-seal") != NULL || header_find(header, "arc-message-signature") != NULL ||
+           header_find(header, "arc-authentication-results") != NULL;
+}
+
 static void start_authentication(struct session *s)
 {
     const struct config *config = s->service->config;
@@ -100,10 +108,26 @@ static void start_authentication(struct session *s)
     if (config->dkim.mode != MODE_OFF)
         intake->dkim = dkim_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->dkim, &intake->header,
                                          f->from_domain, clock_unix(s->service->clock));
+    if (config->arc.verify.mode != MODE_OFF && has_arc(&intake->header))
+        intake->arc = arc_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->arc.verify,
+                                       &intake->header, clock_unix(s->service->clock));
     if (config->dmarc.mode != MODE_OFF && f->from_domain != NULL) {
         s->tx->dmarc = dmarc_start(s->tx->mem, s->service->dns, f->from_domain, on_policy_found, s);
         session_wait_for(s, WAIT_DMARC);
     }
+}
+
+/* Mail of our own clients goes unchecked, and signed. */
+static void start_signing(struct session *s)
+{
+    struct intake *intake = s->tx->intake;
+    const char *why = NULL;
+
+    if (s->service->keyring == NULL)
+        return;
+    intake->signer = signing_start(s->tx->mem, s->service->keyring, &s->service->config->signing, &intake->header,
+                                   clock_unix(s->service->clock), &why);
+    s->tx->unsigned_why = why;
 }
 
 static void header_is_complete(struct session *s, size_t section_bytes)
@@ -128,7 +152,9 @@ static void header_is_complete(struct session *s, size_t section_bytes)
     }
     count_received(s);
     f->from_domain = dmarc_from_domain(s->tx->mem, &intake->header, &f->from_why);
-    if (!s->facts.session.trusted)
+    if (s->facts.session.trusted)
+        start_signing(s);
+    else
         start_authentication(s);
 }
 
@@ -142,6 +168,10 @@ static void add_body(struct session *s, struct str piece)
         return;
     if (intake->dkim != NULL)
         dkim_verify_body(intake->dkim, piece);
+    if (intake->arc != NULL)
+        arc_verify_body(intake->arc, piece);
+    if (intake->signer != NULL)
+        dkim_sign_body(intake->signer, piece);
     spool_add(intake->spool, piece);
     if (spool_is_busy(intake->spool) && !s->paused) {
         s->paused = true;
@@ -205,12 +235,13 @@ struct relay_message intake_message(struct session *s)
 {
     const struct intake *intake = s->tx->intake;
     const struct header *header = &intake->header;
-    struct str *pieces = ARENA_ARRAY(s->tx->mem, struct str, header->count + 2);
+    struct str *pieces = ARENA_ARRAY(s->tx->mem, struct str, header->count + 3);
     const char *start = intake->head.p;
     size_t count = 0;
 
     trace_write(s, &s->tx->trace);
     pieces[count++] = buf_str(&s->tx->trace);
+    pieces[count++] = intake->signatures;
     for (size_t i = 0; i < header->count; i++) {
         const struct header_field *field = &header->fields[i];
 

@@ -131,6 +131,8 @@ static void put_checks(struct log_line *line, const struct session *s)
                 best = DKIM_PASS;
         log_put_z(line, "dkim", dkim_result_name(best));
     }
+    if (f->message.arc != NULL)
+        log_put_z(line, "arc", arc_result_name(f->message.arc->result));
     if (f->message.dmarc != NULL)
         log_put_z(line, "dmarc", dmarc_result_name(f->message.dmarc->result));
     if (f->session.dnsbl != NULL || f->transaction.domains != NULL)
@@ -243,6 +245,7 @@ void record_message(const struct session *s, int code, const char *text)
     log_put_z(&line, "check", verdict_refuses(v) ? v->check : action != ACTION_ACCEPT ? "backend" : NULL);
     put_checks(&line, s);
     put_observed(&line, v);
+    log_put_z(&line, "signed", s->tx->intake->signatures.n > 0 ? "yes" : s->tx->unsigned_why);
     log_put_z(&line, "backend", s->tx->backend);
     log_put_int(&line, "nrcpt", s->tx->accepted);
     log_put_int(&line, "bytes", (int64_t)s->facts.message.bytes);

@@ -19,7 +19,7 @@
 enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000, IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000 };
 /* Postfix slows a connection down from its 10th error on, ends it at the 20th, and counts RSET as one after 100 of them. */
 enum { REFUSALS_MAX = 5, RESETS_MAX = 50 };
-enum { PIECES_A_WRITE = 16 };
+enum { PIECES_A_WRITE = 32, BYTES_A_WRITE = 64 * 1024 };
 
 struct backend {
     const struct backend_settings *settings;
@@ -713,40 +713,74 @@ static enum spool_status next_bytes(struct relay *relay)
     return spool_read(relay->message.spool, &relay->unsent);
 }
 
-static void send_some(struct link *link)
-{
-    static const char stuffing[] = ".";
-    struct relay *relay = link->relay;
-    struct iovec pieces[2 * PIECES_A_WRITE];
-    struct str piece;
-    bool dot;
-    int n = 0;
+/* What leaves in one write: our fields, the header, a small body and the final dot go out together. */
+struct parcel {
+    struct iovec pieces[PIECES_A_WRITE];
+    int n;
+    size_t bytes;
+};
 
-    while (n + 2 <= 2 * PIECES_A_WRITE && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
-        if (dot)
-            pieces[n++] = (struct iovec){(char *)stuffing, 1};
-        pieces[n++] = (struct iovec){(char *)piece.p, piece.n};
-    }
-    conn_write(link->conn, pieces, n);
+static bool is_full(const struct parcel *parcel)
+{
+    return parcel->n + 3 > PIECES_A_WRITE || parcel->bytes >= BYTES_A_WRITE; /* a dot, a piece, and the end of it all */
 }
 
-/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. */
+static void pack(struct parcel *parcel, const void *bytes, size_t n)
+{
+    parcel->pieces[parcel->n++] = (struct iovec){(void *)bytes, n};
+    parcel->bytes += n;
+}
+
+static void pack_encoded(struct parcel *parcel, struct relay *relay)
+{
+    struct str piece;
+    bool dot;
+
+    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
+        if (dot)
+            pack(parcel, ".", 1);
+        pack(parcel, piece.p, piece.n);
+    }
+}
+
+static void send_parcel(struct link *link, struct parcel *parcel)
+{
+    if (parcel->n > 0)
+        conn_write(link->conn, parcel->pieces, parcel->n);
+    parcel->n = 0;
+    parcel->bytes = 0;
+}
+
+static void send_end(struct link *link, struct parcel *parcel)
+{
+    struct relay *relay = link->relay;
+
+    relay->state = RELAY_WAITS_MESSAGE;
+    smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
+    pack(parcel, link->out.p, link->out.n);
+    send_parcel(link, parcel);
+    buf_clear(&link->out);
+}
+
+/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes from the file
+ * is good only until the next is asked for, so it leaves at once. */
 static void pump(struct link *link)
 {
     struct relay *relay = link->relay;
+    struct parcel parcel = {.n = 0};
 
     await_reply(link); /* progress: the deadline begins anew */
     while (conn_queued(link->conn) == 0) {
         switch (next_bytes(relay)) {
         case SPOOL_PIECE:
-            send_some(link);
+            pack_encoded(&parcel, relay);
+            if (is_full(&parcel) || !spool_is_in_memory(relay->message.spool))
+                send_parcel(link, &parcel);
             break;
         case SPOOL_WAIT:
             return;
         case SPOOL_END:
-            relay->state = RELAY_WAITS_MESSAGE;
-            smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
-            flush(link);
+            send_end(link, &parcel);
             return;
         case SPOOL_ERROR: /* an unfinished message must never get its final dot */
             relay->trouble = "The message could not be read back from disk, try again later";

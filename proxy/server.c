@@ -23,6 +23,7 @@ struct server {
     struct loop *loop;
     const struct config *config;
     struct tls_context *tls_server, *tls_client;
+    struct dkim_keyring *keyring;
     struct store *store;
     struct clients *clients;
     struct admin *admin;
@@ -85,6 +86,26 @@ static int load_certificates(const struct config *config, struct tls_context **c
         return -1;
     metric_set(gauges.not_after, tls_context_not_after_unix(*context_out));
     return 0;
+}
+
+/* 0 with *ring_out NULL when nothing is to be signed. */
+static int load_keyring(const struct config *config, struct dkim_keyring **ring_out, struct fail *fail)
+{
+    struct buf faults, warnings;
+
+    *ring_out = NULL;
+    if (config->signing.mode == MODE_OFF)
+        return 0;
+    buf_init(&faults, 64 * 1024);
+    buf_init(&warnings, 64 * 1024);
+    *ring_out = dkim_keyring_load(&config->signing, &faults, &warnings);
+    if (warnings.n > 0)
+        log_note(LOG_WARNING, "dkim-key.file", "%s", buf_z(&warnings));
+    if (*ring_out == NULL)
+        fail_set(fail, "dkim.sign: %s", buf_z(&faults));
+    buf_fini(&faults);
+    buf_fini(&warnings);
+    return *ring_out != NULL ? 0 : -1;
 }
 
 static void renew_certificates(struct server *server)
@@ -160,20 +181,31 @@ static void refuse_reload(const char *why)
     log_note(LOG_ERROR, "reload.failed", "the running settings stay in force");
 }
 
-static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls, int *fds)
+static struct service_parts parts_of(const struct server *server)
 {
-    struct worker_setup setup = {.config = fresh, .tls_server = tls, .tls_client = server->tls_client,
-                                 .store = server->store, .clients = server->clients};
+    return (struct service_parts){.config = server->config, .tls_server = server->tls_server,
+                                  .tls_client = server->tls_client, .keyring = server->keyring,
+                                  .store = server->store, .clients = server->clients};
+}
+
+static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls,
+                      struct dkim_keyring *keyring, int *fds)
+{
+    struct worker_setup setup;
+
+    tls_context_unref(&server->tls_server);
+    dkim_keyring_unref(&server->keyring);
+    config_unref(&server->config);
+    server->tls_server = tls;
+    server->keyring = keyring;
+    server->config = fresh;
+    setup.parts = parts_of(server);
 
     for (size_t i = 0; i < server->workers_count; i++) {
         setup.listeners = fds + i * fresh->listens_count;
         worker_adopt(server->workers[i], &setup);
     }
     log_open(&fresh->log);
-    tls_context_unref(&server->tls_server);
-    config_unref(&server->config);
-    server->tls_server = tls;
-    server->config = fresh;
     server->certificates_seen = mark_of_certificates(&fresh->tls);
     server->domains_seen = mark_of(fresh->domains.file);
     metric_set(gauges.reload_ok, 1);
@@ -184,6 +216,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
 static void reload(struct server *server)
 {
     struct tls_context *tls = NULL;
+    struct dkim_keyring *keyring = NULL;
     const struct config *fresh;
     struct buf faults;
     struct fail fail;
@@ -200,13 +233,14 @@ static void reload(struct server *server)
     fds = calloc(fresh->listens_count * server->workers_count + 1, sizeof(int));
     if (fds == NULL)
         out_of_memory();
-    if (load_certificates(fresh, &tls, &fail) != 0 ||
+    if (load_certificates(fresh, &tls, &fail) != 0 || load_keyring(fresh, &keyring, &fail) != 0 ||
         bind_all(fresh, server->config, server->workers_count, fds, &fail) != 0) {
         refuse_reload(fail.text);
         tls_context_unref(&tls);
+        dkim_keyring_unref(&keyring);
         config_unref(&fresh);
     } else {
-        take_over(server, fresh, tls, fds);
+        take_over(server, fresh, tls, keyring, fds);
     }
     free(fds);
 }
@@ -332,8 +366,7 @@ static size_t count_workers(const struct config *config)
 
 static int start_workers(struct server *server, int *fds, struct fail *fail)
 {
-    struct worker_setup setup = {.config = server->config, .tls_server = server->tls_server,
-                                 .tls_client = server->tls_client, .store = server->store, .clients = server->clients};
+    struct worker_setup setup = {.parts = parts_of(server)};
     size_t wanted = count_workers(server->config);
 
     for (size_t i = 0; i < wanted; i++) {
@@ -355,7 +388,8 @@ static int start(struct server *server, struct fail *fail)
     if (config->listens_count > 64)
         return fail_set(fail, "more than 64 listeners");
     raise_descriptor_limit(config);
-    if (load_certificates(config, &server->tls_server, fail) != 0 || watch_signals(server, fail) != 0 ||
+    if (load_certificates(config, &server->tls_server, fail) != 0 ||
+        load_keyring(config, &server->keyring, fail) != 0 || watch_signals(server, fail) != 0 ||
         bind_all(config, NULL, workers, fds, fail) != 0)
         return -1;
     if (drop_privileges(config, fail) != 0) {
@@ -389,6 +423,7 @@ static void stop(struct server *server)
     clients_free(&server->clients);
     tls_context_unref(&server->tls_server);
     tls_context_unref(&server->tls_client);
+    dkim_keyring_unref(&server->keyring);
     config_unref(&server->config);
     loop_free(&server->loop);
 }

@@ -2,13 +2,23 @@
 
 enum { DKIM_KEYS = 2000 };
 
-struct service *service_new(struct loop *loop, const struct config *config, struct tls_context *tls_server,
-                            struct tls_context *tls_client, struct store *store, struct clients *clients,
-                            struct fail *fail)
+static void start_watching(struct service *service)
 {
+    const struct config *config = service->config;
+
+    if (config->dnsbl.mode != MODE_OFF)
+        service->selftest = dnsbl_selftest_start(service->loop, service->dns, service->health, config->dnsbl.lists,
+                                                 config->dnsbl.lists_count, DNSBL_SELFTEST_MS);
+    if (service->keyring != NULL)
+        service->signing = signing_watch_start(service->loop, service->dns, service->keyring);
+}
+
+struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail)
+{
+    const struct config *config = parts->config;
     struct dns_settings dns_settings = config->dns;
-    struct arena *mem;
     struct service *service;
+    struct arena *mem;
     struct dns *dns;
 
     dns_settings.canary = config->hostname; /* whether it exists or not: it must be answered */
@@ -18,14 +28,13 @@ struct service *service_new(struct loop *loop, const struct config *config, stru
     mem = arena_new(0);
     service = ARENA_NEW(mem, struct service);
     *service = (struct service){.loop = loop, .clock = clock_system(), .config = config_ref(config), .dns = dns,
-                                .store = store, .clients = clients, .mem = mem};
-    service->tls_server = tls_server != NULL ? tls_context_ref(tls_server) : NULL;
+                                .store = parts->store, .clients = parts->clients, .mem = mem};
+    service->tls_server = parts->tls_server != NULL ? tls_context_ref(parts->tls_server) : NULL;
+    service->keyring = parts->keyring != NULL ? dkim_keyring_ref(parts->keyring) : NULL;
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
-    if (config->dnsbl.mode != MODE_OFF)
-        service->selftest = dnsbl_selftest_start(loop, dns, service->health, config->dnsbl.lists,
-                                                 config->dnsbl.lists_count, DNSBL_SELFTEST_MS);
-    service->backends = backends_new(loop, config, tls_client);
+    service->backends = backends_new(loop, config, parts->tls_client);
+    start_watching(service);
     return service;
 }
 
@@ -40,9 +49,11 @@ void service_free(struct service **service)
     mem = s->mem;
     backends_free(&s->backends);
     dnsbl_selftest_stop(&s->selftest);
+    signing_watch_stop(&s->signing);
     resolver_free(&s->dns);
     dkim_keys_free(&s->keys);
     tls_context_unref(&s->tls_server);
+    dkim_keyring_unref(&s->keyring);
     config_unref(&s->config);
     arena_free(&mem);
 }

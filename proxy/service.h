@@ -10,6 +10,7 @@
 #include "dns/dnsbl_selftest.h"
 #include "proxy/clients.h"
 #include "proxy/relay.h"
+#include "proxy/signing.h"
 
 struct session;
 
@@ -22,6 +23,8 @@ struct service {
     struct dkim_keys *keys;
     struct dnsbl_health *health;
     struct dnsbl_selftest *selftest;
+    struct dkim_keyring *keyring; /* shared; NULL: nothing is signed */
+    struct signing_watch *signing;
     struct backends *backends;
     struct store *store;     /* shared */
     struct clients *clients; /* shared */
@@ -31,9 +34,15 @@ struct service {
     struct service *next;
 };
 
-struct service *service_new(struct loop *loop, const struct config *config, struct tls_context *tls_server,
-                            struct tls_context *tls_client, struct store *store, struct clients *clients,
-                            struct fail *fail);
+/* What a service is made of; references are counted up. */
+struct service_parts {
+    const struct config *config;
+    struct tls_context *tls_server, *tls_client; /* may be NULL */
+    struct dkim_keyring *keyring;                /* may be NULL */
+    struct store *store;
+    struct clients *clients;
+};
+struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail);
 void service_free(struct service **service); /* no session may be open */
 
 #endif

@@ -45,7 +45,7 @@ static void answer_rcpt(struct session *s);
 static void answer_message(struct session *s);
 
 #define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
-#define FOR_MESSAGE (WAIT_SPOOL | WAIT_DKIM | WAIT_DMARC | WAIT_FROM_DOMAIN)
+#define FOR_MESSAGE (WAIT_SPOOL | WAIT_DKIM | WAIT_ARC | WAIT_DMARC | WAIT_FROM_DOMAIN)
 
 static const struct stage life[] = {
     /* moment                    checks                                    needs                    decide            act            answer           then         budget */

@@ -24,6 +24,7 @@ enum wait {
     WAIT_TLS = 1 << 11,
     WAIT_DOMAINS = 1 << 12,
     WAIT_FROM_DOMAIN = 1 << 13,
+    WAIT_ARC = 1 << 14,
     WAIT_SPOOL = 1 << 14,
 };
 
@@ -40,6 +41,9 @@ struct intake {
     struct header header;
     struct spool *spool;   /* the body */
     struct dkim_verifier *dkim;
+    struct arc_verifier *arc;
+    struct dkim_signer *signer;
+    struct str signatures; /* what the signer made of it */
     uint64_t rate_bytes;   /* since the last look at the clock */
 };
 
@@ -70,6 +74,7 @@ struct transaction {
     const char *backend;
     const char *backend_text;    /* what it said to the message */
     const char *suspicion;
+    const char *unsigned_why;    /* why mail of our own clients could not be signed */
 };
 
 struct session {

@@ -233,6 +233,11 @@ uint64_t spool_bytes(const struct spool *spool)
     return spool->bytes;
 }
 
+bool spool_is_in_memory(const struct spool *spool)
+{
+    return spool->in_memory == spool->bytes;
+}
+
 bool spool_ends_with_crlf(const struct spool *spool)
 {
     return spool->tail[0] == '\r' && spool->tail[1] == '\n';

@@ -27,6 +27,7 @@ bool spool_is_busy(const struct spool *spool);
 bool spool_settles(struct spool *spool); /* false: the disk still works, and on_ready will tell */
 bool spool_failed(const struct spool *spool);
 uint64_t spool_bytes(const struct spool *spool);
+bool spool_is_in_memory(const struct spool *spool); /* all of it: pieces are good until spool_free() */
 bool spool_ends_with_crlf(const struct spool *spool);
 
 enum spool_status { SPOOL_PIECE, SPOOL_WAIT, SPOOL_END, SPOOL_ERROR };

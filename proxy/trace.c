@@ -33,6 +33,7 @@ static void write_authres(struct session *s, struct buf *out)
         .mail_from = str_dup(s->tx->mem, f->transaction.sender.text),
         .helo = f->session.helo,
         .dkim = f->message.dkim,
+        .arc = f->message.arc,
         .dmarc = f->message.dmarc,
         .discovery = f->message.discovery,
         .from_domain = f->message.from_domain,

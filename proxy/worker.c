@@ -166,9 +166,10 @@ static struct order *new_order(struct worker *worker)
 
 static void free_order(struct order *order)
 {
-    config_unref(&order->setup.config);
-    tls_context_unref(&order->setup.tls_server);
-    tls_context_unref(&order->setup.tls_client);
+    config_unref(&order->setup.parts.config);
+    tls_context_unref(&order->setup.parts.tls_server);
+    tls_context_unref(&order->setup.parts.tls_client);
+    dkim_keyring_unref(&order->setup.parts.keyring);
     free(order->listeners);
     free(order);
 }
@@ -177,10 +178,8 @@ static void on_adopt(void *arg)
 {
     struct order *order = arg;
     struct worker *worker = order->worker;
-    const struct worker_setup *setup = &order->setup;
     struct fail fail;
-    struct service *service = service_new(worker->loop, setup->config, setup->tls_server, setup->tls_client,
-                                          setup->store, setup->clients, &fail);
+    struct service *service = service_new(worker->loop, &order->setup.parts, &fail);
 
     if (service != NULL && !worker->draining)
         put_in_service(worker, service, order->listeners);
@@ -194,14 +193,16 @@ static void on_adopt(void *arg)
 void worker_adopt(struct worker *worker, const struct worker_setup *setup)
 {
     struct order *order = new_order(worker);
-    size_t count = setup->config->listens_count;
+    size_t count = setup->parts.config->listens_count;
 
     order->setup = *setup;
-    config_ref(setup->config);
-    if (setup->tls_server != NULL)
-        tls_context_ref(setup->tls_server);
-    if (setup->tls_client != NULL)
-        tls_context_ref(setup->tls_client);
+    config_ref(setup->parts.config);
+    if (setup->parts.tls_server != NULL)
+        tls_context_ref(setup->parts.tls_server);
+    if (setup->parts.tls_client != NULL)
+        tls_context_ref(setup->parts.tls_client);
+    if (setup->parts.keyring != NULL)
+        dkim_keyring_ref(setup->parts.keyring);
     order->listeners = calloc(count + 1, sizeof(int));
     if (order->listeners == NULL)
         out_of_memory();
@@ -216,7 +217,7 @@ static void on_certificates(void *arg)
     struct service *service = order->worker->service;
 
     tls_context_unref(&service->tls_server);
-    service->tls_server = tls_context_ref(order->setup.tls_server);
+    service->tls_server = tls_context_ref(order->setup.parts.tls_server);
     free_order(order);
 }
 
@@ -224,7 +225,7 @@ void worker_new_certificates(struct worker *worker, struct tls_context *tls_serv
 {
     struct order *order = new_order(worker);
 
-    order->setup.tls_server = tls_context_ref(tls_server);
+    order->setup.parts.tls_server = tls_context_ref(tls_server);
     loop_post(worker->loop, on_certificates, order);
 }
 
@@ -285,8 +286,7 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
     if (worker == NULL)
         out_of_memory();
     worker->loop = loop_new();
-    service = service_new(worker->loop, setup->config, setup->tls_server, setup->tls_client, setup->store,
-                          setup->clients, fail);
+    service = service_new(worker->loop, &setup->parts, fail);
     if (service == NULL) {
         loop_free(&worker->loop);
         free(worker);

@@ -12,10 +12,7 @@
 struct worker;
 
 struct worker_setup {
-    const struct config *config;
-    struct tls_context *tls_server, *tls_client; /* may be NULL */
-    struct store *store;
-    struct clients *clients;
+    struct service_parts parts;
     const int *listeners; /* one descriptor for each of config->listens; -1: the one that is there already stays */
 };
 
