@@ -181,54 +181,6 @@ void smtp_client_identify(struct smtp_client *client, const struct smtp_identity
     buf_fini(&line);
 }
 
-/* ---- EHLO ---- */
-
-static void read_capability(struct smtp_capabilities *c, struct str line)
-{
-    struct str keyword, rest, word;
-
-    str_cut(line, ' ', &keyword, &rest);
-    if (str_same_z(keyword, "PIPELINING")) {
-        c->pipelining = true;
-    } else if (str_same_z(keyword, "SIZE")) {
-        c->size = true;
-        if (!str_to_u64(str_trim(rest), UINT64_MAX, &c->size_max))
-            c->size_max = 0;
-    } else if (str_same_z(keyword, "8BITMIME")) {
-        c->eightbitmime = true;
-    } else if (str_same_z(keyword, "SMTPUTF8")) {
-        c->smtputf8 = true;
-    } else if (str_same_z(keyword, "CHUNKING")) {
-        c->chunking = true;
-    } else if (str_same_z(keyword, "DSN")) {
-        c->dsn = true;
-    } else if (str_same_z(keyword, "STARTTLS")) {
-        c->starttls = true;
-    } else if (str_same_z(keyword, "ENHANCEDSTATUSCODES")) {
-        c->enhanced = true;
-    } else if (str_same_z(keyword, "XFORWARD")) {
-        c->xforward = true;
-    } else if (str_same_z(keyword, "XCLIENT")) {
-        while (rest.n > 0) {
-            str_cut(rest, ' ', &word, &rest);
-            c->xclient_fields |= smtp_xclient_attribute(word) & SMTP_XCLIENT_ALL;
-        }
-        c->xclient = c->xclient_fields & SMTP_XCLIENT_ADDR; /* without, nobody can be introduced */
-    }
-}
-
-static void read_ehlo(struct smtp_client *client, struct str text)
-{
-    struct str line, rest;
-
-    client->capabilities = (struct smtp_capabilities){.esmtp = true};
-    str_cut(text, '\n', &line, &rest); /* its name */
-    while (rest.n > 0) {
-        str_cut(rest, '\n', &line, &rest);
-        read_capability(&client->capabilities, str_trim(line));
-    }
-}
-
 /* ---- replies ---- */
 
 void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n)
@@ -264,7 +216,7 @@ static enum smtp_client_event_kind after_ehlo(struct smtp_client *client, const 
     }
     if (reply->code >= 400)
         return SMTP_CLIENT_REFUSED;
-    read_ehlo(client, reply->text);
+    smtp_capabilities_parse(reply->text, &client->capabilities);
     if (client->want_tls && !client->tls_done && client->capabilities.starttls) {
         command(client, AT_STARTTLS, "STARTTLS");
         return SMTP_CLIENT_NEED_INPUT;
@@ -287,7 +239,7 @@ static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client
 {
     if (reply->code >= 400)
         return SMTP_CLIENT_REFUSED;
-    read_ehlo(client, reply->text);
+    smtp_capabilities_parse(reply->text, &client->capabilities);
     return SMTP_CLIENT_IDENTIFIED;
 }
 

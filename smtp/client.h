@@ -12,17 +12,10 @@
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
 
+#include "smtp/capability.h"
 #include "smtp/reply.h"
-#include "smtp/xclient.h"
 
 struct smtp_client;
-
-/* What the backend said it can do; remembered by the caller between connections. */
-struct smtp_capabilities {
-    bool esmtp, pipelining, size, eightbitmime, smtputf8, chunking, dsn, starttls, xclient, xforward, enhanced;
-    uint64_t size_max;       /* 0: no fixed limit */
-    unsigned xclient_fields; /* SMTP_XCLIENT_… */
-};
 
 enum smtp_client_event_kind {
     SMTP_CLIENT_NEED_INPUT,
@@ -61,6 +54,7 @@ void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf);
 void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);
 
+/* What the backend said it can do; the caller remembers it between connections. */
 const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client);
 bool smtp_client_is_idle(const struct smtp_client *client); /* ready, no reply due, nothing unread */
 unsigned smtp_client_replies_due(const struct smtp_client *client);

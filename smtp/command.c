@@ -373,12 +373,12 @@ bool smtp_is_base64(struct str text)
     return text.n > 0 && text.n % 4 == 0;
 }
 
-static bool is_mechanism(struct str s)
+bool smtp_is_mechanism(struct str text)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (!ascii_is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_')
+    for (size_t i = 0; i < text.n; i++)
+        if (!ascii_is_alnum(text.p[i]) && text.p[i] != '-' && text.p[i] != '_')
             return false;
-    return s.n > 0 && s.n <= MECHANISM_MAX;
+    return text.n > 0 && text.n <= MECHANISM_MAX;
 }
 
 /* mechanism [SP initial-response] (RFC 4954 4). */
@@ -388,7 +388,7 @@ static void take_mechanism(struct smtp_command *c, struct str line)
 
     if (line.n + 2 > SMTP_AUTH_LINE)
         refuse(c, 500, "5.5.6 Authentication exchange line is too long");
-    else if (!is_mechanism(c->mechanism))
+    else if (!smtp_is_mechanism(c->mechanism))
         refuse(c, 501, "5.5.4 Syntax: AUTH mechanism [initial-response]");
     else if (more && !str_eq(c->initial_response, STR("=")) && !smtp_is_base64(c->initial_response))
         refuse(c, 501, "5.5.2 The initial response is not base64");

@@ -68,6 +68,7 @@ void smtp_command_pass_on(const struct smtp_command *command, const struct smtp_
 
 /* A whole base64 text, padding included and not empty (RFC 4648 4): what an AUTH dialogue is made of. */
 bool smtp_is_base64(struct str text);
+bool smtp_is_mechanism(struct str text); /* a name of SASL's, in either case (RFC 4422 3.1) */
 
 const char *smtp_verb_name(enum smtp_verb verb); /* "MAIL" */
 
