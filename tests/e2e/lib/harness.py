@@ -102,6 +102,7 @@ class Test:
     def run(self):
         begun = time.monotonic()
         self.dir.mkdir()
+        self.maillog_begins = len(self.postfix.log())
         try:
             try:
                 self.function(self)
@@ -130,7 +131,8 @@ class Test:
 
     def explain(self):
         parts = ["".join(traceback.format_exc())]
-        logs = {**self.logs, **self.postfix.logs(), **self.dns.logs()}
+        maillog = self.postfix.log()[self.maillog_begins:].splitlines()
+        logs = {**self.logs, "Postfix": "\n".join(maillog[-25:]), **self.dns.logs()}
         parts += [f"--- {name}\n{text.rstrip()}" for name, text in logs.items() if text.strip()]
         return "\n".join(parts)
 

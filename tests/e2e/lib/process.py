@@ -1,6 +1,7 @@
 """Processes that a test starts, and that end with it."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -8,17 +9,21 @@ import subprocess
 from lib.check import Failed, wait_for
 
 
+PORTS = random.sample(range(10000, 32000), 20000)  # below those that the kernel gives to clients
+
+
 def free_port(address="127.0.0.1"):
-    """A port for TCP and UDP that nobody listens on."""
+    """A port for TCP and UDP that nobody listens on, and that was not handed out before."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     while True:
-        with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
-            tcp.bind((address, 0))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            return tcp.getsockname()[1]
+        port = PORTS.pop()
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+                tcp.bind((address, port))
+                udp.bind((address, port))
+            return port
+        except OSError:
+            continue  # somebody has it
 
 
 def run(*command, stdin=b"", check=True, seconds=60):
