@@ -153,6 +153,8 @@ void check_banner(struct session *s)
         return;
     timer_start(&s->budget, s->service->loop, screen->banner_delay_ms, on_banner_due, s);
     history_ask(s, on_history);
+    smtp_server_tease(s->server);
+    conn_write_buf(s->conn, &s->out);
     session_wait_for(s, WAIT_BANNER);
 }
 

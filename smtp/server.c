@@ -157,6 +157,11 @@ static void close_dialogue(struct smtp_server *server, const char *why)
     server->closed_why = why;
 }
 
+void smtp_server_tease(struct smtp_server *server)
+{
+    buf_fmt(server->out, "220-%s ESMTP\r\n", server->settings.hostname);
+}
+
 void smtp_server_greet(struct smtp_server *server, int code, const char *text)
 {
     if (code == 220) {

@@ -141,6 +141,7 @@ def test_early_talker(t):
     """A client that talks before the banner is refused; one that waits for it is served, and then known to behave."""
     guard, bob = t.guard(screen={"banner_delay": "1s"}), t.recipient()
     with guard.client(GOOD, greeting=None) as client:
+        same(client.line(), b"220-mx.example.net ESMTP\r\n")  # the bait: whoever answers to it does not read replies
         client.send(b"EHLO mx.good.test\r\n")
         starts(client.read(), "554 5.7.1 You spoke before the greeting")
         true(client.ended(), "the connection stays open")
