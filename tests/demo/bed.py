@@ -1,13 +1,14 @@
 """What the demo plays against: smtpguard, a sink behind it, a DNS server, all on free ports, all in one folder."""
 import base64
 import os
+import random
 import socket
 import subprocess
 import time
 
 import dkim
 
-from dnsserver import DnsServer
+from dnsserver import PORTS, DnsServer
 
 START_S = 10
 
@@ -50,9 +51,11 @@ def wait_for(what, condition):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 class Bed:

@@ -31,6 +31,7 @@ OPT = 41
 TTL = 60
 UDP_PLAIN = 512  # of an answer to a question without EDNS; what is longer comes by TCP
 CNAMES_MAX = 8
+PORTS = range(10000, 32000)  # below those that the kernel gives to clients
 
 
 def packed_name(name):
@@ -93,7 +94,7 @@ class DnsServer:
             tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                udp.bind((ip, port or random.randint(20000, 60000)))
+                udp.bind((ip, port or random.choice(PORTS)))
                 tcp.bind(udp.getsockname())
                 tcp.listen(16)
                 return udp, tcp
