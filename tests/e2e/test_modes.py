@@ -49,7 +49,7 @@ def test_observe_early_talker(t):
     guard = t.guard(screen={"early_talker": "observe", "banner_delay": "1s"})
     with guard.client(GOOD, greeting=None) as client:
         client.send(b"EHLO mx.good.test\r\n")
-        starts(client.read(), "220 ")
+        starts(client.read(), "220")
         starts(client.read(), "250-mx.example.net")
         client.quit()
     same(guard.event(event="connect", level="info")["observed"], "early-talker", "what was observed")

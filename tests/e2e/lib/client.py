@@ -18,7 +18,7 @@ class Client:
     """Replies are text: "250 2.0.0 Ok", the lines of a longer one with a line feed between them; "" is the end of the
     connection."""
 
-    def __init__(self, port, host, greeting="220 ", tls=None, server="127.0.0.1"):
+    def __init__(self, port, host, greeting="220", tls=None, server="127.0.0.1"):
         self.host = host
         server = "::1" if ":" in host.address else server
         self.socket = socket.create_connection((server, port), timeout=30, source_address=(host.address, 0))
