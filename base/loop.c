@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+enum { ROUNDS_A_TURN = 16 };
+
 struct post {
     struct post *next;
     loop_fn *fn;
@@ -164,26 +166,33 @@ static void unlink_later(struct later *later)
     later->next = later->previous = NULL;
 }
 
-/* Runs what was there when the turn began: what is started meanwhile waits for the next one. */
-static void on_idle(uv_idle_t *idle)
+/* Runs what is there now: what is started meanwhile waits for the next round. */
+static void run_laters(struct loop *loop)
 {
-    struct loop *loop = idle->data;
-    struct later turn, *all = &loop->laters;
+    struct later round, *all = &loop->laters;
 
-    if (all->next == all) {
-        uv_idle_stop(idle);
-        return;
-    }
-    turn.next = all->next;
-    turn.previous = all->previous;
-    turn.next->previous = turn.previous->next = &turn;
+    round.next = all->next;
+    round.previous = all->previous;
+    round.next->previous = round.previous->next = &round;
     all->next = all->previous = all;
-    while (turn.next != &turn) {
-        struct later *later = turn.next;
+    while (round.next != &round) {
+        struct later *later = round.next;
 
         unlink_later(later);
         later->fn(later->arg);
     }
+}
+
+/* A chain of them (names in the DNS cache, one after the other) needs no look at the descriptors in between; one without
+ * end gets it all the same. */
+static void on_idle(uv_idle_t *idle)
+{
+    struct loop *loop = idle->data;
+
+    for (int i = 0; i < ROUNDS_A_TURN && loop->laters.next != &loop->laters; i++)
+        run_laters(loop);
+    if (loop->laters.next == &loop->laters)
+        uv_idle_stop(idle);
 }
 
 void later_start(struct later *later, struct loop *loop, loop_fn *fn, void *arg)
@@ -309,7 +318,6 @@ void watch_stop(struct watch **watch)
 {
     if (*watch == NULL)
         return;
-    uv_poll_stop(&(*watch)->poll);
     uv_close((uv_handle_t *)&(*watch)->poll, on_watch_closed);
     *watch = NULL;
 }

@@ -207,6 +207,24 @@ static void test_later(void **state)
     t_same_z(seen, "aaa");
 }
 
+static void start_again_for_ever(void *letter)
+{
+    later_start(&again, loop, start_again_for_ever, letter);
+}
+
+static void test_later_without_end(void **state)
+{
+    struct timer end = {0};
+
+    (void)state;
+    t_case("one that starts itself for ever does not keep timers from ringing", NULL);
+    later_start(&again, loop, start_again_for_ever, A);
+    timer_start(&end, loop, 2, see_and_stop, D);
+    loop_run(loop);
+    t_same_z(seen, "d");
+    later_cancel(&again);
+}
+
 static void cancel_third(void *letter)
 {
     see(letter);
@@ -483,6 +501,7 @@ int main(void)
         ON_A_LOOP(test_timer_starves_nobody),
         ON_A_LOOP(test_many_timers),
         ON_A_LOOP(test_later),
+        ON_A_LOOP(test_later_without_end),
         ON_A_LOOP(test_later_cancels_another),
         ON_A_LOOP(test_posts),
         ON_A_LOOP(test_stop),
