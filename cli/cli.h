@@ -41,6 +41,7 @@ int cli_dkim_genkey(int argc, char **argv);
 int cli_dkim_txt(int argc, char **argv);
 int cli_dkim_check(int argc, char **argv);
 int cli_dkim_sign(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 int cli_sink(int argc, char **argv);
 int cli_version(int argc, char **argv);
 

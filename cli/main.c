@@ -35,6 +35,9 @@ const struct cli_verb cli_verbs[] = {
      "[--json] --domain D --selector S --key FILE [--canonicalization relaxed/relaxed] [--identity I] "
      "[--oversign NAME,NAME] [--expire SECONDS] [--now UNIX] [FILE | -]",
      "A message in, the signed message out.", cli_dkim_sign, "65: nothing to sign, or no key"},
+    {"doctor", "[--json] [-c FILE] [--dns IP:PORT]",
+     "What is wrong with this host's DNS, names, certificate, files and backends, and what to do.", cli_doctor,
+     "0: it is well, though there may be warnings; 1: something fails"},
     {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
              "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},

@@ -351,6 +351,17 @@ int64_t tls_context_not_after_unix(const struct tls_context *context)
     return context->not_after_unix;
 }
 
+bool tls_context_has_name(const struct tls_context *context, const char *host)
+{
+    for (size_t i = 0; i < context->count; i++) {
+        X509 *cert = SSL_CTX_get0_certificate(context->ctx[i]);
+
+        if (cert != NULL && X509_check_host(cert, host, 0, 0, NULL) == 1)
+            return true;
+    }
+    return false;
+}
+
 /* ---- engines ---- */
 
 static struct tls_engine *new_engine(struct tls_context *context)

@@ -47,6 +47,7 @@ struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context **context);
 /* The soonest expiry of its certificates; 0 for a client. */
 int64_t tls_context_not_after_unix(const struct tls_context *context);
+bool tls_context_has_name(const struct tls_context *context, const char *host); /* does one of them name it? */
 
 struct tls_engine;
 struct tls_engine *tls_server_engine(struct tls_context *context);
