@@ -312,15 +312,15 @@ static int write_report(struct writing *w, struct buf *gz, struct fail *fail)
     return outcome;
 }
 
-/* AGGREGATE_BUILT with gz->overflow: too many rows. */
-static enum aggregate_outcome build(struct arena *mem, const struct aggregate_ask *ask, uint64_t rows_max,
-                                    struct buf *gz, struct aggregate *result, struct fail *fail)
+static enum aggregate_outcome look(struct arena *mem, const struct aggregate_ask *ask, uint64_t rows_max,
+                                   struct aggregate *result, bool *several_records_out, struct fail *fail)
 {
     struct survey survey = {.rows_max = rows_max};
-    struct writing w = {.mem = mem, .ask = ask, .result = result};
     struct str record;
     const char *why;
 
+    *result = (struct aggregate){0};
+    name_report(mem, ask, result);
     if (history_each_row(ask->store, ask->day, ask->domain, on_survey, &survey, fail) != 0 ||
         history_sums_of(ask->store, ask->day, ask->domain, on_domain_sums, result, fail) != 0)
         return AGGREGATE_FAILED;
@@ -329,14 +329,19 @@ static enum aggregate_outcome build(struct arena *mem, const struct aggregate_as
     if (history_record(ask->store, mem, ask->day, ask->domain, most_frequent(&survey), &record, fail) != 0)
         return AGGREGATE_FAILED;
     result->record = dmarc_record_parse(mem, record, &why);
-    if (result->record == NULL)
-        return AGGREGATE_NOTHING;
     result->rows = survey.rows;
     result->messages = survey.messages;
     result->left_out += survey.left_out;
-    w.rows_left = survey.rows;
-    w.several_records = survey.records > 1;
-    return write_report(&w, gz, fail) == 0 ? AGGREGATE_BUILT : AGGREGATE_FAILED;
+    *several_records_out = survey.records > 1;
+    return result->record != NULL ? AGGREGATE_BUILT : AGGREGATE_NOTHING;
+}
+
+enum aggregate_outcome aggregate_look(struct arena *mem, const struct aggregate_ask *ask,
+                                      struct aggregate *result, struct fail *fail)
+{
+    bool several_records;
+
+    return look(mem, ask, UINT64_MAX, result, &several_records, fail);
 }
 
 enum aggregate_outcome aggregate_build(struct arena *mem, const struct aggregate_ask *ask, struct buf *gz,
@@ -350,9 +355,12 @@ enum aggregate_outcome aggregate_build(struct arena *mem, const struct aggregate
         return AGGREGATE_FAILED;
     }
     do {
-        *result = (struct aggregate){0};
-        name_report(mem, ask, result);
-        outcome = build(mem, ask, rows_max, gz, result, fail);
+        struct writing w = {.mem = mem, .ask = ask, .result = result};
+
+        outcome = look(mem, ask, rows_max, result, &w.several_records, fail);
+        w.rows_left = result->rows;
+        if (outcome == AGGREGATE_BUILT && write_report(&w, gz, fail) != 0)
+            outcome = AGGREGATE_FAILED;
         rows_max = result->rows / 2;
     } while (outcome == AGGREGATE_BUILT && gz->overflow && rows_max > 0);
     if (outcome == AGGREGATE_BUILT && gz->overflow) {

@@ -47,6 +47,10 @@ struct aggregate {
 
 enum aggregate_outcome { AGGREGATE_BUILT, AGGREGATE_NOTHING, AGGREGATE_FAILED };
 
+/* Only what the report would be: its names, record and counts, without limit of size. */
+enum aggregate_outcome aggregate_look(struct arena *mem, const struct aggregate_ask *ask,
+                                      struct aggregate *aggregate_out, struct fail *fail);
+
 /* AGGREGATE_NOTHING: no rows, or no record that can be read. `fail` tells when it failed. */
 enum aggregate_outcome aggregate_build(struct arena *mem, const struct aggregate_ask *ask, struct buf *gz,
                                        struct aggregate *aggregate_out, struct fail *fail);

@@ -1,0 +1,550 @@
+/* A day's reports to a backend that the test plays: who gets one, who does not, and when a host dies. */
+#include "report/daily.h"
+
+#include "base/bug.h"
+#include "report/lease.h"
+#include "report/suppress.h"
+#include "smtp/server.h"
+#include "tests/fakedns.h"
+#include "tests/store_bed.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DAY = 19675 };
+
+/* ---- the backend ---- */
+
+static struct {
+    struct listener *listener;
+    struct stream *stream;
+    struct buf line;
+    bool in_data;
+    int mails, connections;
+    char senders[64][128], recipients[64][128];
+    struct buf data; /* of the last mail */
+    const char *rcpt_reply, *end_reply, *greeting;
+    bool closes_after_dot;
+    char rcpt[128], sender[128];
+} backend;
+
+static void say(const char *text)
+{
+    struct iovec piece = {(void *)text, strlen(text)};
+
+    stream_write(backend.stream, &piece, 1);
+}
+
+static void take_mail(void)
+{
+    snprintf(backend.senders[backend.mails], 128, "%s", backend.sender);
+    snprintf(backend.recipients[backend.mails], 128, "%s", backend.rcpt);
+    backend.mails++;
+}
+
+static void on_command(const char *line)
+{
+    if (strncmp(line, "EHLO", 4) == 0)
+        say("250 backend\r\n");
+    else if (strncmp(line, "MAIL", 4) == 0)
+        snprintf(backend.sender, sizeof(backend.sender), "%s", line + 10), say("250 2.1.0 fine\r\n");
+    else if (strncmp(line, "RCPT", 4) == 0)
+        snprintf(backend.rcpt, sizeof(backend.rcpt), "%s", line + 8), say(backend.rcpt_reply);
+    else if (strncmp(line, "DATA", 4) == 0)
+        backend.in_data = true, buf_clear(&backend.data), say("354 go on\r\n");
+    else
+        say("221 bye\r\n");
+}
+
+static void on_line(const char *line)
+{
+    if (!backend.in_data) {
+        on_command(line);
+        return;
+    }
+    if (strcmp(line, ".") != 0) {
+        buf_fmt(&backend.data, "%s\r\n", line[0] == '.' ? line + 1 : line);
+        return;
+    }
+    backend.in_data = false;
+    if (backend.end_reply[0] == '2')
+        take_mail();
+    if (backend.closes_after_dot)
+        stream_close(&backend.stream);
+    else
+        say(backend.end_reply);
+}
+
+static void on_bytes(const char *bytes, size_t n, void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < n && backend.stream != NULL; i++) {
+        if (bytes[i] == '\r')
+            continue;
+        if (bytes[i] != '\n') {
+            buf_add_char(&backend.line, bytes[i]);
+            continue;
+        }
+        on_line(buf_z(&backend.line));
+        buf_clear(&backend.line);
+    }
+}
+
+static void on_gone(int error, void *arg)
+{
+    (void)error, (void)arg;
+    stream_close(&backend.stream);
+}
+
+static void on_client(int fd, const struct endpoint *peer, void *arg)
+{
+    static const struct stream_events events = {NULL, on_bytes, NULL, on_gone};
+
+    (void)peer, (void)arg;
+    backend.connections++;
+    backend.in_data = false;
+    buf_clear(&backend.line);
+    stream_close(&backend.stream);
+    backend.stream = stream_accept(bed_loop, fd, 64 * 1024, &events, NULL);
+    say(backend.greeting);
+}
+
+static struct endpoint start_backend(void)
+{
+    struct endpoint at = {0};
+    struct sockaddr_in bound;
+    socklen_t length = sizeof(bound);
+    struct fail fail;
+    int fd;
+
+    ip_parse(STR("127.0.0.1"), &at.ip);
+    fd = listener_bind(&at, &fail);
+    t_same_int(getsockname(fd, (struct sockaddr *)&bound, &length), 0);
+    at.port = ntohs(bound.sin_port);
+    backend.listener = listener_start(bed_loop, fd, on_client, NULL);
+    backend.greeting = "220 backend\r\n";
+    backend.rcpt_reply = backend.end_reply = "250 2.0.0 fine\r\n";
+    buf_init(&backend.line, 4096);
+    buf_init(&backend.data, 16 * 1024 * 1024);
+    return at;
+}
+
+/* ---- the bed ---- */
+
+static struct fakedns *fake;
+static struct history history;
+static struct daily_settings settings;
+static struct daily_result result;
+static struct daily *daily;
+static struct timer pump;
+static enum daily_fate fates[512];
+static char told[512][256], ids[512][80];
+static int told_count, left, done_calls;
+static char dry_dir[128];
+
+static void on_pump(void *arg)
+{
+    (void)arg;
+    fakedns_run(fake);
+    timer_start(&pump, bed_loop, 1, on_pump, NULL);
+}
+
+static int set_up(void **state)
+{
+    memset(&backend, 0, sizeof(backend));
+    memset(&result, 0, sizeof(result));
+    told_count = done_calls = 0;
+    daily = NULL;
+    if (bed_set_up(state) != 0)
+        return -1;
+    bed_open_store();
+    history_init(&history, bed_store, "mx1.example.net");
+    fake = fakedns_new();
+    fakedns_add_text(fake, "_dmarc.victim.test TXT \"v=DMARC1; p=none\"\n"
+                           "ill.test RCODE servfail\n");
+    settings = (struct daily_settings){
+        .identity = {"Us", "dmarc@reports.example.net", "reports.example.net", "mx1.example.net"},
+        .max_bytes = 1024 * 1024,
+        .daily_cap = 1000,
+        .backend = start_backend(),
+        .verp = true};
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    timer_stop(&pump);
+    daily_cancel(&daily);
+    stream_close(&backend.stream);
+    listener_stop(&backend.listener);
+    buf_fini(&backend.line);
+    buf_fini(&backend.data);
+    fakedns_free(&fake);
+    return bed_tear_down(state);
+}
+
+static void on_added(enum store_status status, void *arg)
+{
+    (void)arg;
+    t_same_int(status, STORE_DONE);
+    if (--left == 0)
+        loop_stop(bed_loop);
+}
+
+static void add(const char *domain, const char *rua, int messages, bool accepted)
+{
+    char record[600];
+    struct history_entry e = {.day = DAY,
+                              .policy_domain = domain,
+                              .accepted = accepted,
+                              .header_from = domain,
+                              .envelope_from = domain,
+                              .envelope_to = "example.net",
+                              .spf_domain = domain,
+                              .spf_scope = SPF_MFROM,
+                              .spf_result = SPF_FAIL};
+
+    ip_parse(STR("192.0.2.1"), &e.source);
+    snprintf(record, sizeof(record), "v=DMARC1; p=none; rua=%s", rua);
+    e.record = str_of(record);
+    left = messages;
+    for (int i = 0; i < messages; i++)
+        history_add(&history, bed_loop, &e, on_added, NULL);
+    loop_run(bed_loop);
+}
+
+static void on_domain(const struct daily_domain *domain, void *arg)
+{
+    (void)arg;
+    snprintf(told[told_count], sizeof(told[0]), "%s", domain->domain);
+    snprintf(ids[told_count], sizeof(ids[0]), "%s", domain->report_id != NULL ? domain->report_id : "");
+    fates[told_count++] = domain->fate;
+}
+
+static void on_done(const struct daily_result *got, const struct fail *fail, void *arg)
+{
+    (void)fail, (void)arg;
+    done_calls++;
+    result = *got;
+    daily = NULL;
+    loop_stop(bed_loop);
+}
+
+static void start(void)
+{
+    struct daily_ask ask = {bed_loop, fakedns_dns(fake), bed_store, &bed_clock, &settings, DAY,
+                            NULL,     on_domain,         on_done,   NULL};
+
+    told_count = 0;
+    daily = daily_start(&ask);
+    t_same_int(told_count + done_calls, 0);
+    timer_start(&pump, bed_loop, 1, on_pump, NULL);
+}
+
+static void run(void)
+{
+    done_calls = 0;
+    start();
+    while (done_calls == 0)
+        loop_run(bed_loop);
+    t_same_int(done_calls, 1);
+    t_true(!result.failed);
+}
+
+static const char *fate(const char *domain)
+{
+    for (int i = 0; i < told_count; i++)
+        if (strcmp(told[i], domain) == 0)
+            return daily_fate_name(fates[i]);
+    return "not told";
+}
+
+/* ---- who gets one ---- */
+
+static void test_who(void **state)
+{
+    (void)state;
+    add("good.test", "mailto:d@good.test", 3, true);
+    add("big.test", "mailto:d@big.test", 5, true);
+    add("refused.test", "mailto:d@refused.test", 3, false);
+    add("attacker.test", "mailto:box@victim.test", 3, true);
+    add("web.test", "https://web.test/", 1, true);
+    add("reports.example.net", "mailto:d@reports.example.net", 1, true);
+    add("loop.test", "mailto:d@reports.example.net", 1, true);
+    add("ill.test", "mailto:d@elsewhere.ill.test", 1, true);
+    add("small.test", "mailto:d@small.test!10", 1, true);
+    add("listed.test", "mailto:d@listed.test", 1, true);
+    settings.suppress = (const char *const[]){"LISTED.test"};
+    settings.suppress_count = 1;
+    fakedns_add_text(fake, "ill.test._report._dmarc.elsewhere.ill.test RCODE timeout\n"
+                           "loop.test._report._dmarc.reports.example.net TXT \"v=DMARC1\"\n");
+    run();
+    t_case("a domain that asks for it gets its report", NULL);
+    t_same_z(fate("good.test"), "sent");
+    t_same_int(backend.mails, 2);
+    t_case("those with the most messages come first", NULL);
+    t_same_z(told[0], "big.test");
+    t_same_z(backend.recipients[1], "<d@good.test>");
+    t_case("from a VERP sender", NULL);
+    t_same_z(backend.senders[1], "<dmarc+d=good.test@reports.example.net>");
+    t_case("nothing to a domain all of whose mail was refused", NULL);
+    t_same_z(fate("refused.test"), "all-refused");
+    t_case("nothing to a victim who did not consent", "9990 4");
+    t_same_z(fate("attacker.test"), "no-destination");
+    t_same_z(fate("web.test"), "no-destination");
+    t_case("nothing about ourselves, and nothing to ourselves", NULL);
+    t_same_z(fate("reports.example.net"), "ourselves");
+    t_same_z(fate("loop.test"), "suppressed");
+    t_case("trouble in the DNS: another time", NULL);
+    t_same_z(fate("ill.test"), "later");
+    t_case("too large for the only address", NULL);
+    t_same_z(fate("small.test"), "too-large");
+    t_case("suppressed by the settings", NULL);
+    t_same_z(fate("listed.test"), "suppressed");
+    t_same_int(result.domains, 10);
+    t_case("a second run sends nothing", NULL);
+    run();
+    t_same_int(backend.mails, 2);
+    t_same_z(fate("good.test"), "finished");
+}
+
+static void test_cap(void **state)
+{
+    (void)state;
+    settings.daily_cap = 2;
+    add("a.test", "mailto:d@a.test", 1, true);
+    add("b.test", "mailto:d@b.test", 2, true);
+    add("c.test", "mailto:d@c.test", 3, true);
+    run();
+    t_case("the cap leaves out those with the fewest messages", NULL);
+    t_same_int(backend.mails, 2);
+    t_same_z(fate("a.test"), "capped");
+    t_same_int(result.fates[DAILY_CAPPED], 1);
+    t_case("the next day goes on", NULL);
+    bed_advance_s(86400);
+    run();
+    t_same_int(backend.mails, 3);
+    t_same_z(fate("a.test"), "sent");
+}
+
+/* ---- trouble ---- */
+
+static void test_trouble(void **state)
+{
+    (void)state;
+    add("good.test", "mailto:d@good.test", 1, true);
+    t_case("no mail is sent while the backend has trouble, and the next run tries again", NULL);
+    backend.greeting = "421 not now\r\n";
+    run();
+    t_same_z(fate("good.test"), "later");
+    backend.greeting = "220 backend\r\n";
+    backend.rcpt_reply = "451 4.3.0 not now\r\n";
+    run();
+    t_same_z(fate("good.test"), "later");
+    backend.rcpt_reply = "250 2.1.5 fine\r\n";
+    backend.end_reply = "452 4.3.1 full\r\n";
+    run();
+    t_same_z(fate("good.test"), "later");
+    backend.end_reply = "hello?\r\n";
+    run();
+    t_same_z(fate("good.test"), "later");
+    backend.end_reply = "250 2.0.0 fine\r\n";
+    run();
+    t_same_z(fate("good.test"), "sent");
+    t_same_int(backend.mails, 1);
+}
+
+static void test_refused(void **state)
+{
+    const char *why;
+    struct arena *mem = arena_new(0);
+    struct fail fail;
+
+    (void)state;
+    add("dead.test", "mailto:d@dead.test", 1, true);
+    backend.rcpt_reply = "550 5.1.1 no such user\r\n";
+    run();
+    t_case("an address that refuses is not asked again for this report", NULL);
+    t_same_z(fate("dead.test"), "refused");
+    run();
+    t_same_z(fate("dead.test"), "finished");
+    t_same_int(backend.connections, 1);
+    t_case("one refusal does not suppress it", NULL);
+    t_same_int(suppress_find(bed_store, mem, "dead.test", "d@dead.test", &why, &fail), 0);
+    arena_free(&mem);
+}
+
+static void test_attempts(void **state)
+{
+    (void)state;
+    add("good.test", "mailto:d@good.test", 1, true);
+    backend.greeting = "554 no\r\n";
+    for (int i = 0; i < LEASE_ATTEMPTS; i++) {
+        run();
+        t_same_z(fate("good.test"), "later");
+    }
+    run();
+    t_case("a report is given up after some attempts", NULL);
+    t_same_z(fate("good.test"), "finished");
+}
+
+static void test_two_addresses(void **state)
+{
+    (void)state;
+    add("two.test", "mailto:a@two.test,mailto:b@two.test,mailto:c@two.test", 1, true);
+    backend.end_reply = "452 4.3.1 full\r\n";
+    run();
+    backend.end_reply = "250 2.0.0 fine\r\n";
+    run();
+    t_case("two addresses, and not a third", "9990 3");
+    t_same_int(backend.mails, 2);
+    t_same_z(backend.recipients[0], "<a@two.test>");
+    t_same_z(backend.recipients[1], "<b@two.test>");
+}
+
+/* ---- leases ---- */
+
+static struct lease_answer answer;
+
+static void on_claimed(enum store_status status, const void *got, void *arg)
+{
+    (void)arg;
+    t_same_int(status, STORE_DONE);
+    if (got != NULL && arg != NULL)
+        answer = *(const struct lease_answer *)got;
+    loop_stop(bed_loop);
+}
+
+/* As another host would. */
+static struct lease other_host(const char *domain)
+{
+    return (struct lease){bed_store, bed_loop, 42, DAY, domain, bed_wall_s};
+}
+
+static void test_lease(void **state)
+{
+    struct lease lease = other_host("good.test");
+    char first_id[80];
+
+    (void)state;
+    add("good.test", "mailto:a@good.test,mailto:b@good.test", 1, true);
+    lease_claim(&lease, 1000, "mx9.example.net", on_claimed, &answer);
+    loop_run(bed_loop);
+    t_same_int(answer.state, LEASE_OURS);
+    lease_served(&lease, "a@good.test", on_claimed, NULL);
+    loop_run(bed_loop);
+    run();
+    t_case("what another host is at is left alone", NULL);
+    t_same_z(fate("good.test"), "held");
+    t_same_int(backend.mails, 0);
+    t_case("when it has died, the rest is sent", NULL);
+    bed_advance_s(LEASE_S + 1);
+    run();
+    t_same_z(fate("good.test"), "sent");
+    t_same_int(backend.mails, 1);
+    t_same_z(backend.recipients[0], "<b@good.test>");
+    t_case("under the id that the first host gave it", NULL);
+    snprintf(first_id, sizeof(first_id), "%s", ids[0]);
+    bed_advance_s(10);
+    settings.identity.hostname = "mx9.example.net";
+    settings.dry_run_dir = dry_dir;
+    snprintf(dry_dir, sizeof(dry_dir), "%s/dry", bed_folder);
+    t_same_int(mkdir(dry_dir, 0700), 0);
+    run();
+    t_same_z(fate("good.test"), "written");
+    t_same_z(ids[0], first_id);
+    t_case("and a dry run writes a file, and sends nothing", NULL);
+    t_same_int(backend.mails, 1);
+    DIR *dir = opendir(dry_dir);
+    int files = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (entry->d_name[0] != '.') {
+            char path[600];
+
+            snprintf(path, sizeof(path), "%s/%s", dry_dir, entry->d_name);
+            t_same_int(unlink(path), 0);
+            files++;
+        }
+    closedir(dir);
+    t_same_int(files, 1);
+}
+
+/* The backend has taken the mail, and we died before the row was written: the second mail has the same id. */
+static void test_same_id(void **state)
+{
+    char first[80];
+
+    (void)state;
+    add("good.test", "mailto:d@good.test", 1, true);
+    backend.closes_after_dot = true;
+    run();
+    t_same_z(fate("good.test"), "later");
+    snprintf(first, sizeof(first), "%s", ids[0]);
+    backend.closes_after_dot = false;
+    run();
+    t_same_z(fate("good.test"), "sent");
+    t_case("a report that is sent twice has one id", "9990 3.3");
+    t_same_int(backend.mails, 2);
+    t_same_z(ids[0], first);
+    t_true(strstr(buf_z(&backend.data), first) != NULL);
+}
+
+static void test_cancel(void **state)
+{
+    (void)state;
+    add("good.test", "mailto:d@good.test", 1, true);
+    add("far.test", "mailto:d@victim.test", 1, true);
+    for (int turns = 0; turns < 40; turns++) {
+        start();
+        for (int i = 0; i < turns && daily != NULL; i++) {
+            loop_stop(bed_loop); /* one turn */
+            loop_run(bed_loop);
+            fakedns_run_one(fake);
+        }
+        done_calls = 0;
+        daily_cancel(&daily);
+        t_true(daily == NULL);
+        timer_stop(&pump);
+    }
+    t_case("cancelled, it never calls back", NULL);
+    t_same_int(done_calls, 0);
+}
+
+static void test_verp(void **state)
+{
+    struct arena *mem = arena_new(0);
+
+    (void)state;
+    t_case("VERP and back", NULL);
+    t_same_z(send_verp(mem, "dmarc@r.test", "a=b@c.test"), "dmarc+a=b=c.test@r.test");
+    t_same_z(send_verp_read(mem, "dmarc@r.test", STR("DMARC+a=b=c.test@R.test")), "a=b@c.test");
+    t_case("too long: the null sender", NULL);
+    t_same_z(send_verp(mem, "dmarc@r.test",
+                       "someone@a-very-long-name.with-many-labels.and-more-of-them.example.test"),
+             "");
+    t_case("what is none of ours", NULL);
+    t_true(send_verp_read(mem, "dmarc@r.test", STR("dmarc@r.test")) == NULL);
+    t_true(send_verp_read(mem, "dmarc@r.test", STR("dmarc+x@r.test")) == NULL);
+    t_true(send_verp_read(mem, "dmarc@r.test", STR("dmarc+a=c.test@x.test")) == NULL);
+    t_true(send_verp_read(mem, "dmarc@r.test", STR("")) == NULL);
+    arena_free(&mem);
+}
+
+#define ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROW(test_who),      ROW(test_cap),
+        ROW(test_trouble),  ROW(test_refused),
+        ROW(test_attempts), ROW(test_two_addresses),
+        ROW(test_lease),    ROW(test_same_id),
+        ROW(test_cancel),   cmocka_unit_test(test_verp),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
