@@ -21,7 +21,7 @@ struct chunk {
 
 struct spool {
     struct loop *loop;
-    const char *dir;
+    char *dir; /* our own copy: the disk may work longer than the settings live */
     size_t memory_max;
     loop_fn *on_ready;
     void *arg;
@@ -39,10 +39,11 @@ struct spool {
     int work_error;
 
     const struct chunk *read_chunk;
-    uint64_t read_file_at;
+    uint64_t read_file_at; /* in the file: where the next piece begins */
+    uint64_t work_at;      /* of the piece that the helper thread reads */
     char *read_buf;
     size_t read_n;
-    bool read_started, read_ready, reading;
+    bool read_started, read_ready;
 };
 
 struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, loop_fn *on_ready, void *arg)
@@ -51,7 +52,9 @@ struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, l
 
     if (spool == NULL)
         out_of_memory();
-    *spool = (struct spool){.loop = loop, .dir = dir, .memory_max = memory_max, .on_ready = on_ready, .arg = arg, .fd = -1};
+    *spool = (struct spool){.loop = loop, .dir = strdup(dir), .memory_max = memory_max, .on_ready = on_ready, .arg = arg, .fd = -1};
+    if (spool->dir == NULL)
+        out_of_memory();
     buf_init(&spool->unwritten, SIZE_MAX / 4); /* bounded by spool_is_busy() and one read */
     buf_init(&spool->writing, SIZE_MAX / 4);
     return spool;
@@ -70,6 +73,7 @@ static void destroy(struct spool *spool)
     buf_fini(&spool->unwritten);
     buf_fini(&spool->writing);
     free(spool->read_buf);
+    free(spool->dir);
     free(spool);
 }
 
@@ -189,6 +193,8 @@ static size_t add_to_memory(struct spool *spool, struct str piece)
     n = spool->last->room - spool->last->n;
     if (n > piece.n)
         n = piece.n;
+    if (n > spool->memory_max - spool->in_memory)
+        n = spool->memory_max - spool->in_memory;
     memcpy(spool->last->bytes + spool->last->n, piece.p, n);
     spool->last->n += n;
     spool->in_memory += n;
@@ -257,7 +263,7 @@ static void read_work(void *arg)
     ssize_t n;
 
     do
-        n = pread(spool->fd, spool->read_buf, READ_BYTES, (off_t)spool->read_file_at);
+        n = pread(spool->fd, spool->read_buf, READ_BYTES, (off_t)spool->work_at);
     while (n < 0 && errno == EINTR);
     spool->work_error = n > 0 ? 0 : n < 0 ? errno : EIO;
     spool->read_n = n > 0 ? (size_t)n : 0;
@@ -267,15 +273,17 @@ static void on_read(void *arg)
 {
     struct spool *spool = arg;
 
-    spool->working = spool->reading = false;
+    spool->working = false;
     if (spool->orphaned) {
         destroy(spool);
         return;
     }
     if (spool->work_error != 0)
         spool->failed = true;
-    spool->read_file_at += spool->read_n;
-    spool->read_ready = true;
+    /* After a rewind in the meantime it is a piece of later on, perhaps. */
+    spool->read_ready = spool->work_at == spool->read_file_at;
+    if (spool->read_ready)
+        spool->read_file_at += spool->read_n;
     spool->on_ready(spool->arg);
 }
 
@@ -297,7 +305,8 @@ static enum spool_status read_file(struct spool *spool, struct str *piece_out)
         return SPOOL_END;
     if (spool->read_buf == NULL && (spool->read_buf = malloc(READ_BYTES)) == NULL)
         out_of_memory();
-    spool->working = spool->reading = true;
+    spool->working = true;
+    spool->work_at = spool->read_file_at;
     loop_work(spool->loop, read_work, on_read, spool);
     return SPOOL_WAIT;
 }

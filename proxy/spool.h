@@ -18,7 +18,7 @@ enum { SPOOL_UNWRITTEN_MAX = 1024 * 1024 };
 
 struct spool;
 
-/* dir is borrowed. on_ready(arg) runs later: after spool_is_busy() it is no longer, or spool_read() has its piece. */
+/* on_ready(arg) runs later: after spool_is_busy() it is no longer, or spool_read() has its piece. */
 struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, loop_fn *on_ready, void *arg);
 void spool_free(struct spool **spool); /* NULL is fine; leaves NULL */
 
