@@ -231,6 +231,8 @@ static void put_message(struct arena *mem, struct buf *out, const char *boundary
 
 void failure_write(struct arena *mem, struct buf *out, const struct failure *f)
 {
+    /* Nobody can guess it, so no body can hold it. */
+    const char *boundary = str_fmt(mem, "smtpguard-%016" PRIx64, hash_bytes(f->id, strlen(f->id)));
     const struct mail mail = {
         f->from,
         f->to,
