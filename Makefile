@@ -37,7 +37,7 @@ endif
 object  = $(patsubst %.c,$(BUILD)/%.o,$(1))
 UNIT_BINARIES = $(patsubst %.c,$(BUILD)/%,$(UNIT))
 
-.PHONY: all run demo check unit unit-binaries e2e asan fuzz tidy layers headers sizes rfc format bench bench-binaries install clean deps test-deps
+.PHONY: all run demo check unit unit-binaries e2e asan fuzz tidy layers headers sizes rfc format bench bench-binaries check-long long-binaries install clean deps test-deps
 all: $(BUILD)/smtpguard
 
 # ---- the two commands of the README ----
@@ -124,6 +124,16 @@ bench-binaries: $(BENCHES)
 $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
+
+# ---- long tests: against other people's programs, and thousands of cases ----
+LONG = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/long/*.c))
+$(LONG): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
+long-binaries: $(LONG)
+check-long: test-deps
+	@$(MAKE) --no-print-directory all long-binaries
+	@tests/long/run $(BUILD)
 
 # ---- installing ----
 PREFIX  ?= /usr/local
