@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,13 +10,14 @@ enum {
     INPUT_MAX = 192 * 1024,    /* one lent read and what was kept before it */
     INPUT_FULL = 16 * 1024,    /* from here on the caller stops reading */
     COMMAND_LINE = 512,        /* RFC 5321 4.5.3.1.4, with CRLF */
-    ENVELOPE_LINE = 512 + 26 + 17 + 10 + 500, /* and SIZE, BODY, SMTPUTF8, ORCPT: RFC 1870, 6152, 6531, 3461 */
+    /* and SIZE, BODY, SMTPUTF8, RET, ENVID, REQUIRETLS, AUTH=: RFC 1870, 6152, 6531, 3461, 8689, 4954; RCPT needs less */
+    ENVELOPE_LINE = 512 + 26 + 17 + 10 + 9 + 107 + 11 + 500,
     AUTH_LINE = 12288,         /* RFC 4954 4 */
     ENDLESS_LINE = 64 * 1024,  /* no line at all: the session ends */
     IDLE_COMMANDS_MAX = 100,   /* NOOP, RSET, VRFY, … since the last message; then each is an error */
 };
 
-enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, HANDSHAKE, CLOSED };
+enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, CHUNK, HANDSHAKE, CLOSED };
 
 struct smtp_server {
     struct smtp_server_settings settings;
@@ -37,7 +39,11 @@ struct smtp_server {
     bool esmtp, helo_seen, tls_offered, tls_required, tls_done;
     bool mail_seen, mail_utf8, helo_due;
     unsigned recipients, errors, idle_commands;
-    struct smtp_data_decoder decoder;
+    /* The message, whether it comes by DATA (then only `lines` of it is used) or in chunks. */
+    struct smtp_chunk_decoder message;
+    bool by_chunks; /* BDAT has begun it */
+    bool swallowing; /* the chunk that comes was refused, and so are all others until RSET */
+    bool chunks_refused;
     bool too_big;
 };
 
@@ -189,6 +195,9 @@ static void write_ehlo(struct smtp_server *server)
         buf_add_z(server->out, "250-SMTPUTF8\r\n");
     if (s->offer.dsn)
         buf_add_z(server->out, "250-DSN\r\n");
+    if (s->offer.chunking)
+        buf_add_z(server->out, "250-CHUNKING\r\n");
+    buf_fmt(server->out, "250-LIMITS RCPTMAX=%u\r\n", s->recipients_max); /* RFC 9422 */
     buf_add_z(server->out, "250 ENHANCEDSTATUSCODES\r\n");
 }
 
@@ -198,6 +207,7 @@ static void end_transaction(struct smtp_server *server)
 {
     server->mail_seen = false;
     server->recipients = 0;
+    server->by_chunks = server->chunks_refused = false;
 }
 
 void smtp_server_tls_started(struct smtp_server *server)
@@ -225,6 +235,29 @@ static void answer_helo(struct smtp_server *server, int code, const char *enhanc
         buf_fmt(server->out, "250 %s\r\n", server->settings.hostname);
 }
 
+static void begin_message(struct smtp_server *server)
+{
+    server->too_big = false;
+    if (server->command.verb != SMTP_BDAT) {
+        server->state = BODY;
+        smtp_data_decoder_init(&server->message.lines, server->settings.line_bytes_max);
+        return;
+    }
+    server->state = CHUNK;
+    server->by_chunks = true;
+    smtp_chunk_decoder_init(&server->message, server->settings.line_bytes_max, false);
+    smtp_chunk_begin(&server->message, server->command.chunk_bytes, server->command.last);
+}
+
+/* The octets of a refused chunk come all the same (RFC 3030 2), and are never read as commands. */
+static void swallow_chunk(struct smtp_server *server)
+{
+    server->state = CHUNK;
+    server->swallowing = server->chunks_refused = true;
+    smtp_chunk_decoder_init(&server->message, server->settings.line_bytes_max, true);
+    smtp_chunk_begin(&server->message, server->command.chunk_bytes, server->command.last);
+}
+
 /* What a good answer (below 400) does to the dialogue. */
 static void accept_command(struct smtp_server *server)
 {
@@ -241,9 +274,7 @@ static void accept_command(struct smtp_server *server)
         server->recipients++;
         break;
     case SMTP_EV_DATA:
-        server->state = BODY;
-        server->too_big = false;
-        smtp_data_decoder_init(&server->decoder, server->settings.line_bytes_max);
+        begin_message(server);
         break;
     default:
         break;
@@ -252,12 +283,14 @@ static void accept_command(struct smtp_server *server)
 
 void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text)
 {
+    bool is_chunk = server->due == SMTP_EV_DATA && server->command.verb == SMTP_BDAT;
+
     if (server->state != ANSWER_DUE)
         bug("smtp_server_answer %d, but nothing waits", code);
     server->state = COMMANDS;
     if (server->due == SMTP_EV_HELO)
         answer_helo(server, code, enhanced, text);
-    else
+    else if (!is_chunk || code >= 400) /* a chunk is not asked for: its reply comes at its end */
         smtp_reply_write(server->out, code, enhanced, text);
     if (code >= 500)
         server->errors++;
@@ -266,6 +299,8 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
         server->idle_commands = 0;
     } else if (code < 400) {
         accept_command(server);
+    } else if (is_chunk) {
+        swallow_chunk(server);
     }
     if (code == 421)
         close_dialogue(server, "refused");
@@ -372,6 +407,8 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
 {
     if (!server->mail_seen)
         reply(server, 503, "5.5.1", "Need MAIL before RCPT");
+    else if (server->by_chunks)
+        reply(server, 503, "5.5.1", "The message has begun");
     else if (server->recipients >= server->settings.recipients_max)
         reply(server, 452, "4.5.3", "Too many recipients");
     else if (server->command.smtputf8 && !server->mail_utf8) /* RFC 6531 3.5 */
@@ -387,6 +424,8 @@ static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
 {
     if (!server->mail_seen)
         reply(server, 503, "5.5.1", "Need MAIL and RCPT before DATA");
+    else if (server->by_chunks || server->chunks_refused)
+        reply(server, 503, "5.5.1", "BDAT has begun the message: DATA cannot follow it");
     else if (server->recipients == 0)
         reply(server, 554, "5.5.1", "No valid recipients");
     else if (input(server).n == 0)
@@ -395,6 +434,33 @@ static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
         reply(server, 554, "5.5.0", "Data came before it was asked for (354)");
         close_dialogue(server, "data before 354");
     }
+    return false;
+}
+
+static bool refuse_chunk(struct smtp_server *server, int code, const char *enhanced, const char *text)
+{
+    reply(server, code, enhanced, text);
+    swallow_chunk(server);
+    return false;
+}
+
+/* RFC 3030 2. The first chunk of a message needs a judgement, as DATA does; its octets follow without our asking. */
+static bool do_bdat(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (!server->settings.offer.chunking) {
+        reply(server, 502, "5.5.1", "Command not implemented");
+        return false;
+    }
+    if (!server->mail_seen)
+        return refuse_chunk(server, 503, "5.5.1", "Need MAIL and RCPT before BDAT");
+    if (server->recipients == 0)
+        return refuse_chunk(server, 554, "5.5.1", "No valid recipients");
+    if (server->chunks_refused)
+        return refuse_chunk(server, 503, "5.5.1", "A chunk of this message was refused: say RSET");
+    if (!server->by_chunks)
+        return wait_for_answer(server, SMTP_EV_DATA, event_out);
+    smtp_chunk_begin(&server->message, server->command.chunk_bytes, server->command.last);
+    server->state = CHUNK;
     return false;
 }
 
@@ -421,6 +487,8 @@ static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
     if (server->command.reply_code != 0) {
         smtp_reply_write(server->out, server->command.reply_code, "", str_of(server->command.reply_text));
         server->errors++;
+        if (server->command.verb == SMTP_BDAT) /* how much follows is not known */
+            close_dialogue(server, "malformed BDAT");
         return false;
     }
     switch (server->command.verb) {
@@ -436,6 +504,8 @@ static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
         return do_rcpt(server, event_out);
     case SMTP_DATA:
         return do_data(server, event_out);
+    case SMTP_BDAT:
+        return do_bdat(server, event_out);
     case SMTP_RSET:
         count_idle_command(server);
         return do_rset(server, event_out);
@@ -474,23 +544,48 @@ static void on_body(struct str piece, void *arg)
 {
     struct smtp_server *server = arg;
 
-    if (server->decoder.bytes > server->settings.message_bytes_max)
+    if (server->message.lines.bytes > server->settings.message_bytes_max)
         server->too_big = true;
-    if (!server->too_big)
+    if (!server->too_big && !server->swallowing)
         server->body(piece, server->body_arg);
+}
+
+static bool message_has_ended(struct smtp_server *server, struct smtp_event *event_out)
+{
+    const struct smtp_data_decoder *lines = &server->message.lines;
+
+    wait_for_answer(server, SMTP_EV_MESSAGE, event_out);
+    event_out->command = NULL;
+    event_out->fault = lines->fault;
+    event_out->bytes = lines->bytes;
+    event_out->too_big = server->too_big || lines->bytes > server->settings.message_bytes_max;
+    return true;
 }
 
 static bool do_body(struct smtp_server *server, struct smtp_event *event_out)
 {
-    consume(server, smtp_data_decode(&server->decoder, input(server), on_body, server));
-    if (!server->decoder.ended)
+    consume(server, smtp_data_decode(&server->message.lines, input(server), on_body, server));
+    return server->message.lines.ended && message_has_ended(server, event_out);
+}
+
+/* Behind a chunk that is complete commands come again. */
+static bool do_chunk(struct smtp_server *server, struct smtp_event *event_out)
+{
+    char text[64];
+
+    consume(server, smtp_chunk_decode(&server->message, input(server), on_body, server));
+    if (!smtp_chunk_is_complete(&server->message))
         return false;
-    wait_for_answer(server, SMTP_EV_MESSAGE, event_out);
-    event_out->command = NULL;
-    event_out->fault = server->decoder.fault;
-    event_out->bytes = server->decoder.bytes;
-    event_out->too_big = server->too_big || server->decoder.bytes > server->settings.message_bytes_max;
-    return true;
+    server->state = COMMANDS;
+    if (server->swallowing) {
+        server->swallowing = false;
+        return false;
+    }
+    if (server->message.last)
+        return message_has_ended(server, event_out);
+    snprintf(text, sizeof(text), "%llu octets received", (unsigned long long)server->command.chunk_bytes);
+    reply(server, 250, "2.0.0", text);
+    return false;
 }
 
 /* ---- */
@@ -511,9 +606,16 @@ static bool step(struct smtp_server *server, struct smtp_event *event_out)
         server->helo_due = false;
         return wait_for_answer(server, SMTP_EV_HELO, event_out);
     }
-    while (server->state == COMMANDS && !too_many_errors(server)) {
+    while (server->state == CHUNK || (server->state == COMMANDS && !too_many_errors(server))) {
         size_t before = input(server).n;
 
+        if (server->state == CHUNK) {
+            if (do_chunk(server, event_out))
+                return true;
+            if (server->state == CHUNK)
+                return false;
+            continue;
+        }
         if (server->skipping && !skip_line(server))
             return false;
         if (take_line(server)) {

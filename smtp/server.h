@@ -16,6 +16,7 @@
 #ifndef SMTP_SERVER_H
 #define SMTP_SERVER_H
 
+#include "smtp/chunk.h"
 #include "smtp/command.h"
 #include "smtp/data.h"
 #include "smtp/reply.h"
@@ -37,7 +38,7 @@ enum smtp_event_kind {
     SMTP_EV_STARTTLS,    /* waits: answer 220 and start the handshake, or 454 */
     SMTP_EV_MAIL,        /* waits */
     SMTP_EV_RCPT,        /* waits */
-    SMTP_EV_DATA,        /* waits: answer 354 to take the body, or refuse */
+    SMTP_EV_DATA,        /* waits: answer 354 to take the message, or refuse. Of BDAT the first chunk asks likewise */
     SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
     SMTP_EV_RESET,       /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
     SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */

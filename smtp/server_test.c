@@ -242,7 +242,7 @@ static void test_wrap_within_tls(void **state)
     say("EHLO x\r\nSTARTTLS\r\n");
     t_same_str_z(buf_str(&out),
                  "220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n"
-                 "250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n503 5.5.1 TLS is already active\r\n");
+                 "250-8BITMIME\r\n250-LIMITS RCPTMAX=100\r\n250 ENHANCEDSTATUSCODES\r\n503 5.5.1 TLS is already active\r\n");
     close_server();
 }
 

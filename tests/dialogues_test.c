@@ -133,6 +133,8 @@ static void add_setting(struct dialogue *d, struct str text, int line)
         d->settings.offer.smtputf8 = true;
     else if (str_eq_z(key, "dsn"))
         d->settings.offer.dsn = true;
+    else if (str_eq_z(key, "chunking"))
+        d->settings.offer.chunking = true;
     else if (str_eq_z(key, "no-8bit"))
         d->settings.offer.eightbitmime = false;
     else if (str_eq_z(key, "tls"))
