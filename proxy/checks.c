@@ -160,33 +160,13 @@ void check_banner(struct session *s)
 
 /* ---- HELO ---- */
 
-static enum helo_form form_of(const struct session *s, struct str helo)
-{
-    struct endpoint local = conn_local(s->conn);
-    struct ip ip;
-
-    if (helo.n > 1 && helo.p[helo.n - 1] == '.')
-        helo.n--;
-    if (smtp_is_address_literal(helo, &ip)) {
-        if (ip.family != 0 && ip_eq(&ip, &s->facts.session.client))
-            return HELO_LITERAL;
-        return ip.family != 0 && ip_eq(&ip, &local.ip) ? HELO_OURS : HELO_OTHER_LITERAL;
-    }
-    if (ip_parse(helo, &ip))
-        return HELO_BARE_ADDRESS;
-    if (!smtp_is_domain(helo))
-        return HELO_NOT_A_NAME;
-    if (str_same_z(helo, s->service->config->hostname))
-        return HELO_OURS;
-    return str_has(helo, '.') ? HELO_NAME : HELO_SINGLE_LABEL;
-}
-
 void check_helo(struct session *s)
 {
     struct str helo = s->event.command->argument;
+    struct endpoint local = conn_local(s->conn);
 
     s->facts.session.helo = str_dup(s->mem, str_upto(helo, 255));
-    s->facts.session.helo_form = form_of(s, helo);
+    s->facts.session.helo_form = helo_form_of(helo, &s->facts.session.client, s->service->config->hostname, &local.ip);
     if (is_inbound(s))
         s->facts.session.gateway = clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
 }

@@ -82,6 +82,8 @@ struct facts {
 
 const char *rdns_state_name(enum rdns_state state);   /* "verified", "none", "mismatch", "temperror" */
 const char *helo_form_name(enum helo_form form);
+/* hostname is ours, local our end of the connection (family 0: not known). Pure. */
+enum helo_form helo_form_of(struct str helo, const struct ip *client, const char *hostname, const struct ip *local);
 const char *sender_domain_name(enum sender_domain state);
 
 #endif
