@@ -37,6 +37,7 @@ int cli_test_spf(int argc, char **argv);
 int cli_test_message(int argc, char **argv);
 int cli_test_dmarc(int argc, char **argv);
 int cli_test_dnsbl(int argc, char **argv);
+int cli_test_helo(int argc, char **argv);
 int cli_dkim_genkey(int argc, char **argv);
 int cli_dkim_txt(int argc, char **argv);
 int cli_dkim_check(int argc, char **argv);
@@ -61,5 +62,8 @@ struct cli_lookup {
 };
 int cli_lookup_open(struct cli_lookup *lookup, const char *config_file, const char *dns_server); /* 0 or an exit code, said why */
 void cli_lookup_close(struct cli_lookup *lookup);
+
+/* Asks, and waits for the answer, which lives in lookup->mem. */
+struct dns_answer cli_lookup_ask(struct cli_lookup *lookup, enum dns_type type, const char *name);
 
 #endif

@@ -10,41 +10,9 @@
 
 enum { SERVERS_MAX = 8, ADDRESSES_MAX = 16, NAMES_MAX = 10 };
 
-/* ---- asking, and waiting for it ---- */
-
-struct asking {
-    struct doctor *doctor;
-    struct dns_token *token;
-    struct dns_answer answer; /* a copy */
-};
-
-static void on_answer(const struct dns_answer *answer, void *arg)
-{
-    struct asking *asking = arg;
-    struct arena *mem = asking->doctor->lookup.mem;
-    struct dns_record *records = ARENA_ARRAY(mem, struct dns_record, answer->count);
-
-    asking->token = NULL;
-    asking->answer = *answer;
-    asking->answer.records = records;
-    for (size_t i = 0; i < answer->count; i++) {
-        records[i] = answer->records[i];
-        records[i].name = records[i].name != NULL ? str_dup(mem, str_of(records[i].name)) : NULL;
-        records[i].text = str_copy(mem, records[i].text);
-    }
-    loop_stop(asking->doctor->lookup.loop);
-}
-
-/* The resolver ends each question by its deadline. */
 static struct dns_answer ask(struct doctor *doctor, enum dns_type type, const char *name)
 {
-    struct asking asking = {.doctor = doctor};
-
-    asking.token = dns_query(doctor->lookup.dns, type, str_dup(doctor->lookup.mem, str_of(name)), on_answer,
-                             &asking);
-    while (asking.token != NULL)
-        loop_run(doctor->lookup.loop);
-    return asking.answer;
+    return cli_lookup_ask(&doctor->lookup, type, name);
 }
 
 /* ---- the resolver ---- */

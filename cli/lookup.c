@@ -58,3 +58,40 @@ void cli_lookup_close(struct cli_lookup *lookup)
     arena_free(&lookup->mem);
     config_unref(&lookup->config);
 }
+
+/* ---- asking, and waiting for it ---- */
+
+struct asking {
+    struct cli_lookup *lookup;
+    struct dns_token *token;
+    struct dns_answer answer;
+};
+
+static void on_answer(const struct dns_answer *answer, void *arg)
+{
+    struct asking *asking = arg;
+    struct arena *mem = asking->lookup->mem;
+    struct dns_record *records = ARENA_ARRAY(mem, struct dns_record, answer->count);
+
+    asking->token = NULL;
+    asking->answer = *answer;
+    asking->answer.name = str_dup(mem, str_of(answer->name));
+    asking->answer.records = records;
+    for (size_t i = 0; i < answer->count; i++) {
+        records[i] = answer->records[i];
+        records[i].name = records[i].name != NULL ? str_dup(mem, str_of(records[i].name)) : NULL;
+        records[i].text = str_copy(mem, records[i].text);
+    }
+    loop_stop(asking->lookup->loop);
+}
+
+/* The resolver ends each question by its deadline. */
+struct dns_answer cli_lookup_ask(struct cli_lookup *lookup, enum dns_type type, const char *name)
+{
+    struct asking asking = {.lookup = lookup};
+
+    asking.token = dns_query(lookup->dns, type, name, on_answer, &asking);
+    while (asking.token != NULL)
+        loop_run(lookup->loop);
+    return asking.answer;
+}
