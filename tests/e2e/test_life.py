@@ -141,9 +141,11 @@ def test_sudden_death(t):
     guard.kill()
     for sender in senders:
         sender.join()
-    arrived = b"".join(d.message for d in t.postfix.deliveries(bob, count=len(acknowledged)))
-    lost = {name for name in acknowledged if f"Message-ID: {name}\r\n".encode() not in arrived}
-    same(lost, set(), "messages that were acknowledged and did not arrive")
+
+    def arrived():
+        return {re.search(r"Message-ID: (.*)", file.read_text())[1] for file in t.postfix.files(bob)}
+
+    wait_for(lambda: acknowledged <= arrived(), "every message that was acknowledged")
     guard.start_again()
     with guard.client(GOOD) as client:
         client.envelope("alice@good.test", bob)
