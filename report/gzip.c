@@ -67,16 +67,16 @@ void gzip_end(struct gzip **gzip)
 
 /* ---- reading ---- */
 
-static int too_big(const struct buf *out, size_t packed, struct fail *fail)
+static int too_big(const struct buf *out, size_t packed, size_t ratio_max, struct fail *fail)
 {
     if (out->overflow)
         return fail_set(fail, "it unpacks to more than %zu bytes", out->max);
-    return out->n > RATIO_FREE_BYTES && out->n / GZIP_RATIO_MAX > packed
-               ? fail_set(fail, "it unpacks to more than %d times its size", GZIP_RATIO_MAX)
+    return out->n > RATIO_FREE_BYTES && out->n / ratio_max > packed
+               ? fail_set(fail, "it unpacks to more than %zu times its size", ratio_max)
                : 0;
 }
 
-static int inflate_all(z_stream *z, size_t packed, struct buf *out, struct fail *fail)
+static int inflate_all(z_stream *z, size_t packed, size_t ratio_max, struct buf *out, struct fail *fail)
 {
     unsigned char bytes[PIECE_BYTES];
     int outcome;
@@ -86,7 +86,7 @@ static int inflate_all(z_stream *z, size_t packed, struct buf *out, struct fail 
         z->avail_out = sizeof(bytes);
         outcome = inflate(z, Z_NO_FLUSH);
         buf_add(out, bytes, sizeof(bytes) - z->avail_out);
-        if (too_big(out, packed, fail) != 0)
+        if (too_big(out, packed, ratio_max, fail) != 0)
             return -1;
     } while (outcome == Z_OK);
     if (outcome == Z_STREAM_END)
@@ -97,14 +97,14 @@ static int inflate_all(z_stream *z, size_t packed, struct buf *out, struct fail 
                                            : "not deflated");
 }
 
-static int inflate_from(struct str packed, int window, struct buf *out, struct fail *fail)
+static int inflate_from(struct str packed, int window, size_t ratio_max, struct buf *out, struct fail *fail)
 {
     z_stream z = {.next_in = (unsigned char *)packed.p, .avail_in = (unsigned)packed.n};
     int outcome;
 
     if (inflateInit2(&z, window) != Z_OK)
         out_of_memory();
-    outcome = inflate_all(&z, packed.n, out, fail);
+    outcome = inflate_all(&z, packed.n, ratio_max, out, fail);
     inflateEnd(&z);
     return outcome;
 }
@@ -141,7 +141,7 @@ static int unzip(struct str zip, struct buf *out, struct fail *fail)
         if (!(flags & ZIP_LENGTHS_BEHIND))
             data = str_upto(data, packed);
         if (method == ZIP_DEFLATED)
-            return inflate_from(data, WINDOW_RAW, out, fail);
+            return inflate_from(data, WINDOW_RAW, GZIP_RATIO_MAX, out, fail);
         if (method != ZIP_STORED || (flags & ZIP_LENGTHS_BEHIND) || data.n != packed)
             return fail_set(fail, "the zip file's method %zu is not understood", method);
         return buf_add_str(out, data) ? 0 : fail_set(fail, "it has more than %zu bytes", out->max);
@@ -154,8 +154,13 @@ int gzip_unpack(struct str packed, struct buf *out, struct fail *fail)
     if (packed.n > UINT32_MAX)
         return fail_set(fail, "it is too big");
     if (str_starts(packed, STR("\x1f\x8b")))
-        return inflate_from(packed, WINDOW_GZIP, out, fail);
+        return inflate_from(packed, WINDOW_GZIP, GZIP_RATIO_MAX, out, fail);
     if (str_starts(packed, STR("PK")))
         return unzip(packed, out, fail);
     return buf_add_str(out, packed) ? 0 : fail_set(fail, "it has more than %zu bytes", out->max);
+}
+
+int gzip_unpack_ours(struct str packed, struct buf *out, struct fail *fail)
+{
+    return inflate_from(packed, WINDOW_GZIP, SIZE_MAX, out, fail);
 }

@@ -275,3 +275,28 @@ void history_merge(const struct history *history, struct loop *loop, struct str 
     *m = (struct merge){mem, parts.kind, str_copy(mem, value), expires_at(history, parts.day), done, arg};
     store_update(history->store, loop, &request, on_merged, m);
 }
+
+/* ---- forgetting ---- */
+
+static void change_forget(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                          void *result)
+{
+    (void)mem, (void)question, (void)count, (void)result;
+    rows[0].value = STR("");
+}
+
+void history_forget(const struct history *history, struct loop *loop, struct str key, store_done_fn *done,
+                    void *arg)
+{
+    struct store_request request = {
+        .table = history_table, .keys = {key}, .keys_count = 1, .change = change_forget};
+
+    store_update(history->store, loop, &request, done, arg);
+}
+
+int64_t history_day_of(struct str key)
+{
+    struct history_key parts;
+
+    return history_key_read(key, &parts) ? parts.day : -1;
+}

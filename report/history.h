@@ -121,6 +121,10 @@ bool history_row_is_valid(struct str key, struct str value);
 void history_merge(const struct history *history, struct loop *loop, struct str key, struct str value,
                    store_done_fn *done, void *arg);
 
+void history_forget(const struct history *history, struct loop *loop, struct str key, store_done_fn *done,
+                    void *arg);
+int64_t history_day_of(struct str key); /* -1: not a row of ours */
+
 /* What another program has counted: the origin's count of this tuple is `total` at least, and the sums grow
  * by what is new. */
 struct history_token *history_set(const struct history *history, struct loop *loop,

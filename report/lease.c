@@ -185,39 +185,34 @@ void lease_end(const struct lease *lease, bool finished, store_done_fn *done, vo
 
 /* ---- reading ---- */
 
-struct walk {
-    struct arena *mem;
+struct search {
+    struct str key;
+    const char *domain;
+    int64_t day;
     lease_each_fn *each;
     void *arg;
 };
 
+/* Keys come in order, so the first one with this prefix is the key itself, if it is there. */
 static bool on_row(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
-    struct walk *w = arg;
+    struct search *s = arg;
     struct row row = read_row(value);
-    struct lease_row seen = {
-        .finished = row.finished, .sent = row.served_count > 0, .attempts = row.attempts};
-    uint64_t day;
-    bool more;
+    struct lease_row seen = {s->day, s->domain, row.finished, row.served_count > 0, row.attempts};
 
     (void)expires_unix;
-    if (key.n < 12 || !str_to_u64(str_upto(str_from(key, 1), 10), INT64_MAX, &day))
-        return true;
-    seen.day = (int64_t)day;
-    seen.domain = str_dup(w->mem, str_from(key, 11));
-    more = w->each(&seen, w->arg);
-    arena_reset(w->mem);
-    return more;
+    if (str_eq(key, s->key))
+        s->each(&seen, s->arg);
+    return false;
 }
 
-int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg, struct fail *fail)
+int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
+               struct fail *fail)
 {
-    struct walk w = {arena_new(0), each, arg};
     struct arena *mem = arena_new(0);
-    struct str prefix = day < 0 ? STR("l") : lease_key(mem, day, "");
-    int outcome = store_each(store, table, prefix, on_row, &w, fail);
+    struct search s = {lease_key(mem, day, domain), domain, day, each, arg};
+    int outcome = store_each(store, table, s.key, on_row, &s, fail);
 
     arena_free(&mem);
-    arena_free(&w.mem);
     return outcome;
 }

@@ -59,6 +59,8 @@ struct lease_row {
     unsigned attempts;
 };
 typedef bool lease_each_fn(const struct lease_row *row, void *arg);
-int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg, struct fail *fail);
+/* Of one domain; `each` is called once at the most. */
+int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
+               struct fail *fail);
 
 #endif

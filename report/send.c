@@ -132,11 +132,11 @@ static void handle(struct send *s, const struct smtp_client_event *event)
 
     switch (event->kind) {
     case SMTP_CLIENT_READY:
-        smtp_client_mail(s->dialogue, str_of(s->ask.mail_from), s->ask.message.n, false);
+        smtp_client_mail(s->dialogue, str_of(s->ask.mail_from), s->ask.message.n, false, STR(""));
         break;
     case SMTP_CLIENT_MAIL:
         if (code < 300)
-            smtp_client_rcpt(s->dialogue, str_of(s->ask.recipient));
+            smtp_client_rcpt(s->dialogue, str_of(s->ask.recipient), STR(""));
         else
             answered(s, &event->reply, SEND_LATER); /* it is us whom it does not like */
         break;
