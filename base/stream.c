@@ -205,16 +205,17 @@ static void receive(struct stream *stream)
 {
     char *scratch = loop_scratch(stream->loop);
     ssize_t n = recv(stream->fd, scratch, LOOP_SCRATCH_BYTES, 0);
+    int error = n < 0 ? errno : 0;
 
     if (n > 0) {
         stream->events.on_data(scratch, (size_t)n, stream->arg);
         return;
     }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (error == EAGAIN || error == EINTR)
         return;
     stream->ended = true;
     watch_events(stream->watch, wanted_events(stream));
-    stream->events.on_end(n == 0 ? 0 : errno, stream->arg);
+    stream->events.on_end(error, stream->arg);
 }
 
 /* One direction a turn: a callback may close the stream, and readiness is level-triggered, so nothing is missed. */
