@@ -22,8 +22,8 @@ static struct spf_host *best_host(struct spf_query *q)
     return best;
 }
 
-/* Without what we remember, would this ptr ask once more for what does not exist? Then it counts like the first
- * one that did (RFC 7208 4.6.4): else the limit would tell our memory, not the record. */
+/* Without what we remember, would this ptr ask once more for what does not exist? Then it counts like the
+ * first one that did (RFC 7208 4.6.4): else the limit would tell our memory, not the record. */
 static bool is_void_again(const struct spf_query *q, const struct spf_host *best)
 {
     int best_rank = best != NULL ? spf_name_rank(best->name, q->wanted) : 2;

@@ -529,12 +529,14 @@ static void test_most_questions(void **state)
     struct spf_ask ask = ask_for("192.0.2.7", "h.test", "u@dear.test");
 
     (void)state;
-    fakedns_add_text(fake, "dear.test TXT v=spf1 mx:m0.test mx:m1.test mx:m2.test mx:m3.test mx:m4.test mx:m5.test "
-                           "mx:m6.test mx:m7.test mx:m8.test mx:m9.test -all\n");
+    fakedns_add_text(fake,
+                     "dear.test TXT v=spf1 mx:m0.test mx:m1.test mx:m2.test mx:m3.test mx:m4.test mx:m5.test "
+                     "mx:m6.test mx:m7.test mx:m8.test mx:m9.test -all\n");
     for (int i = 0; i < 10; i++)
         for (int host = 0; host < 10; host++)
-            fakedns_add_text(fake, str_fmt(run.mem, "m%d.test MX %d h%d.m%d.test\nh%d.m%d.test A 203.0.113.1\n", i,
-                                           host, host, i, host, i));
+            fakedns_add_text(fake,
+                             str_fmt(run.mem, "m%d.test MX %d h%d.m%d.test\nh%d.m%d.test A 203.0.113.1\n", i,
+                                     host, host, i, host, i));
     t_case("its limits are a limit of questions as well", "7208 4.6.4");
     t_same_int(evaluate(&run, fake, &ask)->result, SPF_FAIL);
     t_same_int(fakedns_asked(fake), 1 + 10 * (1 + 10));
@@ -794,10 +796,11 @@ static void test_suite_pyspf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),      cmocka_unit_test(test_answer), cmocka_unit_test(test_explanations),
-        cmocka_unit_test(test_questions), cmocka_unit_test(test_most_questions),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_finish),
-        cmocka_unit_test(test_large),     cmocka_unit_test(test_suite),  cmocka_unit_test(test_suite_pyspf),
+        cmocka_unit_test(test_rows),           cmocka_unit_test(test_answer),
+        cmocka_unit_test(test_explanations),   cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_most_questions), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_finish),         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_suite),          cmocka_unit_test(test_suite_pyspf),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

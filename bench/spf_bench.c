@@ -1,8 +1,9 @@
 /*
  * bench/spf_bench.c - SPF evaluations a second with all DNS answers in the cache
  *
- * The real resolver on a loop, and a DNS server of a few lines beside it that is asked once for each name. Three
- * records: one network; what most domains have (an include, an mx, networks, -all); and one near the limits.
+ * The real resolver on a loop, and a DNS server of a few lines beside it that is asked once for each name.
+ * Three records: one network; what most domains have (an include, an mx, networks, -all); and one near the
+ * limits.
  */
 #include "auth/spf.h"
 #include "dns/resolver.h"
@@ -26,8 +27,9 @@ static const struct fact {
     {"out.usual.test", DNS_A, "203.0.113.1"},
     {"usual.test", DNS_MX, "mx.usual.test"},
     {"mx.usual.test", DNS_A, "203.0.113.2"},
-    {"large.test", DNS_TXT, "v=spf1 a:a1.large.test a:a2.large.test a:a3.large.test a:a4.large.test a:a5.large.test "
-                            "a:a6.large.test a:a7.large.test a:a8.large.test exists:%{ir}.%{v}.large.test mx -all"},
+    {"large.test", DNS_TXT,
+     "v=spf1 a:a1.large.test a:a2.large.test a:a3.large.test a:a4.large.test a:a5.large.test "
+     "a:a6.large.test a:a7.large.test a:a8.large.test exists:%{ir}.%{v}.large.test mx -all"},
     {"a1.large.test", DNS_A, "203.0.113.1"},
     {"a2.large.test", DNS_A, "203.0.113.2"},
     {"a3.large.test", DNS_A, "203.0.113.3"},
@@ -63,7 +65,8 @@ static void on_question(unsigned ready, void *arg)
     wire_bytes(&w, query + 12, question_n);
     for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
         if (!dns_question_init(&question, facts[i].type, facts[i].name) || question.n + 2 != question_n ||
-            memcmp(question.key + 2, query + 12, question.n - 2) != 0 || query[12 + question_n - 3] != facts[i].type)
+            memcmp(question.key + 2, query + 12, question.n - 2) != 0 ||
+            query[12 + question_n - 3] != facts[i].type)
             continue;
         count++;
         if (facts[i].type == DNS_A) {
@@ -103,7 +106,8 @@ static void on_done(const struct spf_answer *answer, void *arg)
 
 static void evaluate(struct arena *mem, struct dns *dns, const char *sender)
 {
-    struct spf_ask ask = {.client = {4, {192, 0, 2, 7}}, .helo = "h.test", .mail_from = sender, .scope = SPF_MFROM};
+    struct spf_ask ask = {
+        .client = {4, {192, 0, 2, 7}}, .helo = "h.test", .mail_from = sender, .scope = SPF_MFROM};
 
     arena_reset(mem);
     spf_start(mem, dns, &ask, on_done, NULL);
@@ -122,8 +126,9 @@ static void measure(struct dns *dns, const char *sender)
     for (int i = 0; i < ROUNDS; i++)
         evaluate(mem, dns, sender);
     begun = (cpu_us() - begun) / ROUNDS;
-    printf("%-16s %-5s %2u lookups  %6.2f us  %8.0f a second  %5zu octets of memory  %d questions outside\n", sender,
-           spf_result_name(result->result), result->lookups, begun, 1e6 / begun, arena_bytes(mem), asked - before);
+    printf("%-16s %-5s %2u lookups  %6.2f us  %8.0f a second  %5zu octets of memory  %d questions outside\n",
+           sender, spf_result_name(result->result), result->lookups, begun, 1e6 / begun, arena_bytes(mem),
+           asked - before);
     arena_free(&mem);
 }
 
@@ -141,7 +146,8 @@ int main(void)
 
     loop = loop_new();
     server = socket(AF_INET, SOCK_DGRAM, 0);
-    if (bind(server, (struct sockaddr *)&at, sizeof(at)) != 0 || getsockname(server, (struct sockaddr *)&at, &n) != 0 ||
+    if (bind(server, (struct sockaddr *)&at, sizeof(at)) != 0 ||
+        getsockname(server, (struct sockaddr *)&at, &n) != 0 ||
         !endpoint_from_sockaddr((struct sockaddr *)&at, &endpoint))
         return 1;
     watch = watch_start(loop, server, WATCH_READ, on_question, NULL);

@@ -1,8 +1,9 @@
 /*
  * cli/doctor.h - what the doctor looks at, one file a part: the DNS, this host, the backends
  *
- * Each part adds findings: OK, WARN (mail goes, but worse than it could) or FAIL (mail suffers), and what to do.
- * The parts wait for their answers on the doctor's own loop, one after the other: it is nobody's hot path.
+ * Each part adds findings: OK, WARN (mail goes, but worse than it could) or FAIL (mail suffers), and what to
+ * do. The parts wait for their answers on the doctor's own loop, one after the other: it is nobody's hot
+ * path.
  */
 #ifndef CLI_DOCTOR_H
 #define CLI_DOCTOR_H

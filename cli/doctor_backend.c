@@ -50,7 +50,8 @@ static void take_events(struct visit *visit)
             send_what_waits(visit);
             end(visit, NULL);
         } else if (event.kind == SMTP_CLIENT_REFUSED) {
-            end(visit, str_fmt(mem, "it refuses us: %d %.*s", (int)event.reply.code, STR_ARG(event.reply.text)));
+            end(visit,
+                str_fmt(mem, "it refuses us: %d %.*s", (int)event.reply.code, STR_ARG(event.reply.text)));
         } else if (event.kind == SMTP_CLIENT_BROKEN) {
             end(visit, str_fmt(mem, "it does not speak SMTP: %s", event.why));
         }
@@ -119,7 +120,8 @@ static void look_at_offers(struct doctor *doctor, const struct backend_settings 
     if (backend->tls >= BACKEND_TLS_REQUIRE)
         doctor_add(doctor, c->starttls ? DOCTOR_OK : DOCTOR_FAIL, "backend",
                    "give it a certificate, or set its tls: opportunistic",
-                   c->starttls ? "%s offers STARTTLS" : "%s does not offer STARTTLS, which its tls setting wants",
+                   c->starttls ? "%s offers STARTTLS"
+                               : "%s does not offer STARTTLS, which its tls setting wants",
                    address);
     look_at_size(doctor, address, c);
 }

@@ -91,9 +91,10 @@ void doctor_lists(struct doctor *doctor)
         no = ask(doctor, DNS_A, unlisted);
         illness = dnsbl_selftest_verdict(list, &yes, &no, &silent);
         if (illness != NULL)
-            doctor_add(doctor, DOCTOR_WARN, "list",
-                       "take it out of dnsbl.lists, or mend the way there; smtpguard does not ask it meanwhile",
-                       "%.*s: %s", STR_ARG(zone), illness);
+            doctor_add(
+                doctor, DOCTOR_WARN, "list",
+                "take it out of dnsbl.lists, or mend the way there; smtpguard does not ask it meanwhile",
+                "%.*s: %s", STR_ARG(zone), illness);
         else
             doctor_add(doctor, DOCTOR_OK, "list", NULL, "%.*s passes its test", STR_ARG(zone));
     }
@@ -138,7 +139,8 @@ static void look_at_address(struct doctor *doctor, const struct ip *ip)
     doctor_add(doctor, DOCTOR_WARN, "names",
                "have the provider set the PTR to the host's name, and give that name this address: others "
                "distrust mail from it else",
-               answer.status == DNS_OK ? "the PTR of %s names nobody with this address" : "%s has no PTR", text);
+               answer.status == DNS_OK ? "the PTR of %s names nobody with this address" : "%s has no PTR",
+               text);
 }
 
 static size_t add_address(struct ip *list, size_t count, const struct ip *ip)

@@ -27,7 +27,8 @@ static void look_at_expiry(struct doctor *doctor, int64_t not_after_unix)
     const char *renew = "renew it (certbot renew), and reload smtpguard";
 
     if (not_after_unix <= doctor->now_unix)
-        doctor_add(doctor, DOCTOR_FAIL, "tls", renew, "the certificate expired %lld days ago", (long long)-days);
+        doctor_add(doctor, DOCTOR_FAIL, "tls", renew, "the certificate expired %lld days ago",
+                   (long long)-days);
     else
         doctor_add(doctor, days < SOON_DAYS ? DOCTOR_WARN : DOCTOR_OK, "tls", renew,
                    "the certificate is good for %lld days", (long long)days);
@@ -149,7 +150,8 @@ void doctor_store(struct doctor *doctor)
         wrong = str_fmt(mem, "%s is not writable for %s", path, identity.name);
     if (wrong != NULL)
         doctor_add(doctor, DOCTOR_FAIL, "store",
-                   str_fmt(mem, "install -d -o %s %s, and chown what is in it: without it greylisting forgets",
+                   str_fmt(mem,
+                           "install -d -o %s %s, and chown what is in it: without it greylisting forgets",
                            identity.name, directory_of(mem, path)),
                    "%s", wrong);
     else
@@ -179,6 +181,7 @@ void doctor_spool(struct doctor *doctor)
     room = (uint64_t)fs.f_bavail * fs.f_frsize;
     doctor_add(doctor, room < limits->message_bytes * SPOOL_MESSAGES ? DOCTOR_WARN : DOCTOR_OK, "spool",
                "make room, or set limits.spool_dir elsewhere",
-               "%s can be written by %s and has room for %llu messages of the largest size", limits->spool_dir,
-               identity.name, (unsigned long long)(room / (limits->message_bytes > 0 ? limits->message_bytes : 1)));
+               "%s can be written by %s and has room for %llu messages of the largest size",
+               limits->spool_dir, identity.name,
+               (unsigned long long)(room / (limits->message_bytes > 0 ? limits->message_bytes : 1)));
 }

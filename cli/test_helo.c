@@ -146,7 +146,7 @@ static void print_text(const struct run *r)
 
     printf("form         %s\n", helo_form_name(f->helo_form));
     if (f->helo_form == HELO_NAME)
-        printf("address      %s\n", r->is_clients            ? "the client's own"
+        printf("address      %s\n", r->is_clients          ? "the client's own"
                                     : r->address == DNS_OK ? "it has others, not the client's"
                                                            : dns_status_name(r->address));
     if (f->spf_helo != NULL)
@@ -160,7 +160,8 @@ static int code_of(const struct run *r)
 
     if (verdict_refuses(&r->verdict))
         return CLI_NO;
-    return dns_is_temporary(r->address) || (spf != NULL && spf->result == SPF_TEMPERROR) ? CLI_TEMPORARY : CLI_FINE;
+    return dns_is_temporary(r->address) || (spf != NULL && spf->result == SPF_TEMPERROR) ? CLI_TEMPORARY
+                                                                                         : CLI_FINE;
 }
 
 int cli_test_helo(int argc, char **argv)

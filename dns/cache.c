@@ -13,7 +13,7 @@ struct entry {
     struct dns_reply *reply;
     int64_t expires_ms;
     int64_t gone_ms; /* when it is of no use as a stale answer either */
-    size_t bytes; /* of the entry and its reply */
+    size_t bytes;    /* of the entry and its reply */
     size_t key_n;
     unsigned char key[]; /* the question's */
 };

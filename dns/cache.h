@@ -5,8 +5,8 @@
  *            holders: the cache, and every question that waits for its delivery.
  * Limits     `entries_max` and `bytes_max`; what was not used for the longest time goes first. A TTL counts
  *            as 1 s at the least (one message asks the same question more than once) and 1 day at the most.
- * Stale      What a name had is kept `stale_ms` longer, for the time when the DNS does not answer. What it had
- *            not is never served again: an old "no such domain" would refuse mail, and doubt is not guilt.
+ * Stale      What a name had is kept `stale_ms` longer, for the time when the DNS does not answer. What it
+ *            had not is never served again: an old "no such domain" would refuse mail, and doubt is no guilt.
  * Errors     None. Answers that are only trouble (dns_is_temporary) are not to be put here.
  */
 #ifndef DNS_CACHE_H
@@ -35,8 +35,8 @@ void dns_cache_put(struct dns_cache *cache, const struct dns_question *question,
 struct dns_reply *dns_cache_find(struct dns_cache *cache, const struct dns_question *question, int64_t now_ms,
                                  uint32_t *ttl_s_out);
 
-/* The question went unanswered: the expired answer, marked as stale, or NULL. It stands in the cache again for
- * DNS_STALE_TTL_S, so that not everybody waits for a server that is away (RFC 8767 5). */
+/* The question went unanswered: the expired answer, marked as stale, or NULL. It stands in the cache again
+ * for DNS_STALE_TTL_S, so that not everybody waits for a server that is away (RFC 8767 5). */
 enum { DNS_STALE_TTL_S = 30 };
 struct dns_reply *dns_cache_revive(struct dns_cache *cache, const struct dns_question *question,
                                    int64_t now_ms);

@@ -252,10 +252,14 @@ static void a_reply_is_a_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_live_for_their_ttl),      cmocka_unit_test(names_and_types_are_the_key),
-        cmocka_unit_test(the_longest_unused_goes_first),   cmocka_unit_test(bytes_are_bounded),
-        cmocka_unit_test(what_is_too_large_is_not_kept),   cmocka_unit_test(a_cache_of_nothing),
-        cmocka_unit_test(a_held_reply_outlives_its_entry), cmocka_unit_test(a_reply_is_a_copy),
+        cmocka_unit_test(answers_live_for_their_ttl),
+        cmocka_unit_test(names_and_types_are_the_key),
+        cmocka_unit_test(the_longest_unused_goes_first),
+        cmocka_unit_test(bytes_are_bounded),
+        cmocka_unit_test(what_is_too_large_is_not_kept),
+        cmocka_unit_test(a_cache_of_nothing),
+        cmocka_unit_test(a_held_reply_outlives_its_entry),
+        cmocka_unit_test(a_reply_is_a_copy),
         cmocka_unit_test(expired_answers_are_served_when_there_is_no_other),
         cmocka_unit_test(what_was_not_there_is_never_stale),
     };

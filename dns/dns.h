@@ -9,17 +9,28 @@
  * Errors     None to return: every trouble is a status, and travels as a value to the verdict.
  *
  * Names are text with dots between labels, no final dot. In a question every octet but the dot stands for
- * itself (there are no escapes); an empty or over-long label or name is answered DNS_BADNAME. In an answer, names are
- * lower case, and a label octet that could be misread (a dot, a control, a blank, 8-bit) is written \DDD.
+ * itself (there are no escapes); an empty or over-long label or name is answered DNS_BADNAME. In an answer,
+ * names are lower case, and a label octet that could be misread (a dot, a control, a blank, 8-bit) is written
+ * \DDD.
  *
- * `struct dns` is an interface: dns/resolver.h is the real one (c-ares, cache), tests/fakedns.h one made of maps.
+ * `struct dns` is an interface: dns/resolver.h is the real one (c-ares, cache), tests/fakedns.h one made of
+ * maps.
  */
 #ifndef DNS_DNS_H
 #define DNS_DNS_H
 
 #include "base/ip.h"
 
-enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
+enum dns_type {
+    DNS_A = 1,
+    DNS_NS = 2,
+    DNS_CNAME = 5,
+    DNS_SOA = 6,
+    DNS_PTR = 12,
+    DNS_MX = 15,
+    DNS_TXT = 16,
+    DNS_AAAA = 28
+};
 
 enum dns_status {
     DNS_OK,       /* at least one record of the type */
@@ -28,8 +39,8 @@ enum dns_status {
     DNS_SERVFAIL,
     DNS_REFUSED,
     DNS_TIMEOUT,
-    DNS_GARBLED,  /* an answer that is not one: malformed, CNAME loop, over a limit, FORMERR, NOTIMP */
-    DNS_BADNAME,  /* the question could not be asked: never sent */
+    DNS_GARBLED, /* an answer that is not one: malformed, CNAME loop, over a limit, FORMERR, NOTIMP */
+    DNS_BADNAME, /* the question could not be asked: never sent */
 };
 
 enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 100 };
@@ -58,12 +69,14 @@ typedef void dns_done_fn(const struct dns_answer *answer, void *arg);
 struct dns;
 struct dns_token; /* one question in flight */
 
-struct dns_token *dns_query(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done, void *arg);
-void dns_cancel(struct dns_token **token); /* NULL is fine; leaves NULL. An answer spends its token: set yours to NULL. */
+struct dns_token *dns_query(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done,
+                            void *arg);
+/* NULL is fine; leaves NULL. An answer spends its token: set yours to NULL. */
+void dns_cancel(struct dns_token **token);
 
 /* SERVFAIL, REFUSED, time-out, garbled: it may be answered another time, and says nothing about the name. */
 bool dns_is_temporary(enum dns_status status);
-bool dns_is_void(enum dns_status status); /* NODATA, NXDOMAIN: RFC 7208 4.6.4 */
+bool dns_is_void(enum dns_status status);            /* NODATA, NXDOMAIN: RFC 7208 4.6.4 */
 const char *dns_status_name(enum dns_status status); /* "nxdomain", "timeout", … */
 const char *dns_type_name(enum dns_type type);
 
@@ -74,7 +87,8 @@ void dns_ptr_name(const struct ip *ip, char name_out[DNS_NAME_MAX + 1]);
 
 /* ---- for those who implement the interface ---- */
 struct dns_ops {
-    struct dns_token *(*query)(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done, void *arg);
+    struct dns_token *(*query)(struct dns *dns, enum dns_type type, const char *name, dns_done_fn *done,
+                               void *arg);
     void (*cancel)(struct dns *dns, struct dns_token *token);
 };
 struct dns {

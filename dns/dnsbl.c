@@ -241,7 +241,8 @@ static void ask(struct dnsbl_query *q, struct dns *dns, size_t i, const char *na
     wait->token = dns_query(dns, DNS_A, asked, on_answer, wait);
 }
 
-/* With nobody to ask, still not before we return: the empty name is never sent, and answered on the next turn.
+/* With nobody to ask, still not before we return: the empty name is never sent, and answered on the next
+ * turn.
  */
 static struct dnsbl_query *start(struct dnsbl_query *q, struct dns *dns, dnsbl_done_fn *done, void *arg)
 {
@@ -367,8 +368,7 @@ const char *dnsbl_result_name(enum dnsbl_result result)
 {
     static const char *const names[] = {
         [DNSBL_UNANSWERED] = "unanswered", [DNSBL_CLEAN] = "clean",       [DNSBL_LISTED] = "listed",
-        [DNSBL_ERROR] = "error",           [DNSBL_DISABLED] = "disabled",
-        [DNSBL_NOT_ASKED] = "not-asked",
+        [DNSBL_ERROR] = "error",           [DNSBL_DISABLED] = "disabled", [DNSBL_NOT_ASKED] = "not-asked",
     };
 
     if ((size_t)result >= COUNT(names))

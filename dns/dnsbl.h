@@ -34,12 +34,19 @@ struct dnsbl_list {
     bool untested;         /* a list of one's own, without the test entries that RFC 5782 5 demands */
 };
 
-enum dnsbl_result { DNSBL_UNANSWERED, DNSBL_CLEAN, DNSBL_LISTED, DNSBL_ERROR, DNSBL_DISABLED, DNSBL_NOT_ASKED };
+enum dnsbl_result {
+    DNSBL_UNANSWERED,
+    DNSBL_CLEAN,
+    DNSBL_LISTED,
+    DNSBL_ERROR,
+    DNSBL_DISABLED,
+    DNSBL_NOT_ASKED
+};
 
 struct dnsbl_hit {
     const struct dnsbl_list *list;
     enum dnsbl_result result;
-    struct ip code;           /* of a listing or an error answer */
+    struct ip code; /* of a listing or an error answer */
     enum dns_status status;
     const char *name; /* the domain that is listed; NULL in a list of addresses */
 };
@@ -50,25 +57,28 @@ struct dnsbl_answer {
     const struct dnsbl_hit *hits; /* one a list, in the settings' order */
 };
 
-/* Which lists are not asked for now; shared by a worker's sessions. Those that answer with codes nobody declared
- * are left alone for 10 minutes; those that fail their self-test (dns/dnsbl_selftest.h) until they pass it. */
+/* Which lists are not asked for now; shared by a worker's sessions. Those that answer with codes nobody
+ * declared are left alone for 10 minutes; those that fail their self-test (dns/dnsbl_selftest.h) until they
+ * pass it. */
 struct dnsbl_health;
 struct dnsbl_health *dnsbl_health_new(struct arena *mem, const struct dnsbl_list *lists, size_t count);
 void dnsbl_health_set(struct dnsbl_health *health, size_t list, const char *illness); /* static; NULL: well */
-const char *dnsbl_health_illness(const struct dnsbl_health *health, size_t list, int64_t now_ms); /* NULL: well */
+const char *dnsbl_health_illness(const struct dnsbl_health *health, size_t list,
+                                 int64_t now_ms); /* NULL: well */
 
 struct dnsbl_query;
 typedef void dnsbl_done_fn(const struct dnsbl_answer *answer, void *arg);
 
 /* lists and health live longer than the query; the answer lives in mem. now_ms: monotonic. */
-struct dnsbl_query *dnsbl_start(struct arena *mem, struct dns *dns, struct dnsbl_health *health, const struct dnsbl_list *lists,
-                                size_t count, const struct ip *client, int64_t now_ms, dnsbl_done_fn *done, void *arg);
+struct dnsbl_query *dnsbl_start(struct arena *mem, struct dns *dns, struct dnsbl_health *health,
+                                const struct dnsbl_list *lists, size_t count, const struct ip *client,
+                                int64_t now_ms, dnsbl_done_fn *done, void *arg);
 
-/* The lists of domains, for the names of a session: HELO, PTR, the domains of MAIL FROM and From. Each name is
- * asked as it is and by its parents down to two labels (lists of registered domains know no hosts, and there is
- * no list of public suffixes here), each once, DNSBL_NAMES_MAX in all. What is no domain name is passed over: an
- * address above all, in whatever dress, is never put to a list of domains. A list counts once, however many names
- * it lists. The names are copied. */
+/* The lists of domains, for the names of a session: HELO, PTR, the domains of MAIL FROM and From. Each name
+ * is asked as it is and by its parents down to two labels (lists of registered domains know no hosts, and
+ * there is no list of public suffixes here), each once, DNSBL_NAMES_MAX in all. What is no domain name is
+ * passed over: an address above all, in whatever dress, is never put to a list of domains. A list counts
+ * once, however many names it lists. The names are copied. */
 enum { DNSBL_NAMES_MAX = 12 };
 struct dnsbl_query *dnsbl_domain_start(struct arena *mem, struct dns *dns, struct dnsbl_health *health,
                                        const struct dnsbl_list *lists, size_t count, const char *const *names,
@@ -77,10 +87,12 @@ struct dnsbl_query *dnsbl_domain_start(struct arena *mem, struct dns *dns, struc
 const struct dnsbl_answer *dnsbl_finish(struct dnsbl_query **query); /* now, without `done`; leaves NULL */
 void dnsbl_cancel(struct dnsbl_query **query);
 
-/* The zone as it may be shown in replies and logs: without the first label where that may be a customer's key. */
+/* The zone as it may be shown in replies and logs: without the first label where that may be a customer's
+ * key. */
 struct str dnsbl_public_zone(const char *zone);
 
-/* What one answer of a list means, its code in code_out (of an error the odd one). For those who test lists. */
+/* What one answer of a list means, its code in code_out (of an error the odd one). For those who test lists.
+ */
 enum dnsbl_result dnsbl_judge(const struct dnsbl_list *list, const struct dns_answer *answer,
                               struct ip *code_out);
 

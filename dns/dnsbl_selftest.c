@@ -60,8 +60,8 @@ static bool is_parked(const struct dns_answer *answer)
     return false;
 }
 
-/* The test entry may have codes that the settings do not want (Zen's has one of each kind): that it is listed at
- * all is enough. */
+/* The test entry may have codes that the settings do not want (Zen's has one of each kind): that it is listed
+ * at all is enough. */
 const char *dnsbl_selftest_verdict(const struct dnsbl_list *list, const struct dns_answer *listed,
                                    const struct dns_answer *unlisted, bool *silent_out)
 {

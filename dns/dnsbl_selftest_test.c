@@ -88,8 +88,8 @@ static bool was_asked(const char *question)
 
 static void lists_that_are_well(void **state)
 {
-    static const char *const want[] = {"A 2.0.0.127.ip.test",     "A 1.0.0.127.ip.test",
-                                       "A test.dbl.test",         "A invalid.dbl.test",
+    static const char *const want[] = {"A 2.0.0.127.ip.test",      "A 1.0.0.127.ip.test",
+                                       "A test.dbl.test",          "A invalid.dbl.test",
                                        "A dbltest.com.named.test", "A invalid.named.test"};
 
     (void)state;
@@ -131,7 +131,8 @@ static void what_is_wrong_with_a_list(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         new_zone(rows[i].zone);
-        selftest = dnsbl_selftest_start(loop, fakedns_dns(fake), health, lists, COUNT(lists), DNSBL_SELFTEST_MS);
+        selftest =
+            dnsbl_selftest_start(loop, fakedns_dns(fake), health, lists, COUNT(lists), DNSBL_SELFTEST_MS);
         run_until(6);
         t_case(rows[i].name, "5782 5");
         t_same_z(illness(0), rows[i].want);

@@ -390,8 +390,8 @@ static void domains_are_judged(void **state)
          DNSBL_LISTED, DNSBL_CLEAN, "mail.bad.test"},
         {"two lists", "bad.test.dbl.test A 127.0.1.2\nbad.test.surbl.test A 127.0.0.8", 8, DNSBL_LISTED,
          DNSBL_LISTED, "bad.test"},
-        {"an error outweighs a listing", "bad.test.dbl.test A 127.0.1.2\nmail.bad.test.dbl.test A 127.0.2.2", 0,
-         DNSBL_ERROR, DNSBL_CLEAN, NULL},
+        {"an error outweighs a listing", "bad.test.dbl.test A 127.0.1.2\nmail.bad.test.dbl.test A 127.0.2.2",
+         0, DNSBL_ERROR, DNSBL_CLEAN, NULL},
         {"in the other order too", "bad.test.dbl.test A 127.0.2.2\nmail.bad.test.dbl.test A 127.0.1.2", 0,
          DNSBL_ERROR, DNSBL_CLEAN, NULL},
         {"127.0.1.255 is what an address gets", "bad.test.surbl.test A 127.0.1.255", 0, DNSBL_CLEAN,
@@ -400,8 +400,9 @@ static void domains_are_judged(void **state)
          NULL},
         {"one answer of two is missing", "bad.test.dbl.test RCODE servfail", 0, DNSBL_UNANSWERED, DNSBL_CLEAN,
          NULL},
-        {"missing, but the other one lists it", "bad.test.dbl.test RCODE servfail\n"
-                                                "mail.bad.test.dbl.test A 127.0.1.2",
+        {"missing, but the other one lists it",
+         "bad.test.dbl.test RCODE servfail\n"
+         "mail.bad.test.dbl.test A 127.0.1.2",
          5, DNSBL_LISTED, DNSBL_CLEAN, "mail.bad.test"},
     };
     static const char *const names[] = {"Mail.Bad.test."};
@@ -420,10 +421,21 @@ static void domains_are_judged(void **state)
 
 static void which_names_are_asked(void **state)
 {
-    static const char *const names[] = {"mx.example.test", "example.test",  "EXAMPLE.test.", NULL,
-                                        "a.b.other.test",  "192.0.2.1",     "[192.0.2.1]",   "[IPv6:2001:db8::1]",
-                                        "2001:db8::1",     "localhost",     "",              "x..y",
-                                        "1.2.3",           "b\303\274.test", "no domain.test"};
+    static const char *const names[] = {"mx.example.test",
+                                        "example.test",
+                                        "EXAMPLE.test.",
+                                        NULL,
+                                        "a.b.other.test",
+                                        "192.0.2.1",
+                                        "[192.0.2.1]",
+                                        "[IPv6:2001:db8::1]",
+                                        "2001:db8::1",
+                                        "localhost",
+                                        "",
+                                        "x..y",
+                                        "1.2.3",
+                                        "b\303\274.test",
+                                        "no domain.test"};
     static const char *const want[] = {"A mx.example.test.dbl.test", "A example.test.dbl.test",
                                        "A a.b.other.test.dbl.test",  "A xn--b-eha.test.dbl.test",
                                        "A b.other.test.dbl.test",    "A other.test.dbl.test"};

@@ -1,12 +1,13 @@
 /*
  * dns/health.h - is the resolver itself sick?
  *
- * What is asked outside ends well or in trouble; whether trouble is the domain's or the resolver's shows in how
- * many have it. Of each domain (the last two labels) only the newest end counts: nobody makes our resolver look
- * sick with questions below one broken name of their own, and a dead DNS list is one domain, not the world.
+ * What is asked outside ends well or in trouble; whether trouble is the domain's or the resolver's shows in
+ * how many have it. Of each domain (the last two labels) only the newest end counts: nobody makes our
+ * resolver look sick with questions below one broken name of their own, and a dead DNS list is one domain,
+ * not the world.
  *
- *   sick  when of at least 20 domains within 30 s more than half ended in trouble, or when the canary, a name of
- *         our own that is asked all the time, ended in trouble twice in a row
+ *   sick  when of at least 20 domains within 30 s more than half ended in trouble, or when the canary, a
+ *         name of our own that is asked all the time, ended in trouble twice in a row
  *   well  by itself, as soon as neither is so any more
  *
  * Pure: no I/O, and the time comes from the caller.

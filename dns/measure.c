@@ -8,8 +8,7 @@
 
 /* Made once, before the first count: later on, counting is finding a place in a table and one addition. */
 
-static const enum dns_type types[] = {DNS_A,   DNS_NS, DNS_CNAME, DNS_SOA,
-                                      DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA};
+static const enum dns_type types[] = {DNS_A, DNS_NS, DNS_CNAME, DNS_SOA, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA};
 static struct metric *queries[COUNT(types)][DNS_BADNAME + 1];
 static struct metric *cache[DNS_CACHE_STALE + 1];
 static struct metric *duration, *entries, *sick;
@@ -31,9 +30,9 @@ static void make_metrics(void)
         snprintf(labels, sizeof(labels), "result=\"%s\"", results[i]);
         cache[i] = metric_counter("smtpguard_dns_cache_total", "Questions, by what the cache knew.", labels);
     }
-    duration = metric_histogram("smtpguard_dns_query_duration_seconds",
-                                "From the question to its answer, cached ones apart.", "", seconds,
-                                COUNT(seconds));
+    duration =
+        metric_histogram("smtpguard_dns_query_duration_seconds",
+                         "From the question to its answer, cached ones apart.", "", seconds, COUNT(seconds));
     entries = metric_gauge("smtpguard_dns_cache_entries", "Answers in the caches of all workers.", "");
     sick = metric_gauge("smtpguard_dns_sick", "Workers whose resolver does not answer most questions.", "");
 }

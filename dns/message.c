@@ -522,7 +522,8 @@ static enum dns_status read_answer(struct arena *mem, const struct packet *packe
         return DNS_GARBLED;
     answer->authenticated = (packet->p[3] & AD) != 0;
     if (answer->count > 0)
-        return rcode == 0 ? DNS_OK : DNS_GARBLED; /* it is there, and does not exist: neither is to be believed */
+        return rcode == 0 ? DNS_OK
+                          : DNS_GARBLED; /* it is there, and does not exist: neither is to be believed */
     if (!read_negative_ttl(mem, packet, &s, &answer->ttl_s))
         return DNS_GARBLED;
     if (rcode == 3)

@@ -82,7 +82,7 @@ struct flight {
     struct channel *channel; /* the one it is on now */
     struct timer deadline;
     struct question_list waiting;
-    bool over; /* nobody waits, and it is not in the table: only c-ares still holds it */
+    bool over;     /* nobody waits, and it is not in the table: only c-ares still holds it */
     bool is_probe; /* of the canary, whoever else waits for it */
     bool tried[WAYS];
     int64_t since_ms;
@@ -627,7 +627,8 @@ static int open_with_servers(struct resolver *r, size_t at, int flags, const str
 {
     struct channel *channel = &r->channels[at];
 
-    return open_channel(r, channel, flags, settings, fail) == 0 ? set_servers(r, channel, settings, fail) : -1;
+    return open_channel(r, channel, flags, settings, fail) == 0 ? set_servers(r, channel, settings, fail)
+                                                                : -1;
 }
 
 static bool is_loopback(const struct ares_addr_port_node *server)
@@ -689,8 +690,8 @@ static int open_channels(struct resolver *r, const struct dns_settings *settings
     if (ares_get_servers_ports(r->channels[WAY_PLAIN].ares, &servers) != ARES_SUCCESS)
         return fail_set(fail, "cannot read the list of DNS servers");
     r->trusts_ad = all_loopback(servers);
-    r->expects_forgers = settings->forgers == DNS_FORGERS_AUTO ? !r->trusts_ad
-                                                               : settings->forgers == DNS_FORGERS_EXPECTED;
+    r->expects_forgers =
+        settings->forgers == DNS_FORGERS_AUTO ? !r->trusts_ad : settings->forgers == DNS_FORGERS_EXPECTED;
     if (open_usual_channels(r, settings, fail) != 0)
         goto out;
     if (servers != NULL && servers->next != NULL &&

@@ -12,8 +12,8 @@
 /*
  * A DNS server of a few lines on the same loop. The first label of the name asked is what it is to do:
  * "servfail", "refused", "nx", "nodata", "silent", "wrongid", "truncated" (over UDP; whole over TCP),
- * "large", "garbage", "formerr" (to EDNS), "alias", "lower" (the question in lower case over UDP); all else has the
- * address 192.0.2.1 for 300 s, "short" for a second.
+ * "large", "garbage", "formerr" (to EDNS), "alias", "lower" (the question in lower case over UDP); all else
+ * has the address 192.0.2.1 for 300 s, "short" for a second.
  */
 struct server {
     int udp, tcp, connection;

@@ -50,11 +50,10 @@ static json_t *asked_names(const struct fakedns *fake)
 
 static void print_answer(json_t *test, const struct spf_answer *answer, const struct fakedns *fake)
 {
-    json_t *out =
-        json_pack("{s:O, s:s, s:s, s:s, s:i, s:i, s:o}", "id", json_object_get(test, "id"), "result",
-                  spf_result_name(answer->result), "explanation", answer->explanation, "reason", answer->reason,
-                  "lookups", (int)answer->lookups, "void_lookups", (int)answer->void_lookups, "asked",
-                  asked_names(fake));
+    json_t *out = json_pack("{s:O, s:s, s:s, s:s, s:i, s:i, s:o}", "id", json_object_get(test, "id"),
+                            "result", spf_result_name(answer->result), "explanation", answer->explanation,
+                            "reason", answer->reason, "lookups", (int)answer->lookups, "void_lookups",
+                            (int)answer->void_lookups, "asked", asked_names(fake));
 
     if (out == NULL)
         bug("an answer that JSON cannot hold");
