@@ -22,6 +22,7 @@ BUILD = os.environ.get("BUILD", "build/release")
 BATCH = BUILD + "/tests/long/spf_batch"
 PERL = ["perl", HERE + "/spf_mail_spf.pl"]
 sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
 import spf_zones  # noqa: E402
 
 

@@ -22,7 +22,7 @@ my @repairs = (
     'p asks' => ['7.3', 'for %{p} only names are validated that would be better',
         'Util.pm' => ['next if not $accept_any_domain' =>
             'next if defined($best_match_type) and $match_type <= $best_match_type; next if not $accept_any_domain']],
-    sender => ['4.3', 'a sender without a local part is postmaster'],
+    sender => ['4.3', 'a sender without a local part is postmaster, and a final dot is none'],
     'capital R' => ['7.1', 'the transformer is the same in capitals',
         'Term.pm' => ['\d*r?/' => '\d*[rR]?/'], 'MacroString.pm' => ['(r)?' => '([rR])?']],
     'capital letters' => ['7.3', 'capital macro letters escape',
@@ -199,6 +199,7 @@ while (my $line = <STDIN>) {
         my $server = Repaired->new(dns_resolver => Zone->new($test->{dns}), hostname => 'mx.receiver.test',
             query_rr_types => Mail::SPF::Server->query_rr_type_txt, max_void_dns_lookups => 2);
         my $sender = $test->{from};
+        $sender =~ s/\.$// if $repair{sender};
         $sender = 'postmaster@' . $sender =~ s/^@//r if $repair{sender} && length $sender && $sender !~ /.@/;
         my $request = Mail::SPF::Request->new(
             versions => [1], ip_address => $test->{ip}, helo_identity => $test->{helo},
