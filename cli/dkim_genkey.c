@@ -43,13 +43,15 @@ static void print_json(const char *file, const char *name, const char *record, c
     buf_fini(&out);
 }
 
-static void print_text(const char *file, const char *name, const char *record, const char *zone)
+static void print_text(const struct dkim_options *o, const char *file, const char *name, const char *record,
+                       const char *zone)
 {
     printf("The private key is in %s (mode 600). Publish this record:\n\n", file);
     printf("in a zone file:\n\n%s\nin a form on a web page:\n\n", zone);
     printf("  name   %s\n  type   TXT\n  value  %s\n\n", name, record);
-    printf("Then wait until the world sees it:  smtpguard dkim check --domain … --selector … --key %s\n",
-           file);
+    printf(
+        "Then wait until the world sees it:\n\n  smtpguard dkim check --domain %s --selector %s --key %s\n",
+        o->domain, o->selector, file);
 }
 
 static int generate(struct arena *mem, const struct dkim_options *o, enum dkim_private_type type)
@@ -67,7 +69,7 @@ static int generate(struct arena *mem, const struct dkim_options *o, enum dkim_p
     } else if (o->json) {
         print_json(file, name, record, zone);
     } else {
-        print_text(file, name, record, zone);
+        print_text(o, file, name, record, zone);
     }
     dkim_private_free(&key);
     return code;
