@@ -208,7 +208,7 @@ def test_other_protocols(t):
 
 def test_connection_limits(t):
     """A client beyond its number of connections, or its rate of new ones, is turned away with 421; others are served."""
-    guard = t.guard(limits={"connections_per_client": 2})
+    guard = t.guard(limits={"connections_per_client": 2}, runtime={"workers": 1})
     with guard.client(GOOD), guard.client(GOOD) as second:
         guard.client(GOOD, greeting="421 4.7.0 Too many connections from your address").close()
         guard.client(LIAR).close()
