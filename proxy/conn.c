@@ -170,7 +170,8 @@ void conn_write(struct conn *conn, const struct iovec *pieces, int count)
 {
     struct buf wire;
 
-    if (conn->closed) /* a peer that has ended its side may still read ours */
+    /* A peer that has ended its side may still read ours. Within a handshake there is no way to say anything. */
+    if (conn->closed || (conn->tls != NULL && !conn->tls_open))
         return;
     if (conn->tls == NULL) {
         stream_write(conn->stream, pieces, count);
