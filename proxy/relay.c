@@ -12,8 +12,8 @@
  * A link is one connection to a backend. It is opened for a relay, serves one transaction after the other, and rests in
  * its backend's pool between them. A relay is one transaction's view of it, with the memory of what has been answered.
  *
- * Roads not taken: BDAT to the backend (the next step of this file), and speaking to two backends in one transaction
- * (a 4xx after one of them has taken the message would make a duplicate).
+ * A road not taken: speaking to two backends in one transaction (a 4xx after one of them has taken the message would
+ * make a duplicate).
  */
 
 enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000, IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000 };
@@ -24,6 +24,7 @@ enum { PIECES_A_WRITE = 32, BYTES_A_WRITE = 64 * 1024 };
 struct backend {
     const struct backend_settings *settings;
     struct smtp_capabilities capabilities;
+    bool is_known; /* we have heard its EHLO */
     struct link *pool; /* resting links, the most recently used first */
     unsigned pooled;
     int64_t down_until_ms, no_tls_until_ms;
@@ -71,7 +72,7 @@ struct relay {
     void *arg;
     enum relay_state state;
     struct link *link;
-    struct str recipient; /* the one whose answer is due */
+    struct str recipient, recipient_dsn; /* the one whose answer is due */
     bool *tried;          /* for each backend, whether it was asked for this transaction */
     bool answered;        /* at least one reply went to the session: no second connection any more */
     bool mail_done;
@@ -83,6 +84,7 @@ struct relay {
     struct relay_message message;
     size_t next_piece;
     struct smtp_data_encoder encoder;
+    bool by_chunk; /* BDAT: the octets leave as they are */
     struct str unsent;
 };
 
@@ -146,9 +148,25 @@ void backends_free(struct backends **backends)
     free(b);
 }
 
-const struct smtp_capabilities *backends_capabilities(const struct backends *backends)
+struct backends_offer backends_offer(const struct backends *backends)
 {
-    return &backends->list[0].capabilities;
+    struct backends_offer offer = {.eightbitmime = true, .smtputf8 = true, .dsn = true};
+
+    for (size_t i = 0; i < backends->count; i++) {
+        const struct smtp_capabilities *can = &backends->list[i].capabilities;
+
+        if (!backends->list[i].is_known)
+            continue;
+        offer.known = true;
+        offer.eightbitmime = offer.eightbitmime && can->eightbitmime;
+        offer.smtputf8 = offer.smtputf8 && can->smtputf8;
+        offer.dsn = offer.dsn && can->dsn;
+        if (can->size_max > 0 && (offer.size_max == 0 || can->size_max < offer.size_max))
+            offer.size_max = can->size_max;
+    }
+    offer.smtputf8 = offer.smtputf8 && offer.known;
+    offer.dsn = offer.dsn && offer.known;
+    return offer;
 }
 
 static void backend_failed(struct backends *b, struct backend *backend, const char *why)
@@ -429,13 +447,40 @@ static void introduce(struct link *link)
     smtp_client_identify(link->dialogue, who);
 }
 
+static void say_rcpt(struct link *link)
+{
+    const struct relay *relay = link->relay;
+    bool dsn = smtp_client_capabilities(link->dialogue)->dsn;
+
+    smtp_client_rcpt(link->dialogue, relay->recipient, dsn ? relay->recipient_dsn : STR(""));
+}
+
 static void say_mail(struct link *link)
+{
+    const struct smtp_capabilities *can = smtp_client_capabilities(link->dialogue);
+    struct relay *relay = link->relay;
+    const char *parameters = str_fmt(relay->mem, "%s%.*s", relay->ask.smtputf8 ? " SMTPUTF8" : "",
+                                     STR_ARG(can->dsn ? relay->ask.dsn : STR("")));
+
+    link->state = LINK_BUSY;
+    smtp_client_mail(link->dialogue, relay->ask.mail_from, relay->ask.size, relay->ask.eightbit, str_of(parameters));
+    say_rcpt(link);
+}
+
+/* RFC 6531 3.2: where the next hop cannot take it as it is, it is refused; nothing is ever downgraded. */
+static bool cannot_take_utf8(struct link *link)
 {
     struct relay *relay = link->relay;
 
+    if (!relay->ask.smtputf8 || smtp_client_capabilities(link->dialogue)->smtputf8)
+        return false;
+    relay->refused_code = 550;
+    relay->refused_enhanced = "5.6.7";
+    relay->refused_text = STR("The mail server behind this one does not take internationalized mail (SMTPUTF8)");
+    relay->state = RELAY_OPEN;
     link->state = LINK_BUSY;
-    smtp_client_mail(link->dialogue, relay->ask.mail_from, relay->ask.size, relay->ask.eightbit);
-    smtp_client_rcpt(link->dialogue, relay->recipient);
+    later_start(&relay->again, relay->backends->loop, on_again, relay);
+    return true;
 }
 
 /* The dialogue is ready for a transaction, on a fresh connection or on a kept one. */
@@ -448,6 +493,8 @@ static void begin(struct link *link)
         link_broke(link, "it does not offer STARTTLS, which the settings require");
         return;
     }
+    if (cannot_take_utf8(link))
+        return;
     if (link->backend->settings->pass_client == PASS_XCLIENT && can->xclient && !is_introduced(link))
         introduce(link);
     else
@@ -459,6 +506,7 @@ static void on_ready_link(struct link *link)
 {
     backend_works(link->backend);
     link->backend->capabilities = *smtp_client_capabilities(link->dialogue);
+    link->backend->is_known = true;
     link->state = LINK_BUSY;
     begin(link);
 }
@@ -500,21 +548,27 @@ static void on_rcpt(struct link *link, const struct smtp_reply *reply)
 
 static void pump(struct link *link);
 
-static void on_data_answer(struct link *link, const struct smtp_reply *reply)
+static void begin_sending(struct link *link, bool by_chunk)
 {
     struct relay *relay = link->relay;
 
-    if (reply->code != 354) {
-        relay->state = RELAY_OVER;
-        give_reply(relay, reply);
-        return;
-    }
     relay->state = RELAY_SENDING;
+    relay->by_chunk = by_chunk;
     relay->encoder = (struct smtp_data_encoder){.at_line_start = true};
     relay->next_piece = 0;
     relay->unsent = (struct str){0};
     spool_rewind(relay->message.spool);
     pump(link);
+}
+
+static void on_data_answer(struct link *link, const struct smtp_reply *reply)
+{
+    if (reply->code == 354) {
+        begin_sending(link, false);
+        return;
+    }
+    link->relay->state = RELAY_OVER;
+    give_reply(link->relay, reply);
 }
 
 static void on_message(struct link *link, const struct smtp_reply *reply)
@@ -523,11 +577,20 @@ static void on_message(struct link *link, const struct smtp_reply *reply)
     struct relay_reply copy = {.code = reply->code, .enhanced = str_dup(relay->mem, reply->enhanced),
                                .text = str_copy(relay->mem, reply->text), .backend = link->backend->settings->address};
 
+    bool unfinished = relay->state == RELAY_SENDING; /* a chunk can be refused before all of it was sent */
+
     if (reply->code < 300)
         link->refusals = link->resets = 0;
+    if (unfinished && reply->code < 300) {
+        link_broke(link, "it took a message that was not sent yet");
+        return;
+    }
     relay->state = RELAY_OVER;
     relay->link = NULL;
-    rest(link); /* first: the answer may end the session, and then the connection must be back already */
+    if (unfinished)
+        close_link(link);
+    else
+        rest(link); /* first: the answer may end the session, and then the connection must be back already */
     give(relay, &copy);
 }
 
@@ -736,6 +799,11 @@ static void pack_encoded(struct parcel *parcel, struct relay *relay)
     struct str piece;
     bool dot;
 
+    if (relay->by_chunk) {
+        pack(parcel, relay->unsent.p, relay->unsent.n);
+        relay->unsent = (struct str){0};
+        return;
+    }
     while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
         if (dot)
             pack(parcel, ".", 1);
@@ -743,10 +811,12 @@ static void pack_encoded(struct parcel *parcel, struct relay *relay)
     }
 }
 
+/* What the dialogue has to say is a part of the parcel by now. */
 static void send_parcel(struct link *link, struct parcel *parcel)
 {
     if (parcel->n > 0)
         conn_write(link->conn, parcel->pieces, parcel->n);
+    buf_clear(&link->out);
     parcel->n = 0;
     parcel->bytes = 0;
 }
@@ -756,10 +826,11 @@ static void send_end(struct link *link, struct parcel *parcel)
     struct relay *relay = link->relay;
 
     relay->state = RELAY_WAITS_MESSAGE;
-    smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
-    pack(parcel, link->out.p, link->out.n);
+    if (!relay->by_chunk) {
+        smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
+        pack(parcel, link->out.p, link->out.n);
+    }
     send_parcel(link, parcel);
-    buf_clear(&link->out);
 }
 
 /* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes from the file
@@ -770,6 +841,8 @@ static void pump(struct link *link)
     struct parcel parcel = {.n = 0};
 
     await_reply(link); /* progress: the deadline begins anew */
+    if (link->out.n > 0) /* "BDAT n LAST" */
+        pack(&parcel, link->out.p, link->out.n);
     while (conn_queued(link->conn) == 0) {
         switch (next_bytes(relay)) {
         case SPOOL_PIECE:
@@ -804,11 +877,12 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
     return relay;
 }
 
-void relay_rcpt(struct relay *relay, struct str recipient)
+void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
 {
     bool first = relay->state == RELAY_UNUSED;
 
     relay->recipient = recipient;
+    relay->recipient_dsn = dsn;
     if (relay->state == RELAY_OVER || relay->refused_code != 0 || first) {
         if (first)
             relay->state = RELAY_WAITS_RCPT;
@@ -821,8 +895,17 @@ void relay_rcpt(struct relay *relay, struct str recipient)
         return;
     }
     relay->state = RELAY_WAITS_RCPT;
-    smtp_client_rcpt(relay->link->dialogue, recipient);
+    say_rcpt(relay->link);
     flush(relay->link);
+}
+
+static uint64_t message_bytes(const struct relay_message *message)
+{
+    uint64_t bytes = spool_bytes(message->spool);
+
+    for (size_t i = 0; i < message->count; i++)
+        bytes += message->pieces[i].n;
+    return bytes;
 }
 
 void relay_message(struct relay *relay, const struct relay_message *message)
@@ -831,6 +914,11 @@ void relay_message(struct relay *relay, const struct relay_message *message)
     if (relay->link == NULL || relay->state != RELAY_OPEN) {
         relay->state = RELAY_OVER;
         later_start(&relay->again, relay->backends->loop, on_again, relay);
+        return;
+    }
+    if (smtp_client_capabilities(relay->link->dialogue)->chunking) {
+        smtp_client_bdat(relay->link->dialogue, message_bytes(message));
+        begin_sending(relay->link, true);
         return;
     }
     relay->state = RELAY_WAITS_DATA;

@@ -25,8 +25,12 @@
 struct backends;
 struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
 void backends_free(struct backends **backends); /* closes idle connections; no relay may be open */
-/* What the backend said at its last EHLO; zeroed before the first. */
-const struct smtp_capabilities *backends_capabilities(const struct backends *backends);
+/* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the first. */
+struct backends_offer {
+    bool known, eightbitmime, smtputf8, dsn;
+    uint64_t size_max; /* the least of them; 0: none names one */
+};
+struct backends_offer backends_offer(const struct backends *backends);
 
 struct relay_reply {
     int code;
@@ -43,6 +47,8 @@ struct relay_ask {
     struct str mail_from;
     uint64_t size;
     bool eightbit;
+    bool smtputf8;  /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
+    struct str dsn; /* parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN */
 };
 
 /* What relay_message() sends: pieces in front, then the spool. */
@@ -54,7 +60,7 @@ struct relay_message {
 
 struct relay;
 struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask, relay_fn *answer, void *arg);
-void relay_rcpt(struct relay *relay, struct str recipient);
+void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn); /* both borrowed until the answer */
 void relay_message(struct relay *relay, const struct relay_message *message); /* borrowed until the answer */
 void relay_spool_ready(struct relay *relay);
 void relay_close(struct relay **relay); /* in the middle of a transaction: RSET; in the middle of a message: the connection is cut */

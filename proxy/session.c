@@ -348,6 +348,20 @@ static struct smtp_address copy_address(struct arena *mem, const struct smtp_add
     return to;
 }
 
+/* What the sender wants to hear of the delivery (RFC 3461) is the backend's matter. */
+static struct str dsn_parameters(struct arena *mem, const struct smtp_command *command)
+{
+    static const struct smtp_offer dsn_only = {.dsn = true};
+    struct str parameters;
+    struct buf text;
+
+    buf_init(&text, SMTP_PARAMETERS_MAX);
+    smtp_command_pass_on(command, &dsn_only, &text);
+    parameters = str_copy(mem, buf_str(&text));
+    buf_fini(&text);
+    return parameters;
+}
+
 static void open_transaction(struct session *s)
 {
     struct arena *mem = arena_new(2048);
@@ -360,6 +374,8 @@ static void open_transaction(struct session *s)
     tx->begun_ms = loop_now_ms(s->service->loop);
     tx->declared_size = s->event.command->size;
     tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
+    tx->smtputf8 = s->event.command->smtputf8;
+    tx->dsn = dsn_parameters(mem, s->event.command);
     s->tx = tx;
     s->messages++;
     s->reply_enhanced = "2.1.0";
@@ -395,13 +411,16 @@ static void act_rcpt(struct session *s)
                    .port = f->client_port, .helo = f->helo, .esmtp = smtp_server_is_esmtp(s->server)},
         .mail_from = s->facts.transaction.sender.text,
         .size = s->tx->declared_size,
-        .eightbit = s->tx->eightbit,
+        .eightbit = s->tx->eightbit || s->tx->smtputf8,
+        .smtputf8 = s->tx->smtputf8,
+        .dsn = s->tx->dsn,
     };
 
     if (s->tx->relay == NULL)
         s->tx->relay = relay_open(s->tx->mem, s->service->backends, &who, on_relay_answer, s);
     session_wait_for(s, WAIT_BACKEND);
-    relay_rcpt(s->tx->relay, str_copy(s->tx->mem, s->facts.recipient.address.text));
+    relay_rcpt(s->tx->relay, str_copy(s->tx->mem, s->facts.recipient.address.text),
+               dsn_parameters(s->tx->mem, s->event.command));
 }
 
 static void add_recipient(struct session *s)
@@ -581,18 +600,19 @@ static bool is_welcome(struct service *service, int fd, const struct ip *ip)
 static struct smtp_server_settings server_settings(const struct service *service)
 {
     const struct config *config = service->config;
-    const struct smtp_capabilities *backend = backends_capabilities(service->backends);
+    struct backends_offer backend = backends_offer(service->backends);
     uint64_t size = config->limits.message_bytes;
 
-    if (backend->size_max > 0 && backend->size_max < size)
-        size = backend->size_max;
+    if (backend.size_max > 0 && backend.size_max < size)
+        size = backend.size_max;
     return (struct smtp_server_settings){
         .hostname = config->hostname,
         .message_bytes_max = size,
         .recipients_max = config->limits.recipients,
         .errors_max = config->limits.errors,
         .line_bytes_max = config->limits.line_bytes,
-        .offer = {.size = true, .eightbitmime = !backend->esmtp || backend->eightbitmime},
+        .offer = {.size = true, .eightbitmime = backend.eightbitmime, .chunking = true, .smtputf8 = backend.smtputf8,
+                  .dsn = backend.dsn},
     };
 }
 

@@ -59,7 +59,8 @@ struct transaction {
     struct recipient *recipients, **recipients_end; /* those the backend took */
     unsigned accepted, refused, deferred;
     uint64_t declared_size;
-    bool eightbit;
+    bool eightbit, smtputf8;
+    struct str dsn;              /* parameters of DSN, for the backend */
     struct spf_query *spf;
     struct dns_token *sender_query;
     enum dns_type sender_asks;

@@ -120,20 +120,25 @@ static void command(struct smtp_client *client, enum expected what, const char *
     send_held(client);
 }
 
-void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit)
+void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit, struct str parameters)
 {
     const struct smtp_capabilities *c = &client->capabilities;
     char size_text[32] = "";
 
     if (c->size && size > 0)
         snprintf(size_text, sizeof(size_text), " SIZE=%llu", (unsigned long long)size);
-    command(client, AT_MAIL, "MAIL FROM:<%.*s>%s%s", STR_ARG(path), size_text,
-            c->eightbitmime && eightbit ? " BODY=8BITMIME" : "");
+    command(client, AT_MAIL, "MAIL FROM:<%.*s>%s%s%.*s", STR_ARG(path), size_text,
+            c->eightbitmime && eightbit ? " BODY=8BITMIME" : "", STR_ARG(parameters));
 }
 
-void smtp_client_rcpt(struct smtp_client *client, struct str path)
+void smtp_client_rcpt(struct smtp_client *client, struct str path, struct str parameters)
 {
-    command(client, AT_RCPT, "RCPT TO:<%.*s>", STR_ARG(path));
+    command(client, AT_RCPT, "RCPT TO:<%.*s>%.*s", STR_ARG(path), STR_ARG(parameters));
+}
+
+void smtp_client_bdat(struct smtp_client *client, uint64_t bytes)
+{
+    command(client, AT_MESSAGE, "BDAT %llu LAST", (unsigned long long)bytes);
 }
 
 void smtp_client_data(struct smtp_client *client)

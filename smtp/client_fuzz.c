@@ -24,9 +24,9 @@ struct game {
 
 static void begin_transaction(struct game *game)
 {
-    smtp_client_mail(game->client, STR("a@b.test"), 5, true);
-    smtp_client_rcpt(game->client, STR("c@d.test"));
-    smtp_client_rcpt(game->client, STR("e@f.test"));
+    smtp_client_mail(game->client, STR("a@b.test"), 5, true, STR(""));
+    smtp_client_rcpt(game->client, STR("c@d.test"), STR(""));
+    smtp_client_rcpt(game->client, STR("e@f.test"), STR(""));
     game->mails++;
     game->recipients += 2;
 }

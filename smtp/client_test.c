@@ -368,9 +368,9 @@ static void test_transaction(void **state)
     (void)state;
     t_case("with PIPELINING commands leave together", "2920 3.1");
     open_ready("250-PIPELINING\r\n250-SIZE 9\r\n250-8BITMIME\r\n");
-    smtp_client_mail(client, STR("a@b.test"), 7, true);
-    smtp_client_rcpt(client, STR("c@d.test"));
-    smtp_client_rcpt(client, STR("e@f.test"));
+    smtp_client_mail(client, STR("a@b.test"), 7, true, STR(""));
+    smtp_client_rcpt(client, STR("c@d.test"), STR(""));
+    smtp_client_rcpt(client, STR("e@f.test"), STR(""));
     sent("MAIL FROM:<a@b.test> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<c@d.test>\r\nRCPT TO:<e@f.test>\r\n");
     t_same_int(smtp_client_replies_due(client), 3);
     hears_at_once("250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n550 5.1.1 No\r\n", "mail 250, rcpt 250, rcpt 550");
@@ -385,9 +385,9 @@ static void test_transaction(void **state)
 
     t_case("without, one waits for the reply of the other", "5321 4.3.1");
     open_ready("");
-    smtp_client_mail(client, STR(""), 7, true);
-    smtp_client_rcpt(client, STR("c@d.test"));
-    smtp_client_rcpt(client, STR("e@f.test"));
+    smtp_client_mail(client, STR(""), 7, true, STR(""));
+    smtp_client_rcpt(client, STR("c@d.test"), STR(""));
+    smtp_client_rcpt(client, STR("e@f.test"), STR(""));
     sent("MAIL FROM:<>\r\n");
     t_same_int(smtp_client_replies_due(client), 3);
     t_true(!smtp_client_is_idle(client));
@@ -411,12 +411,12 @@ static void test_parameters(void **state)
     (void)state;
     t_case("a size that is not known is not told", "1870 6");
     open_ready("250-SIZE\r\n250-8BITMIME\r\n");
-    smtp_client_mail(client, STR("a@b.test"), 0, false);
+    smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
     sent("MAIL FROM:<a@b.test>\r\n");
     close_client();
     t_case("nothing is said that was not offered", "5321 4.1.1.1");
     open_ready("");
-    smtp_client_mail(client, STR("a@b.test"), 5, true);
+    smtp_client_mail(client, STR("a@b.test"), 5, true, STR(""));
     sent("MAIL FROM:<a@b.test>\r\n");
     close_client();
 }
@@ -426,13 +426,13 @@ static void test_refusals(void **state)
     (void)state;
     t_case("each refusal is an event of its own", "5321 4.2.1");
     open_ready("250-PIPELINING\r\n");
-    smtp_client_mail(client, STR("a@b.test"), 0, false);
-    smtp_client_rcpt(client, STR("c@d.test"));
+    smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
+    smtp_client_rcpt(client, STR("c@d.test"), STR(""));
     hears("550 5.7.1 No\r\n503 5.5.1 Need MAIL\r\n", "mail 550, rcpt 503");
     smtp_client_reset(client);
     hears("250 2.0.0 Ok\r\n", "reset");
-    smtp_client_mail(client, STR("a@b.test"), 0, false);
-    smtp_client_rcpt(client, STR("c@d.test"));
+    smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
+    smtp_client_rcpt(client, STR("c@d.test"), STR(""));
     hears("250 Ok\r\n250 Ok\r\n", "mail 250, rcpt 250");
     smtp_client_data(client);
     hears("452 4.3.1 Full\r\n", "data 452");
@@ -481,10 +481,10 @@ static void command_for(enum told_to command)
 {
     switch (command) {
     case TO_MAIL:
-        smtp_client_mail(client, STR("a@b.test"), 0, false);
+        smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
         break;
     case TO_RCPT:
-        smtp_client_rcpt(client, STR("a@b.test"));
+        smtp_client_rcpt(client, STR("a@b.test"), STR(""));
         break;
     case TO_DATA:
         smtp_client_data(client);
@@ -542,12 +542,12 @@ static void test_early(void **state)
 
         t_case("a reply that came before its command", "5321 4.3.1");
         open_ready("");
-        smtp_client_mail(client, STR(""), 0, false);
+        smtp_client_mail(client, STR(""), 0, false, STR(""));
         smtp_client_feed(client, "250 Ok\r\n", 8);
         smtp_client_feed(client, early[i], strlen(early[i]));
         smtp_client_next(client, &event);
         t_same_int(event.kind, SMTP_CLIENT_MAIL);
-        smtp_client_rcpt(client, STR("a@b.test"));
+        smtp_client_rcpt(client, STR("a@b.test"), STR(""));
         hears("250 Ok\r\n", "broken");
         close_client();
 
@@ -583,9 +583,9 @@ static void test_too_many_commands(void **state)
     memset(name, 'x', 1000);
     name[1000] = '\0';
     open_ready("");
-    smtp_client_mail(client, STR(""), 0, false);
+    smtp_client_mail(client, STR(""), 0, false, STR(""));
     for (int i = 0; i < 5000; i++)
-        smtp_client_rcpt(client, str_of(name));
+        smtp_client_rcpt(client, str_of(name), STR(""));
     hears("250 Ok\r\n", "broken");
     close_client();
 }
@@ -601,8 +601,8 @@ static void test_pieces(void **state)
     for (size_t cut = 0; cut < sizeof(replies); cut++) {
         t_case(str_fmt(mem, "replies cut after %zu octets", cut), NULL);
         open_ready("250-PIPELINING\r\n");
-        smtp_client_mail(client, STR(""), 0, false);
-        smtp_client_rcpt(client, STR("a@b.test"));
+        smtp_client_mail(client, STR(""), 0, false, STR(""));
+        smtp_client_rcpt(client, STR("a@b.test"), STR(""));
         smtp_client_data(client);
         buf_clear(&told);
         smtp_client_feed(client, replies, cut);

@@ -23,7 +23,7 @@ def test_clean_mail_signed_with_rsa(t):
     """Clean mail with an RSA signature reaches Postfix byte for byte, under our verdict and our Received field."""
     guard, bob = t.guard(dnsbl=LISTS), t.recipient()
     mail = signed(message(recipient=bob), t.world.good_rsa, "rsa")
-    starts(deliver(guard, GOOD, "alice@good.test", bob, mail), "250 2.0.0 Ok: queued as ")
+    starts(deliver(guard, GOOD, "alice@good.test", bob, mail), "250 2.0.0 Ok: ")
     verdict, received = fields_added(t.postfix.delivery(bob), mail)
     has(verdict, "Authentication-Results: mx.example.net;")
     for word in ("spf=pass", "dkim=pass", "header.d=good.test", "dmarc=pass", "iprev=pass"):
@@ -36,7 +36,7 @@ def test_clean_mail_signed_with_ed25519(t):
     """Clean mail with an Ed25519 signature passes by it alone, when it comes through a forwarder."""
     guard, bob = t.guard(), t.recipient()
     mail = signed(message(recipient=bob), t.world.good_ed25519, "ed", canonical=("simple", "simple"))
-    starts(deliver(guard, OTHER, "list@other.test", bob, mail), "250 2.0.0 Ok: queued as ")
+    starts(deliver(guard, OTHER, "list@other.test", bob, mail), "250 2.0.0 Ok: ")
     verdict, _ = fields_added(t.postfix.delivery(bob), mail)
     has(verdict, "dkim=pass")
     has(verdict, "dmarc=pass")
@@ -124,9 +124,9 @@ def test_greylisting(t):
     begun = time.time()
     starts(attempt(), "451 4.7.1 Greylisted: please try again in 2 seconds")
     same(t.postfix.files(bob), [], "mail of bob before the delay is over")
-    wait_for(lambda: attempt().startswith("250 2.0.0 Ok: queued"), "the delay to be over", seconds=10)
+    wait_for(lambda: attempt().startswith("250 2.0.0 Ok: "), "the delay to be over", seconds=10)
     true(time.time() - begun > 1, "passed before the delay was over")  # the clock has whole seconds
-    starts(attempt(), "250 2.0.0 Ok: queued")
+    starts(attempt(), "250 2.0.0 Ok: ")
     for delivery in t.postfix.deliveries(bob, count=2):
         fields_added(delivery, mail)
 
