@@ -44,6 +44,14 @@ int cli_dkim_check(int argc, char **argv);
 int cli_dkim_sign(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_sink(int argc, char **argv);
+int cli_report_list(int argc, char **argv);
+int cli_report_preview(int argc, char **argv);
+int cli_report_send(int argc, char **argv);
+int cli_report_suppress(int argc, char **argv);
+int cli_report_export(int argc, char **argv);
+int cli_report_import(int argc, char **argv);
+int cli_report_expire(int argc, char **argv);
+int cli_report_show(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
 extern const struct cli_verb cli_verbs[];

@@ -44,6 +44,34 @@ const struct cli_verb cli_verbs[] = {
     {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
              "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},
+    {"report list", "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD]",
+     "The domains that asked for DMARC reports, day by day, with the counts of their messages.", cli_report_list,
+     "1: there are none; 69: the store is not available; 0: else"},
+    {"report preview",
+     "[-c FILE | --store URL] [--day YYYY-MM-DD] [--format rfc7489|rfc9990] [--mail] [--from ADDR] "
+     "[--org-name NAME] [--hostname NAME] [--max-size BYTES] DOMAIN",
+     "The aggregate report of a domain and day (yesterday) as XML, or as the mail that would be sent.",
+     cli_report_preview, "1: there is nothing to report; 65: it cannot be built; 69: the store is not available"},
+    {"report send",
+     "[--json] [-c FILE | --store URL] [--dns IP:PORT] [--day YYYY-MM-DD] --from ADDR [--org-name NAME] "
+     "[--hostname NAME] [--backend IP:PORT] [--format rfc7489|rfc9990] [--max-size BYTES] [--daily-cap N] "
+     "[--null-sender] [--dry-run DIR] [DOMAIN]",
+     "Sends the aggregate reports of a day (yesterday), or writes them to a folder.", cli_report_send,
+     "69: the store is not available; 75: some are left for another run; 0: else"},
+    {"report suppress", "[--json] [-c FILE | --store URL] [[--reason TEXT | --remove] ADDRESS | DOMAIN]",
+     "Who gets no reports: lists them, or adds or removes one.", cli_report_suppress,
+     "69: the store is not available; 0: else"},
+    {"report export", "[-c FILE | --store URL] [--day YYYY-MM-DD]",
+     "Writes the counts of DMARC for another host to import.", cli_report_export,
+     "69: the store is not available; 0: else"},
+    {"report import", "[--json] [-c FILE | --store URL] [--from opendmarc] [FILE | -]",
+     "Adds another host's counts to ours; a second time changes nothing.", cli_report_import,
+     "65: the file is not whole; 69: the store is not available; 0: else"},
+    {"report expire", "[--json] [-c FILE | --store URL] [--keep DAYS]",
+     "Forgets the counts of days that are older (14; they go by themselves then).", cli_report_expire,
+     "69: the store is not available; 0: else"},
+    {"report show", "[--json] FILE | -", "Prints a received aggregate report (xml, gz, zip) as a table.",
+     cli_report_show, "65: it is no report; 0: it is"},
     {"version", "[--json]", "The version of smtpguard and of the libraries it runs with.", cli_version, NULL},
 };
 const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);

@@ -1,0 +1,49 @@
+/*
+ * cli/report.h - what the report verbs share: the store, and who reports
+ *
+ * Verbs work on the store beside a running daemon: every change is a transaction, and domains are leased.
+ */
+#ifndef CLI_REPORT_H
+#define CLI_REPORT_H
+
+#include "cli/cli.h"
+#include "report/daily.h"
+#include "report/history.h"
+
+struct cli_report_options {
+    const char *config_file, *dns, *store_url;
+    const char *from, *org_name, *hostname, *backend, *dry_run_dir, *reason, *input_format;
+    int64_t day; /* -1: not given */
+    uint64_t keep_days, daily_cap, max_bytes;
+    bool json, mail, remove, null_sender;
+    enum aggregate_format format;
+    const char *words[2]; /* arguments that are no options */
+    int words_count;
+};
+
+struct cli_report {
+    struct cli_report_options options;
+    struct cli_lookup lookup; /* settings, loop and resolver */
+    struct store *store;
+    struct history history;
+    struct daily_settings daily;
+    int waiting; /* for answers of the store; cli_report_wait() */
+    bool failed; /* one of them was that it is not available */
+};
+
+/* Takes the options of all report verbs; `words_most` is how many other arguments there may be. */
+int cli_report_read_options(const char *verb, int argc, char **argv, int words_most,
+                            struct cli_report_options *options);
+/* 0 or an exit code, said why. */
+int cli_report_open(const char *verb, struct cli_report *report);
+void cli_report_close(struct cli_report *report);
+
+/* Each change is begun with on_change and &report, then waited for. */
+void cli_report_on_change(enum store_status status, const void *result, void *report);
+int cli_report_wait(struct cli_report *report); /* 0 or an exit code */
+
+int64_t cli_report_yesterday(void);
+const char *cli_report_date(int64_t day, char text[16]); /* "2026-11-23" */
+void cli_report_print(const char *text);                 /* octets that are not printable become "?" */
+
+#endif

@@ -1,0 +1,89 @@
+#include "cli/report.h"
+
+#include "base/json.h"
+#include "report/suppress.h"
+
+#include <stdio.h>
+
+enum { LIST_BYTES_MAX = 64 * 1024 * 1024 };
+
+struct listing {
+    struct buf out;
+    struct json json;
+    bool wants_json;
+};
+
+static bool on_row(const struct suppress_row *row, void *arg)
+{
+    struct listing *l = arg;
+    char date[16] = "";
+
+    if (row->expires_unix > 0)
+        cli_report_date(row->expires_unix / HISTORY_DAY_S, date);
+    if (!l->wants_json) {
+        printf("%-8s %-10s ", suppress_holds(row) ? (row->by_hand ? "by hand" : "learnt") : "counting",
+               date[0] != '\0' ? date : "for ever");
+        cli_report_print(row->whom);
+        printf("%s", row->reason[0] != '\0' ? "  " : "");
+        cli_report_print(row->reason);
+        putchar('\n');
+        return true;
+    }
+    json_object(&l->json);
+    json_put_z(&l->json, "whom", row->whom);
+    json_put_bool(&l->json, "suppressed", suppress_holds(row));
+    json_put_bool(&l->json, "by_hand", row->by_hand);
+    json_put_int(&l->json, "refusals", row->refusals);
+    json_put_z(&l->json, "until", date[0] != '\0' ? date : NULL);
+    json_put_z(&l->json, "reason", row->reason);
+    json_object_end(&l->json);
+    return true;
+}
+
+static int list(struct cli_report *r)
+{
+    struct listing l = {.wants_json = r->options.json};
+    struct fail fail;
+    int outcome;
+
+    buf_init(&l.out, LIST_BYTES_MAX);
+    json_init(&l.json, &l.out);
+    json_object(&l.json);
+    json_key(&l.json, "suppressed");
+    json_array(&l.json);
+    outcome = suppress_each(r->store, on_row, &l, &fail);
+    json_array_end(&l.json);
+    json_object_end(&l.json);
+    if (r->options.json && outcome == 0)
+        puts(buf_z(&l.out));
+    buf_fini(&l.out);
+    if (outcome != 0)
+        fprintf(stderr, "smtpguard report suppress: %s\n", fail.text);
+    return outcome != 0 ? CLI_UNREACHABLE : CLI_FINE;
+}
+
+static int change(struct cli_report *r)
+{
+    r->waiting = 1;
+    if (r->options.remove)
+        suppress_remove(r->store, r->lookup.loop, r->options.words[0], cli_report_on_change, r);
+    else
+        suppress_by_hand(r->store, r->lookup.loop, r->options.words[0], r->options.reason,
+                         cli_report_on_change, r);
+    return cli_report_wait(r);
+}
+
+int cli_report_suppress(int argc, char **argv)
+{
+    struct cli_report r = {0};
+    int code = cli_report_read_options("report suppress", argc, argv, 1, &r.options);
+
+    if (code == CLI_FINE && r.options.remove && r.options.words_count == 0)
+        code = cli_usage("report suppress", "whom?");
+    if (code == CLI_FINE)
+        code = cli_report_open("report suppress", &r);
+    if (code == CLI_FINE)
+        code = r.options.words_count == 0 ? list(&r) : change(&r);
+    cli_report_close(&r);
+    return code;
+}
