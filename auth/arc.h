@@ -2,15 +2,19 @@
  * auth/arc.h - what did those say who passed this message on?                          RFC 8617
  *
  * Use        As auth/dkim.h: arc_verify_start() when the header section is complete, arc_verify_body() for
- * each piece of the body, arc_verify_end() at its end; `done` runs when keys and body are both there.
- * Ownership  Memory from `mem`; `header` and the bytes it views must live until the answer. OpenSSL's memory
- * is held from the start to arc_verify_end() only. Timing     `done` exactly once, never before
- * arc_verify_end() has returned, never after arc_verify_cancel() or arc_verify_finish(), which are safe at
- * any later time. The caller has the deadline. Limits     50 sets, or fewer by max_sets; a key of one name is
- * asked for once; RSA keys of min_rsa_bits to 4096. Of the message signatures below the last one, which only
- * oldest_pass asks for, ten are looked at. Result     A chain that a key's DNS trouble leaves open is
- * ARC_TEMPERROR: RFC 8601 has no such word for ARC, and RFC 8617 leaves it to local policy. A broken key is
- * fail. Nothing here is ever sealed.
+ *            each piece of the body, arc_verify_end() at its end; `done` runs when keys and body are both
+ *            there.
+ * Ownership  Memory from `mem`; `header` and the bytes it views must live until the answer. OpenSSL's
+ *            memory is held from the start to arc_verify_end() only.
+ * Timing     `done` exactly once, never before arc_verify_end() has returned, never after
+ *            arc_verify_cancel() or arc_verify_finish(), which are safe at any later time. The caller has
+ *            the deadline.
+ * Limits     50 sets, or fewer by max_sets; a key of one name is asked for once; RSA keys of min_rsa_bits
+ *            to 4096. Of the message signatures below the last one, which only oldest_pass asks for, ten
+ *            are looked at.
+ * Result     A chain that a key's DNS trouble leaves open is ARC_TEMPERROR: RFC 8601 has no such word for
+ *            ARC, and RFC 8617 leaves it to local policy. A broken key is fail. Nothing here is ever
+ *            sealed.
  */
 #ifndef AUTH_ARC_H
 #define AUTH_ARC_H

@@ -3,8 +3,9 @@
  *
  * Ownership  dkim_private_parse(), _read() and _generate() give what dkim_private_free() takes.
  * Form       PEM (PKCS#8, or PKCS#1 for RSA), not encrypted; or base64 alone, as OpenDKIM's KeyTable and
- * dkimpy have it: DER, or the 32 octets of an Ed25519 key. Limits     Files of 64 KiB; RSA of 1024 to 4096
- * bits (RFC 8301 3.2), Ed25519. Threads    A key does not change: any number of threads may sign with it.
+ *            dkimpy have it: DER, or the 32 octets of an Ed25519 key.
+ * Limits     Files of 64 KiB; RSA of 1024 to 4096 bits (RFC 8301 3.2), Ed25519.
+ * Threads    A key does not change: any number of threads may sign with it.
  */
 #ifndef AUTH_DKIM_PRIVATE_H
 #define AUTH_DKIM_PRIVATE_H

@@ -2,14 +2,14 @@
  * auth/dkim_sign.h - DKIM-Signature fields for a message that leaves          RFC 6376 5, 8301, 8463
  *
  * Use        dkim_sign_start() when the header is as it will leave, dkim_sign_body() for each piece of the
- * body, dkim_sign_end() gives the fields, which go on top. The body is hashed once for all keys. Ownership
- * Memory from `mem`; header, settings and keys must live until the end. OpenSSL's memory is held until
- *            dkim_sign_end() or dkim_sign_cancel().
- * Promises   Nothing is signed that has not exactly one From field with an address in it. Every occurrence of
- * a listed field is signed, and those of `oversign` once more than they occur, so that nobody can add one
- *            (RFC 6376 8.15). The whole body is signed: there is no l=. Lines have 78 columns at most unless
- * a name is longer. Each field verifies with auth/dkim.h. Limits     256 names in h=, so a message with more
- * such fields is not signed.
+ *            body, dkim_sign_end() gives the fields, which go on top. The body is hashed once for all keys.
+ * Ownership  Memory from `mem`; header, settings and keys must live until the end. OpenSSL's memory is held
+ *            until dkim_sign_end() or dkim_sign_cancel().
+ * Promises   Nothing is signed that has not exactly one From field with an address in it. Every occurrence
+ *            of a listed field is signed, and those of `oversign` once more than they occur, so that nobody
+ *            can add one (RFC 6376 8.15). The whole body is signed: there is no l=. Lines have 78 columns
+ *            at most unless a name is longer. Each field verifies with auth/dkim.h.
+ * Limits     256 names in h=, so a message with more such fields is not signed.
  */
 #ifndef AUTH_DKIM_SIGN_H
 #define AUTH_DKIM_SIGN_H

@@ -54,8 +54,8 @@ struct dkim_field {
 /* What could be read is filled in even when the answer is a fault. rsa-sha1 is none: it is for policy. */
 const char *dkim_field_parse(struct arena *mem, struct str value, struct dkim_field *field_out);
 
-/* The two signatures of ARC are DKIM's with less: no v=, i= is a number that the caller reads, h= may be empty
- * and without From; a seal has no body and no h=, and is always relaxed (RFC 8617 4.1.2, 4.1.3). */
+/* The two signatures of ARC are DKIM's with less: no v=, i= is a number that the caller reads, h= may be
+ * empty and without From; a seal has no body and no h=, and is always relaxed (RFC 8617 4.1.2, 4.1.3). */
 enum dkim_field_kind { DKIM_FIELD_ARC_MESSAGE, DKIM_FIELD_ARC_SEAL };
 const char *dkim_field_parse_arc(struct arena *mem, const struct dkim_tags *tags, enum dkim_field_kind kind,
                                  struct dkim_field *field_out);

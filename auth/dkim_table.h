@@ -1,20 +1,21 @@
 /*
  * auth/dkim_table.h - OpenDKIM's SigningTable and KeyTable, read as they are     opendkim.conf(5)
  *
- * SigningTable   WHO KEYNAME[:IDENTITY]. "refile:PATH": WHO is a pattern over user@host in which only "*" is
- *                special; rows are tried in order. "file:PATH" or a path alone: WHO is looked up as
- * user@host, host, user@.parent (nearest first), .parent, user@*, *. In IDENTITY "%" is the From domain, a
- *                KEYNAME of "%" is that domain.
+ * SigningTable   WHO KEYNAME[:IDENTITY]. "refile:PATH": WHO is a pattern over user@host in which only "*"
+ *                is special; rows are tried in order. "file:PATH" or a path alone: WHO is looked up as
+ *                user@host, host, user@.parent (nearest first), .parent, user@*, *. In IDENTITY "%" is the
+ *                From domain, a KEYNAME of "%" is that domain.
  * KeyTable       KEYNAME DOMAIN:SELECTOR:KEY. A DOMAIN of "%" is the From domain. KEY is a path when it
- * begins with
- *                "/", "./" or "../" ("%" in it is the From domain), else base64.
+ *                begins with "/", "./" or "../" ("%" in it is the From domain), else base64.
  * Case           Names and addresses are compared without it.
  *
- * Ownership  dkim_table_load() gives what dkim_table_free() takes; what dkim_table_find() finds lives as long
- * as the table, but identities, which come from `mem`. Threads    Any number may search. Keys are read when
- * the table is loaded; only those whose path has "%" are read when first asked for, under a lock, 1,000 at
- * the most. Errors     Every fault is a line "FILE:LINE: …" (missing key names and unusable keys too); with a
- * fault there is no table. A private key that others can read is a warning, in the same form.
+ * Ownership      dkim_table_load() gives what dkim_table_free() takes; what dkim_table_find() finds lives
+ *                as long as the table, but identities, which come from `mem`.
+ * Threads        Any number may search. Keys are read when the table is loaded; only those whose path has
+ *                "%" are read when first asked for, under a lock, 1,000 at the most.
+ * Errors         Every fault is a line "FILE:LINE: …" (missing key names and unusable keys too); with a
+ *                fault there is no table. A private key that others can read is a warning, in the same
+ *                form.
  */
 #ifndef AUTH_DKIM_TABLE_H
 #define AUTH_DKIM_TABLE_H

@@ -22,7 +22,7 @@ static const struct {
     {"no header at all", "\r\nx\r\n", "\r\nx\r\n", 0, "x\r\n"},
     {"a line that is no field", "A: b\nhello\n\nx\n", NULL, 0, ""},
     {"a folded first line", " A: b\n\nx\n", NULL, 0, ""},
-    {"nothing", "", NULL, 0, ""},
+    {"nothing", "", "\r\n", 0, ""},
 };
 /* clang-format on */
 

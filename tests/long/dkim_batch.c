@@ -62,7 +62,8 @@ static enum dkim_canon canon_of(struct str word)
     return str_eq_z(word, "relaxed") ? DKIM_RELAXED : DKIM_SIMPLE;
 }
 
-static struct str sign(struct batch *b, const struct dkim_sign_key *key, const char *canon, const char *oversign)
+static struct str sign(struct batch *b, const struct dkim_sign_key *key, const char *canon,
+                       const char *oversign)
 {
     struct dkim_sign_settings settings = {.with_time = true};
     struct str header_canon, body_canon, name, rest = str_of(oversign);
