@@ -10,11 +10,14 @@ from lib.process import free_port, run
 from lib.world import BOT, GOOD
 
 NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
-SAMPLE = re.compile(rf'({NAME})((?:{{(?:{NAME}="(?:[^"\\\n]|\\["\\n])*",?)*}})?) (NaN|[-+]?Inf|[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)$')
+SAMPLE = re.compile(
+    rf'({NAME})((?:{{(?:{NAME}="(?:[^"\\\n]|\\["\\n])*",?)*}})?) '
+    r'(NaN|[-+]?Inf|[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)$'
+)
 
 
 def check_exposition(text):
-    """The rules of Prometheus's text format that one breaks most easily; promtool, where it is, knows them all."""
+    """The rules of Prometheus's text format that are easily broken; promtool, where it is, knows them all."""
     kinds, seen = {}, set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):
@@ -30,7 +33,10 @@ def check_exposition(text):
             true(kinds[name] != "counter" or name.endswith("_total"), f"a counter without _total: {line}")
             seen.add(match[1] + match[2])
     for name in (name for name, kind in kinds.items() if kind == "histogram"):
-        true(f'{name}_bucket{{le="+Inf"}}' in seen and f"{name}_count" in seen, f"the histogram {name} is not complete")
+        true(
+            f'{name}_bucket{{le="+Inf"}}' in seen and f"{name}_count" in seen,
+            f"the histogram {name} is not complete",
+        )
 
 
 def _bad(line):
@@ -74,17 +80,23 @@ def test_metrics_count(t):
         client.say("MAIL FROM:<x@soft.test>", "250 ")
         client.say(f"RCPT TO:<{t.recipient()}>", "451 4.7.1 Greylisted")
         client.quit()
-    for name, value in (('smtpguard_messages_total{action="accept"}', 2), ('smtpguard_recipients_total{action="accept"}', 2),
-                        ('smtpguard_recipients_total{action="greylist"}', 1),
-                        ('smtpguard_rejects_total{check="relay",stage="rcpt",code="550"}', 1),
-                        ('smtpguard_spf_results_total{result="pass"}', 2), ('smtpguard_dkim_results_total{result="pass"}', 0),
-                        ('smtpguard_dmarc_results_total{result="pass"}', 2), ("smtpguard_connections_total", 2),
-                        ("smtpguard_connections", 0), (f'smtpguard_upstream_up{{address="{t.postfix.address}"}}', 1)):
+    for name, value in (
+        ('smtpguard_messages_total{action="accept"}', 2),
+        ('smtpguard_recipients_total{action="accept"}', 2),
+        ('smtpguard_recipients_total{action="greylist"}', 1),
+        ('smtpguard_rejects_total{check="relay",stage="rcpt",code="550"}', 1),
+        ('smtpguard_spf_results_total{result="pass"}', 2),
+        ('smtpguard_dkim_results_total{result="pass"}', 0),
+        ('smtpguard_dmarc_results_total{result="pass"}', 2),
+        ("smtpguard_connections_total", 2),
+        ("smtpguard_connections", 0),
+        (f'smtpguard_upstream_up{{address="{t.postfix.address}"}}', 1),
+    ):
         same(guard.metric(name), value, name)
 
 
 def test_health_and_readiness(t):
-    """/healthz says that the process lives, /readyz that it can serve; there is nothing else, and nothing to write."""
+    """/healthz says that the process lives, /readyz that it can serve; nothing else is there, or writable."""
     guard = watched(t)
     same(guard.get("/healthz"), (200, "ok\n"), "/healthz")
     same(guard.get("/readyz")[0], 200, "/readyz")

@@ -33,9 +33,11 @@ def attempt(guard, host=GOOD):
 
 def test_backend_refuses_connections(t):
     """A backend that is down costs 451 at once; the session goes on, and mail flows as soon as it is up."""
+
     class Down:
         port = free_port()
         address = f"127.0.0.1:{port}"
+
     http = f"127.0.0.1:{free_port()}"
     guard = before(t, Down, admin={"http": http})
     begun = time.monotonic()
@@ -53,8 +55,10 @@ def test_backend_refuses_connections(t):
 
 def test_second_backend(t):
     """When the first backend is down, the next one of the list gets the mail, and nobody notices."""
+
     class Down:
         address = f"127.0.0.1:{free_port()}"
+
     backend = t.backend()
     guard = before(t, Down, backend)
     starts(attempt(guard), "250 2.0.0 Taken")
@@ -73,7 +77,7 @@ def test_backend_hangs(t):
 
 
 def test_backend_closes(t):
-    """A backend that closes the connection, at whatever step, costs 451, and nobody sends the message again."""
+    """A backend that closes the connection, at whatever step, costs 451; nobody sends the message again."""
     for step in ("banner", "ehlo", "mail", "rcpt", "data", "dot"):
         backend = t.backend(**{step: CLOSE})
         starts(attempt(before(t, backend)), "451 4.3.0 ")
@@ -83,25 +87,47 @@ def test_backend_closes(t):
 def test_backend_refuses_for_now_or_for_good(t):
     """What the backend refuses is refused in its words: 4xx stays 4xx, and 5xx stays 5xx."""
     for step in ("mail", "rcpt", "data", "dot"):
-        for reply in ("450 4.2.0 Mailbox busy", "550 5.7.1 We know this one", "452 No room, and no enhanced code",
-                      "554-5.6.0 It has\r\n554 5.6.0 two lines"):
+        for reply in (
+            "450 4.2.0 Mailbox busy",
+            "550 5.7.1 We know this one",
+            "452 No room, and no enhanced code",
+            "554-5.6.0 It has\r\n554 5.6.0 two lines",
+        ):
             backend = t.backend(**{step: reply})
-            same(attempt(before(t, backend)), reply.replace("\r\n", "\n"), f"the reply when {step} is refused")
+            same(
+                attempt(before(t, backend)), reply.replace("\r\n", "\n"), f"the reply when {step} is refused"
+            )
 
 
 def test_backend_refuses_us(t):
-    """A backend that turns us away at its banner or EHLO, or says 421, costs 451 and never the client's session."""
-    for step, reply in (("banner", "554 5.7.1 Not you"), ("banner", "421 4.3.2 Too busy"), ("ehlo", "450 4.3.2 Not now"),
-                        ("mail", "421 4.3.2 Closing"), ("rcpt", "421 4.3.2 Closing"), ("data", "421 4.3.2 Closing"),
-                        ("dot", "421 4.3.2 Closing")):
+    """A backend that turns us away, or says 421, costs 451 and never the client's session."""
+    for step, reply in (
+        ("banner", "554 5.7.1 Not you"),
+        ("banner", "421 4.3.2 Too busy"),
+        ("ehlo", "450 4.3.2 Not now"),
+        ("mail", "421 4.3.2 Closing"),
+        ("rcpt", "421 4.3.2 Closing"),
+        ("data", "421 4.3.2 Closing"),
+        ("dot", "421 4.3.2 Closing"),
+    ):
         starts(attempt(before(t, t.backend(**{step: reply}))), "451 4.3.")
 
 
 def test_backend_talks_nonsense(t):
     """Garbage, impossible codes, endless lines, answers of the wrong kind: 451, and never a 250."""
-    for answers in ({"banner": "SSH-2.0-OpenSSH_9.2"}, {"ehlo": "999 what?"}, {"mail": "25"}, {"rcpt": "354 Go ahead"},
-                    {"rcpt": "\x00\x01\x02"}, {"rcpt": "250-" + "x" * 100000}, {"data": "250 Taken, I need no message"},
-                    {"dot": "354 More, please"}, {"dot": "2500 Ok"}, {"dot": "250-Ok\r\n550 No"}, {"dot": "150 Soon"}):
+    for answers in (
+        {"banner": "SSH-2.0-OpenSSH_9.2"},
+        {"ehlo": "999 what?"},
+        {"mail": "25"},
+        {"rcpt": "354 Go ahead"},
+        {"rcpt": "\x00\x01\x02"},
+        {"rcpt": "250-" + "x" * 100000},
+        {"data": "250 Taken, I need no message"},
+        {"dot": "354 More, please"},
+        {"dot": "2500 Ok"},
+        {"dot": "250-Ok\r\n550 No"},
+        {"dot": "150 Soon"},
+    ):
         starts(attempt(before(t, t.backend(**answers))), "451 4.3.")
 
 
@@ -124,7 +150,7 @@ def test_backend_without_esmtp(t):
 
 
 def test_kept_connection_that_has_died(t):
-    """A kept-open connection that the backend has closed meanwhile costs a retry, and never a 4xx or a duplicate."""
+    """A kept connection that the backend has closed meanwhile costs a retry, never a 4xx or a duplicate."""
     backend = t.backend(mail=["250 2.1.0 Ok", CLOSE, "250 2.1.0 Ok"])  # closes in the moment of the next use
     guard = before(t, backend)
     for _ in range(2):
@@ -147,13 +173,15 @@ def test_connections_are_kept_open(t):
 
 
 def test_errors_are_not_passed_on(t):
-    """A connection on which the backend has refused a few things is not used again: backends punish errors."""
+    """A connection on which the backend has refused a few things is not kept: backends punish errors."""
     backend = t.backend(rcpt="550 5.1.1 Unknown")
     guard = before(t, backend)
     for _ in range(40):
         starts(attempt(guard), "550 5.1.1 Unknown")
-    true(max(len([c for c in commands if c.startswith("RCPT")]) for commands in backend.sessions) <= 9,
-         "more than nine refusals on one connection")
+    true(
+        max(len([c for c in commands if c.startswith("RCPT")]) for commands in backend.sessions) <= 9,
+        "more than nine refusals on one connection",
+    )
 
 
 def test_abandoned_transactions_are_not_passed_on(t):
@@ -164,8 +192,13 @@ def test_abandoned_transactions_are_not_passed_on(t):
         with guard.client(GOOD) as client:
             client.envelope("alice@good.test", "bob@example.net")
             client.quit()
-    wait_for(lambda: sum(commands.count("RSET") + commands.count("QUIT") for commands in backend.sessions) >= 120, "the resets")
-    true(max(commands.count("RSET") for commands in backend.sessions) < 100, "a hundred RSET on one connection")
+    wait_for(
+        lambda: sum(commands.count("RSET") + commands.count("QUIT") for commands in backend.sessions) >= 120,
+        "the resets",
+    )
+    true(
+        max(commands.count("RSET") for commands in backend.sessions) < 100, "a hundred RSET on one connection"
+    )
 
 
 def test_one_slow_transaction(t):

@@ -10,12 +10,14 @@ from lib.mail import message, signed
 from lib.process import Daemon, free_port, listens, run
 from lib.world import ALLOW_LIST, BOT, BROKEN_LIST, GOOD, LISTED, SPAM_LIST
 
-SPF = ["result", "scope", "domain", "mechanism", "explanation", "lookups", "void_lookups", "reason"]
-DKIM = ["result", "domain", "selector", "identity", "algorithm", "bits", "testing", "reason"]
-ARC = ["result", "instances", "reason"]
-DMARC = ["result", "from_domain", "org_domain", "record_domain", "policy", "applied", "spf_aligned", "dkim_aligned", "reason"]
-POLICY = ["result", "record_domain", "org_domain", "policy", "subdomain_policy", "nonexistent_policy", "testing", "adkim", "aspf",
-          "rua", "ruf", "queries"]
+SPF = "result scope domain mechanism explanation lookups void_lookups reason".split()
+DKIM = "result domain selector identity algorithm bits testing reason".split()
+ARC = "result instances reason".split()
+DMARC = "result from_domain org_domain record_domain policy applied spf_aligned dkim_aligned reason".split()
+POLICY = (
+    "result record_domain org_domain policy subdomain_policy nonexistent_policy testing adkim aspf "
+    "rua ruf queries"
+).split()
 FINE, NO, USAGE, BAD_INPUT, TEMPORARY, SETTINGS = 0, 1, 64, 65, 75, 78
 
 
@@ -37,7 +39,11 @@ def test_spf_verb(t):
         code, out = guard.cli("test", "spf", "--json", "--ip", ip, "--helo", helo, "--from", sender)
         got = json.loads(out)
         same(list(got), SPF, "the keys")
-        same((got["result"], got["scope"], got["mechanism"]), (result, scope, mechanism), f"SPF of {sender} from {ip}")
+        same(
+            (got["result"], got["scope"], got["mechanism"]),
+            (result, scope, mechanism),
+            f"SPF of {sender} from {ip}",
+        )
         if expected is not None:
             same(code, expected, f"the exit code for {result}")
     _, out = guard.cli("test", "spf", "--json", "--ip", GOOD.address, "--from", "alice@strict.test")
@@ -45,24 +51,43 @@ def test_spf_verb(t):
 
 
 def test_message_verb(t):
-    """test message: SPF, DKIM, DMARC and the field that would be added, for a message in a file or on standard input."""
+    """test message: all results and the field that would be added, for a file or standard input."""
     guard, file = t.prepare(), t.dir / "message"
     mail = signed(message(), t.world.good_rsa, "rsa")
     mail = signed(mail, t.world.good_ed25519, "ed")
     file.write_bytes(mail)
-    words = ("test", "message", "--json", "--ip", GOOD.address, "--helo", GOOD.name, "--from", "alice@good.test",
-             "--authserv-id", "id.example.net", "--now", str(int(time.time()) + 60))
+    words = (
+        "test",
+        "message",
+        "--json",
+        "--ip",
+        GOOD.address,
+        "--helo",
+        GOOD.name,
+        "--from",
+        "alice@good.test",
+        "--authserv-id",
+        "id.example.net",
+        "--now",
+        str(int(time.time()) + 60),
+    )
     code, out = guard.cli(*words, file)
     got = json.loads(out)
     same(code, FINE, "the exit code")
     same(list(got), ["spf", "dkim", "arc", "dmarc", "authentication_results"], "the keys")
     for part, keys in ((got["spf"], SPF), (got["dkim"][0], DKIM), (got["arc"], ARC), (got["dmarc"], DMARC)):
         same(list(part), keys, "the keys")
-    same([(d["result"], d["selector"], d["algorithm"], d["bits"]) for d in got["dkim"]],
-         [("pass", "ed", "ed25519-sha256", 256), ("pass", "rsa", "rsa-sha256", 2048)], "the signatures")
-    same({k: got["dmarc"][k] for k in ("result", "from_domain", "org_domain", "policy", "applied", "spf_aligned", "dkim_aligned")},
-         {"result": "pass", "from_domain": "good.test", "org_domain": "good.test", "policy": "reject", "applied": "none",
-          "spf_aligned": True, "dkim_aligned": True}, "DMARC")
+    same(
+        [(d["result"], d["selector"], d["algorithm"], d["bits"]) for d in got["dkim"]],
+        [("pass", "ed", "ed25519-sha256", 256), ("pass", "rsa", "rsa-sha256", 2048)],
+        "the signatures",
+    )
+    del got["dmarc"]["reason"]
+    same(
+        list(got["dmarc"].values()),
+        ["pass", "good.test", "good.test", "good.test", "reject", "none", True, True],
+        "DMARC",
+    )
     starts(got["authentication_results"], "Authentication-Results: id.example.net;")
     same(guard.cli(*words, "-", stdin=mail)[1], out, "the answer for standard input")
     same(json.loads(guard.cli("test", "message", "--json", file)[1])["spf"], None, "SPF without an address")
@@ -72,8 +97,19 @@ def test_message_verb_on_a_forgery(t):
     """test message: a forged message fails, and the policy that applies is told."""
     guard = t.prepare()
     forged = signed(message(), t.world.good_rsa, "rsa").replace(b"all is well", b"all is lost")
-    code, out = guard.cli("test", "message", "--json", "--ip", BOT.address, "--helo", "bot.test", "--from", "x@soft.test", "-",
-                          stdin=forged)
+    code, out = guard.cli(
+        "test",
+        "message",
+        "--json",
+        "--ip",
+        BOT.address,
+        "--helo",
+        "bot.test",
+        "--from",
+        "x@soft.test",
+        "-",
+        stdin=forged,
+    )
     got = json.loads(out)
     same(code, NO, "the exit code")
     same(got["dkim"][0]["result"], "fail", "DKIM")
@@ -83,16 +119,27 @@ def test_message_verb_on_a_forgery(t):
 def test_dmarc_verb(t):
     """test dmarc: the policy of a domain, of one below it, of one without, and of one whose DNS fails."""
     guard = t.prepare()
-    cases = [("good.test", "found", "good.test", FINE), ("www.good.test", "found", "good.test", FINE),
-             ("other.test", "none", None, NO), ("servfail.test", "temperror", None, TEMPORARY)]
+    cases = [
+        ("good.test", "found", "good.test", FINE),
+        ("www.good.test", "found", "good.test", FINE),
+        ("other.test", "none", None, NO),
+        ("servfail.test", "temperror", None, TEMPORARY),
+    ]
     for domain, result, record_domain, expected in cases:
         code, out = guard.cli("test", "dmarc", "--json", domain)
         got = json.loads(out)
         same(list(got), POLICY, "the keys")
-        same((got["result"], got["record_domain"], code), (result, record_domain, expected), f"the policy of {domain}")
+        same(
+            (got["result"], got["record_domain"], code),
+            (result, record_domain, expected),
+            f"the policy of {domain}",
+        )
     got = json.loads(guard.cli("test", "dmarc", "--json", "mx.good.test")[1])
-    same((got["policy"], got["subdomain_policy"], got["rua"], got["adkim"]), ("reject", "quarantine", ["mailto:dmarc@good.test"], "r"),
-         "the record")
+    same(
+        (got["policy"], got["subdomain_policy"], got["rua"], got["adkim"]),
+        ("reject", "quarantine", ["mailto:dmarc@good.test"], "r"),
+        "the record",
+    )
     true(len(got["queries"]) >= 2, "the steps are not told")
 
 
@@ -102,9 +149,15 @@ def test_dnsbl_verb(t):
     code, out = guard.cli("test", "dnsbl", "--json", LISTED.address)
     got = json.loads(out)
     same((got["score"], got["verdict"]), (0, "accept"), "the sum")
-    same([(entry["zone"], entry["result"], entry["code"]) for entry in got["lists"]],
-         [("bl.test", "listed", "127.0.0.2"), ("allow.test", "listed", "127.0.0.2"), ("broken.test", "error", "127.255.255.254")],
-         "the lists")
+    same(
+        [(entry["zone"], entry["result"], entry["code"]) for entry in got["lists"]],
+        [
+            ("bl.test", "listed", "127.0.0.2"),
+            ("allow.test", "listed", "127.0.0.2"),
+            ("broken.test", "error", "127.255.255.254"),
+        ],
+        "the lists",
+    )
     same(code, FINE, "the exit code")
     guard = t.prepare(dnsbl={"lists": [SPAM_LIST]})
     code, out = guard.cli("test", "dnsbl", "--json", LISTED.address)
@@ -112,12 +165,20 @@ def test_dnsbl_verb(t):
 
 
 def test_words_that_are_wrong(t):
-    """Unknown verbs and options are 64 with the usage, a message that cannot be read is 65, bad settings are 78."""
+    """Wrong verbs and options end with 64, an unreadable message with 65, bad settings with 78."""
     binary = t.house.binary
-    for words, expected in ((["frobnicate"], USAGE), (["test", "spf", "--ip", "nonsense"], USAGE), (["test", "dmarc"], USAGE),
-                            (["run", "--fast"], USAGE), (["test", "message", "/nonexistent"], BAD_INPUT),
-                            (["run", "-c", "/nonexistent"], SETTINGS), (["check-config", "/nonexistent"], SETTINGS),
-                            (["--help"], FINE), (["version"], FINE), (["run", "--help"], FINE)):
+    for words, expected in (
+        (["frobnicate"], USAGE),
+        (["test", "spf", "--ip", "nonsense"], USAGE),
+        (["test", "dmarc"], USAGE),
+        (["run", "--fast"], USAGE),
+        (["test", "message", "/nonexistent"], BAD_INPUT),
+        (["run", "-c", "/nonexistent"], SETTINGS),
+        (["check-config", "/nonexistent"], SETTINGS),
+        (["--help"], FINE),
+        (["version"], FINE),
+        (["run", "--help"], FINE),
+    ):
         code, out, err = run(binary, *words, check=False)
         same(code, expected, f"the exit code of {words}")
         true(out or err, f"{words} says nothing")
@@ -126,11 +187,13 @@ def test_words_that_are_wrong(t):
 
 
 def test_check_config(t):
-    """check-config says nothing about good settings, and every fault of bad ones with FILE:LINE:COL and what is allowed."""
+    """check-config is silent about good settings, and names every fault of bad ones with FILE:LINE:COL."""
     guard = t.prepare()
     same(guard.cli("check-config"), (FINE, ""), "good settings")
-    guard.file.write_text("hostname: mx.example.net\nhostname: mx2.example.net\ndomains: {relay: example.net, relais: []}\n"
-                          "limits:\n  idle: 5 minutes\n  errors: many\nscreen: &anchor {helo: perhaps}\n")
+    guard.file.write_text(
+        "hostname: mx.example.net\nhostname: mx2.example.net\ndomains: {relay: example.net, relais: []}\n"
+        "limits:\n  idle: 5 minutes\n  errors: many\nscreen: &anchor {helo: perhaps}\n"
+    )
     code, out = guard.cli("check-config")
     same(code, SETTINGS, "the exit code")
     for place in (":2:1: ", ":3:31: ", ":5:9: ", ":6:11: ", ":7:9: "):
@@ -139,7 +202,7 @@ def test_check_config(t):
 
 
 def test_config_show(t):
-    """config show prints every setting as it holds and where it comes from; what it prints can be read again."""
+    """config show prints every setting, and where it comes from, in a form that can be read again."""
     pair = certificate.make(t.dir, "mx")
     guard = t.prepare(limits={"recipients": 77}, tls={"cert": str(pair.cert), "key": str(pair.key)})
     code, out = guard.cli("config", "show")
@@ -153,7 +216,9 @@ def test_config_show(t):
 def test_sink(t):
     """sink, the recording backend of `make run`, keeps what it gets through smtpguard."""
     port, maildir = free_port(), t.dir / "mail"
-    sink = Daemon([t.house.binary, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", maildir], t.dir / "sink.log")
+    sink = Daemon(
+        [t.house.binary, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", maildir], t.dir / "sink.log"
+    )
     sink.logs = lambda: {"sink": sink.log.read_text()}
     sink.address = f"127.0.0.1:{port}"
     sink.start()

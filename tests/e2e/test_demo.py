@@ -20,7 +20,7 @@ def deliver(guard, host, sender, recipient, text):
 
 
 def test_clean_mail_signed_with_rsa(t):
-    """Clean mail with an RSA signature reaches Postfix byte for byte, under our verdict and our Received field."""
+    """Clean mail signed with RSA reaches Postfix byte for byte, under our verdict and our Received field."""
     guard, bob = t.guard(dnsbl=LISTS), t.recipient()
     mail = signed(message(recipient=bob), t.world.good_rsa, "rsa")
     starts(deliver(guard, GOOD, "alice@good.test", bob, mail), "250 2.0.0 Ok: ")
@@ -43,7 +43,7 @@ def test_clean_mail_signed_with_ed25519(t):
 
 
 def test_broken_signature(t):
-    """A signature that does not fit any more is marked dkim=fail, and the mail refused when nobody else vouches."""
+    """A broken signature is marked dkim=fail, and the mail refused when nobody else vouches for it."""
     guard, bob = t.guard(greylist={"mode": "off"}), t.recipient()
     mail = signed(message(recipient=bob), t.world.good_rsa, "rsa").replace(b"all is well", b"all is lost")
     starts(deliver(guard, GOOD, "alice@good.test", bob, mail), "250 ")  # SPF vouches for it
@@ -60,7 +60,9 @@ def test_spf_fail(t):
     with strict.client(GOOD) as client:
         client.ehlo()
         client.say("MAIL FROM:<alice@strict.test>", "250 ")
-        reply = client.say(f"RCPT TO:<{bob}>", "550 5.7.23 SPF fail: strict.test does not let this host send its mail")
+        reply = client.say(
+            f"RCPT TO:<{bob}>", "550 5.7.23 SPF fail: strict.test does not let this host send its mail"
+        )
         has(reply, "127.0.1.1 does not send for strict.test")
     mail = message(sender="alice@strict.test", recipient=bob)
     starts(deliver(mild, GOOD, "alice@strict.test", bob, mail), "250 ")
@@ -69,7 +71,7 @@ def test_spf_fail(t):
 
 
 def test_dmarc_reject(t):
-    """A forged From of a domain with p=reject is refused after the message, and Postfix never sees the message."""
+    """A forged From of a domain with p=reject is refused after the message, which Postfix never sees."""
     guard, bob = t.guard(greylist={"mode": "off"}), t.recipient()
     reply = deliver(guard, OTHER, "", bob, message(recipient=bob))
     starts(reply, "550 5.7.1 Refused by the DMARC policy of good.test (p=reject)")
@@ -84,7 +86,9 @@ def test_listed_client(t):
     with guard.client(LISTED) as client:
         client.ehlo()
         client.say("MAIL FROM:<news@listed.test>", "250 ")
-        reply = client.say(f"RCPT TO:<{bob}>", "554 5.7.1 Your address [127.0.1.3] is listed by bl.test (127.0.0.2)")
+        reply = client.say(
+            f"RCPT TO:<{bob}>", "554 5.7.1 Your address [127.0.1.3] is listed by bl.test (127.0.0.2)"
+        )
         has(reply, "ask that list how to be removed")
         client.say("DATA", "554 5.5.1 No valid recipients")
     has_not(t.postfix.log(), bob)
@@ -106,11 +110,14 @@ def test_list_that_refuses_service(t):
         starts(deliver(guard, GOOD, "alice@good.test", bob, mail), "250 ")
     for delivery in t.postfix.deliveries(bob, count=2):
         fields_added(delivery, mail)
-    has(guard.event(event="dnsbl-disabled", level="warning")["text"], "list broken.test answers 127.255.255.254")
+    has(
+        guard.event(event="dnsbl-disabled", level="warning")["text"],
+        "list broken.test answers 127.255.255.254",
+    )
 
 
 def test_greylisting(t):
-    """A stranger that looks suspicious is asked to come again, passes after the delay, and is known from then on."""
+    """A suspicious stranger is asked to come again, passes after the delay, and is known from then on."""
     guard, bob = t.guard(greylist={"delay": "2s"}), t.recipient()
     mail = message(sender="hans@soft.test", recipient=bob)
 
@@ -138,28 +145,38 @@ def test_greylisting_spares_the_honest(t):
 
 
 def test_early_talker(t):
-    """A client that talks before the banner is refused; one that waits for it is served, and then known to behave."""
+    """A client that talks before the banner is refused; one that waits is served, and known to behave."""
     guard, bob = t.guard(screen={"banner_delay": "1s"}), t.recipient()
     with guard.client(GOOD, greeting=None) as client:
-        same(client.line(), b"220-mx.example.net ESMTP\r\n")  # the bait: whoever answers to it does not read replies
+        same(client.line(), b"220-mx.example.net ESMTP\r\n")  # bait: who answers it reads no replies
         client.send(b"EHLO mx.good.test\r\n")
         starts(client.read(), "554 5.7.1 You spoke before the greeting")
         true(client.ended(), "the connection stays open")
     starts(deliver(guard, GOOD, "alice@good.test", bob, message(recipient=bob)), "250 ")
     starts(deliver(guard, GOOD, "alice@good.test", bob, message(recipient=bob)), "250 ")
-    sessions = wait_for(lambda: len(guard.events(event="session")) == 3 and guard.events(event="session"), "three sessions")
-    same([line["ms"] >= 1000 for line in sessions], [False, True, False], f"who waited for the banner, of {sessions}")
+    sessions = wait_for(
+        lambda: len(guard.events(event="session")) == 3 and guard.events(event="session"), "three sessions"
+    )
+    same(
+        [line["ms"] >= 1000 for line in sessions],
+        [False, True, False],
+        f"who waited for the banner, of {sessions}",
+    )
 
 
 def test_forged_authentication_results(t):
-    """Authentication-Results that claim to be ours are removed, all others are kept, and nothing else moves."""
+    """Authentication-Results that claim to be ours are removed, others are kept, and nothing else moves."""
     guard, bob = t.guard(), t.recipient()
     head, body = message(recipient=bob).split(b"\r\n\r\n", 1)
-    forged = [b"Authentication-Results: mx.example.net; dkim=pass header.d=bank.test\r\n",
-              b"authentication-results:\r\n\t(really)\r\n MX.EXAMPLE.NET. 1; spf=pass\r\n",
-              b"Authentication-Results: \"mx.example.net\"; dmarc=pass\r\n"]
-    kept = [b"Authentication-Results: mx.other.test; spf=pass\r\n",
-            b"Authentication-Results: mx.example.net.evil.test; spf=pass\r\n"]
+    forged = [
+        b"Authentication-Results: mx.example.net; dkim=pass header.d=bank.test\r\n",
+        b"authentication-results:\r\n\t(really)\r\n MX.EXAMPLE.NET. 1; spf=pass\r\n",
+        b"Authentication-Results: \"mx.example.net\"; dmarc=pass\r\n",
+    ]
+    kept = [
+        b"Authentication-Results: mx.other.test; spf=pass\r\n",
+        b"Authentication-Results: mx.example.net.evil.test; spf=pass\r\n",
+    ]
     mixed = forged[0] + kept[0] + head + b"\r\n" + forged[1] + kept[1] + forged[2]
     starts(deliver(guard, GOOD, "alice@good.test", bob, mixed + b"\r\n" + body), "250 ")
     expected = kept[0] + head + b"\r\n" + kept[1] + b"\r\n" + body

@@ -1,4 +1,4 @@
-"""The life of the process: reload, drain, sudden death. No session is dropped, and nothing acknowledged is lost."""
+"""Reload, drain, sudden death: no session is dropped, and nothing acknowledged is lost."""
 
 import os
 import re
@@ -13,11 +13,15 @@ from lib.world import GOOD, OTHER
 
 
 def test_reload(t):
-    """SIGHUP puts new settings in force for new sessions; a session that has begun keeps those it began with."""
+    """SIGHUP puts new settings in force for new sessions; those that have begun keep what they began with."""
     guard = t.guard()
     with guard.client(GOOD) as before:
         before.ehlo()
-        same(guard.change(hostname="mx2.example.net", domains={"relay": ["other.test"]})["event"], "reload", "the reload")
+        same(
+            guard.change(hostname="mx2.example.net", domains={"relay": ["other.test"]})["event"],
+            "reload",
+            "the reload",
+        )
         with guard.client(GOOD) as after:
             has(after.greeting, "mx2.example.net")
             after.ehlo()
@@ -54,8 +58,12 @@ def test_reload_that_fails(t):
     same(guard.metric("smtpguard_config_last_reload_successful"), 0, "the metric")
     with guard.client(GOOD) as client:
         client.envelope("alice@good.test", t.recipient())
-    refused = guard.change(hostname="mx.example.net", listen=[{"name": "x", "address": "192.0.2.1:25", "role": "mx", "tls": "none"}],
-                           limits={"recipients": 100, "idle": "300s"}, greylists=None)
+    refused = guard.change(
+        hostname="mx.example.net",
+        listen=[{"name": "x", "address": "192.0.2.1:25", "role": "mx", "tls": "none"}],
+        limits={"recipients": 100, "idle": "300s"},
+        greylists=None,
+    )
     same(refused["event"], "reload.failed", "the reload")
     true(guard.listens(), "the listener is gone")
 
@@ -91,7 +99,7 @@ def test_reload_under_load(t):
 
 
 def test_drain(t):
-    """SIGTERM: no new sessions, idle ones are sent away with 421, a transaction is finished, and the exit code is 0."""
+    """SIGTERM: no new sessions, idle ones get 421, a transaction is finished, and the exit code is 0."""
     guard, bob = t.guard(), t.recipient()
     with guard.client(GOOD) as busy, guard.client(OTHER) as idle:
         idle.ehlo()
@@ -107,7 +115,7 @@ def test_drain(t):
 
 
 def test_drain_has_a_limit(t):
-    """A client that does not finish its transaction does not hold up the end for longer than runtime.drain."""
+    """A client that does not finish its transaction holds up the end for runtime.drain at most."""
     guard = t.guard(runtime={"drain": "1s"})
     with guard.client(GOOD) as client:
         client.envelope("alice@good.test", t.recipient())
@@ -116,7 +124,7 @@ def test_drain_has_a_limit(t):
 
 
 def test_sudden_death(t):
-    """kill -9 in the middle of everything: each message that got its 250 is at Postfix, and a new process just goes on."""
+    """kill -9 in the middle of everything: each message that got its 250 is at Postfix, and life goes on."""
     guard, bob = t.guard(), t.recipient()
     acknowledged, lock = set(), threading.Lock()
 
@@ -184,13 +192,21 @@ def test_settings_from_the_environment(t):
 
 
 def test_start_that_fails(t):
-    """Wrong settings, an address that is taken and a missing certificate end the start with 78 and a sentence."""
+    """Wrong settings, a taken address and a missing certificate end the start with 78 and a sentence."""
     taken = Backend()
-    cases = [({"hostname": "not a name"}, "hostname"), ({"unknown": 1}, "unknown"),
-             ({"tls": {"cert": "/nonexistent.pem"}, "listen": [{"name": "mx", "address": f"127.0.0.1:{free_port()}", "tls": "starttls"}]},
-              "/nonexistent.pem"),
-             ({"listen": [{"name": "mx", "address": taken.address, "tls": "none"}]}, "address already in use"),
-             ({"runtime": {"user": "no-such-user"}}, "no-such-user")]
+    cases = [
+        ({"hostname": "not a name"}, "hostname"),
+        ({"unknown": 1}, "unknown"),
+        (
+            {
+                "tls": {"cert": "/nonexistent.pem"},
+                "listen": [{"name": "mx", "address": f"127.0.0.1:{free_port()}", "tls": "starttls"}],
+            },
+            "/nonexistent.pem",
+        ),
+        ({"listen": [{"name": "mx", "address": taken.address, "tls": "none"}]}, "address already in use"),
+        ({"runtime": {"user": "no-such-user"}}, "no-such-user"),
+    ]
     for sections, words in cases:
         guard = t.prepare(**sections)
         code, _, err = run(guard.binary, "run", "-c", guard.file, check=False)
@@ -200,11 +216,18 @@ def test_start_that_fails(t):
 
 
 def test_privileges_are_dropped(t):
-    """Started by root, the process runs as the user of the settings, with no way back, and nothing of it is readable."""
+    """Started by root, the process becomes the user of the settings, and keeps its state private."""
     guard = t.guard()
-    status = dict(line.split(":\t", 1) for line in open(f"/proc/{guard.daemon.process.pid}/status", encoding="ascii")
-                  .read().splitlines() if ":\t" in line)
-    same(set(status["Uid"].split()) | set(status["Gid"].split()), {"65534"}, "the user and group of the process")
+    status = dict(
+        line.split(":\t", 1)
+        for line in open(f"/proc/{guard.daemon.process.pid}/status", encoding="ascii").read().splitlines()
+        if ":\t" in line
+    )
+    same(
+        set(status["Uid"].split()) | set(status["Gid"].split()),
+        {"65534"},
+        "the user and group of the process",
+    )
     same(status["NoNewPrivs"], "1", "NoNewPrivs")
     same(int(status["CapEff"], 16), 0, "capabilities")
     state = guard.dir / "state" / "state.db"

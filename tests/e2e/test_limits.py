@@ -1,4 +1,4 @@
-"""Bad input of every kind: a clear reply, nothing passed on that should not be, and a session that goes on or ends."""
+"""Bad input of every kind: a clear reply, nothing passed on, and a session that goes on or ends."""
 
 from lib.check import has, same, starts, true
 from lib.client import stuffed
@@ -23,27 +23,55 @@ def raw(client, recipient, octets, expect):
 
 
 def test_wrong_commands(t):
-    """Unknown commands, wrong order and wrong syntax get the code that RFC 5321 has for them, and the session goes on."""
+    """Unknown commands, wrong order and wrong syntax get their code of RFC 5321, and the session goes on."""
     guard = t.guard(limits={"errors": 1000})
     long = "x" * 5000
     table = [
         ("MAIL FROM:<alice@good.test>", "503 5.5.1"),
-        ("EHLO", "501 5.5.4"), ("HELO", "501 5.5.4"), ("EHLO mx.example.net", "550 5.7.1 You are not me"),
-        ("EHLO 127.0.1.1", "501 5.5.4"), ("EHLO -x_!", "501 5.5.4"),
-        ("EHLO mx.good.test", "250-mx.example.net"), ("RCPT TO:<bob@example.net>", "503 5.5.1"), ("DATA", "503 5.5.1"),
-        ("HELLO world", "500 5.5.2"), ("", "500 5.5.2"), (" ", "500 5.5.2"), ("M\u00c4IL", "500 5.5.2"), ("NOOP \x01", "500 5.5.2"),
-        ("EXPN staff", "502 5.5.1"), ("AUTH PLAIN AGEAYg==", "502 5.5.1"), ("STARTTLS", "502 5.5.1"),
-        ("VRFY bob", "252 2.5.2"), ("HELP", "214 2.0.0"), ("NOOP", "250 2.0.0"), ("RSET", "250 2.0.0"), ("QUIT now", "501 5.5.4"),
-        ("MAIL FROM:alice@good.test", "501 5"), ("MAIL FROM:<alice>", "501 5"), ("MAIL FROM:<a b@good.test>", "501 5"),
-        ("MAIL TO:<alice@good.test>", "501 5.5.4"), ("MAIL FROM:<al\u00efce@good.test>", "553 5.6.7"),
-        ("MAIL FROM:<alice@good.test> SIZE=x", "501 5.5.4"), ("MAIL FROM:<alice@good.test> BODY=9BIT", "501 5.5.4"),
-        ("MAIL FROM:<alice@good.test> SIZE=1 SIZE=1", "501 5.5.4"), ("MAIL FROM:<alice@good.test> FOO=1", "555 5.5.4"),
-        ("MAIL FROM:<alice@good.test> SIZE=99999999999999999999", "552 5.3.4"), (long, "500 5.5.2 Line too long"),
+        ("EHLO", "501 5.5.4"),
+        ("HELO", "501 5.5.4"),
+        ("EHLO mx.example.net", "550 5.7.1 You are not me"),
+        ("EHLO 127.0.1.1", "501 5.5.4"),
+        ("EHLO -x_!", "501 5.5.4"),
+        ("EHLO mx.good.test", "250-mx.example.net"),
+        ("RCPT TO:<bob@example.net>", "503 5.5.1"),
+        ("DATA", "503 5.5.1"),
+        ("HELLO world", "500 5.5.2"),
+        ("", "500 5.5.2"),
+        (" ", "500 5.5.2"),
+        ("M\u00c4IL", "500 5.5.2"),
+        ("NOOP \x01", "500 5.5.2"),
+        ("EXPN staff", "502 5.5.1"),
+        ("AUTH PLAIN AGEAYg==", "502 5.5.1"),
+        ("STARTTLS", "502 5.5.1"),
+        ("VRFY bob", "252 2.5.2"),
+        ("HELP", "214 2.0.0"),
+        ("NOOP", "250 2.0.0"),
+        ("RSET", "250 2.0.0"),
+        ("QUIT now", "501 5.5.4"),
+        ("MAIL FROM:alice@good.test", "501 5"),
+        ("MAIL FROM:<alice>", "501 5"),
+        ("MAIL FROM:<a b@good.test>", "501 5"),
+        ("MAIL TO:<alice@good.test>", "501 5.5.4"),
+        ("MAIL FROM:<al\u00efce@good.test>", "553 5.6.7"),
+        ("MAIL FROM:<alice@good.test> SIZE=x", "501 5.5.4"),
+        ("MAIL FROM:<alice@good.test> BODY=9BIT", "501 5.5.4"),
+        ("MAIL FROM:<alice@good.test> SIZE=1 SIZE=1", "501 5.5.4"),
+        ("MAIL FROM:<alice@good.test> FOO=1", "555 5.5.4"),
+        ("MAIL FROM:<alice@good.test> SIZE=99999999999999999999", "552 5.3.4"),
+        (long, "500 5.5.2 Line too long"),
         (f"MAIL FROM:<{long}@good.test>", "500 5.5.2 Line too long"),
-        ("MAIL FROM:<alice@good.test>", "250 2.1.0"), ("MAIL FROM:<alice@good.test>", "503 5.5.1 Nested MAIL"),
-        ("DATA", "554 5.5.1 No valid recipients"), ("RCPT TO:<>", "501 5"), ("RCPT TO:bob", "501 5"),
-        ("RCPT TO:<bob@elsewhere.test>", "550 5.7.1 We do not relay"), ("RCPT TO:<bob@example.net@elsewhere.test>", "501 5"),
-        ("RCPT TO:<bob%elsewhere.test@example.net>", "554 5.7.1 <bob%elsewhere.test@example.net>: Relay access denied"),
+        ("MAIL FROM:<alice@good.test>", "250 2.1.0"),
+        ("MAIL FROM:<alice@good.test>", "503 5.5.1 Nested MAIL"),
+        ("DATA", "554 5.5.1 No valid recipients"),
+        ("RCPT TO:<>", "501 5"),
+        ("RCPT TO:bob", "501 5"),
+        ("RCPT TO:<bob@elsewhere.test>", "550 5.7.1 We do not relay"),
+        ("RCPT TO:<bob@example.net@elsewhere.test>", "501 5"),
+        (
+            "RCPT TO:<bob%elsewhere.test@example.net>",
+            "554 5.7.1 <bob%elsewhere.test@example.net>: Relay access denied",
+        ),
         ("RCPT TO:<bob@[127.0.0.1]>", "550 5.7.1"),
         ("QUIT", "221 2.0.0"),
     ]
@@ -80,12 +108,15 @@ def test_commands_byte_by_byte(t):
     """Commands and a message that arrive one octet at a time are understood like any others."""
     guard, bob = t.guard(), t.recipient()
     mail = message(recipient=bob)
-    script = (f"EHLO mx.good.test\r\nMAIL FROM:<alice@good.test>\r\nRCPT TO:<{bob}>\r\nDATA\r\n".encode(), stuffed(mail))
+    script = (
+        f"EHLO mx.good.test\r\nMAIL FROM:<alice@good.test>\r\nRCPT TO:<{bob}>\r\nDATA\r\n".encode(),
+        stuffed(mail),
+    )
     with guard.client(GOOD) as client:
-        for part, replies in zip(script, (4, 1)):
+        for part, replies in zip(script, ("2223", "2")):
             for octet in part:
                 client.send(bytes([octet]))
-            same([client.read()[:1] for _ in range(replies)], list("2223")[:replies] if replies > 1 else ["2"], "the replies")
+            same("".join(client.read()[0] for _ in replies), replies, "the replies")
     fields_added(t.postfix.delivery(bob), mail)
 
 
@@ -95,7 +126,13 @@ def test_ambiguous_octets(t):
     head = message(recipient=bob, body="")
     with guard.client(GOOD) as client:
         client.ehlo()
-        for octets, name in ((b"a\0b", "NUL"), (b"a\rb", "bare CR"), (b"a\nb", "bare LF"), (b"\n", "bare LF"), (b"a\r\r\nb", "bare CR")):
+        for octets, name in (
+            (b"a\0b", "NUL"),
+            (b"a\rb", "bare CR"),
+            (b"a\nb", "bare LF"),
+            (b"\n", "bare LF"),
+            (b"a\r\r\nb", "bare CR"),
+        ):
             raw(client, bob, head + octets + b"\r\n.\r\n", f"550 5.6.11 The message contains a {name}")
         transaction(client, bob, head, "250 ")
     fields_added(t.postfix.delivery(bob), head)
@@ -113,7 +150,7 @@ def test_long_lines(t):
 
 
 def test_size(t):
-    """SIZE is announced; a message beyond it is refused at MAIL when it says so, else at its end, and the session goes on."""
+    """SIZE is announced; a message beyond it is refused at MAIL when it says so, else at its end."""
     guard, bob = t.guard(limits={"message_size": "64K"}), t.recipient()
     just, beyond = (message(recipient=bob) + b"x" * 70 + b"\r\n" * n for n in (100, 40000))
     just += b"x" * (65536 - 2 - len(just)) + b"\r\n"
@@ -159,16 +196,26 @@ def test_too_many_errors(t):
 
 
 def test_header_floods(t):
-    """Too large a header section, too many fields, lines that are no fields, and mail in a loop are refused."""
+    """Floods of header fields, header sections with something else in them, and mail loops are refused."""
     guard, bob = t.guard(limits={"header_size": "16K", "header_fields": 100, "received": 20}), t.recipient()
     mail = message(recipient=bob)
     hop = b"Received: from a.test by b.test; Mon, 06 Jul 2026 10:00:00 +0000\r\n"
-    our_hop = b"Received: from a.test\r\n\tby mx.example.net (smtpguard) with ESMTP id 1; Mon, 06 Jul 2026 10:00:00 +0000\r\n"
+    our_hop = hop.replace(b" by b.test", b"\r\n\tby mx.example.net (smtpguard) with ESMTP id 1")
     with guard.client(GOOD) as client:
         client.ehlo()
-        transaction(client, bob, b"X-Long: " + b"x" * 17000 + b"\r\n" + mail, "552 5.3.4 The header section is larger than 16384")
+        transaction(
+            client,
+            bob,
+            b"X-Long: " + b"x" * 17000 + b"\r\n" + mail,
+            "552 5.3.4 The header section is larger than 16384",
+        )
         transaction(client, bob, b"X: y\r\n" * 100 + mail, "552 5.3.4 The header section is larger than")
-        transaction(client, bob, b"No field at all\r\n" + mail, "550 5.6.0 The header section has a line that is no header field")
+        transaction(
+            client,
+            bob,
+            b"No field at all\r\n" + mail,
+            "550 5.6.0 The header section has a line that is no header field",
+        )
         transaction(client, bob, b" folded\r\n" + mail, "550 5.6.0 ")
         transaction(client, bob, hop * 21 + mail, "554 5.4.6 Too many hops")
         transaction(client, bob, our_hop * 4 + mail, "554 5.4.6 Too many hops")
@@ -181,25 +228,41 @@ def test_from_field(t):
     guard, bob = t.guard(), t.recipient()
     with guard.client(GOOD) as client:
         client.ehlo()
-        for head in (b"", b"From: alice@good.test\r\nFrom: bob@good.test\r\n", b"From: a@good.test, b@other.test\r\n",
-                     b"From: alice at good.test\r\n", b"From: good.test <>\r\n"):
-            transaction(client, bob, head + b"Subject: x\r\n\r\nx\r\n", "550 5.6.0 Nobody can vouch for this message")
-        transaction(client, bob, b"From: a@good.test, b@good.test\r\nSender: a@good.test\r\n\r\nx\r\n", "250 ")
+        for head in (
+            b"",
+            b"From: alice@good.test\r\nFrom: bob@good.test\r\n",
+            b"From: a@good.test, b@other.test\r\n",
+            b"From: alice at good.test\r\n",
+            b"From: good.test <>\r\n",
+        ):
+            transaction(
+                client, bob, head + b"Subject: x\r\n\r\nx\r\n", "550 5.6.0 Nobody can vouch for this message"
+            )
+        transaction(
+            client, bob, b"From: a@good.test, b@good.test\r\nSender: a@good.test\r\n\r\nx\r\n", "250 "
+        )
 
 
 def test_data_before_its_time(t):
-    """A client that sends its message without waiting for 354 is cut off: what it says could be read in two ways."""
+    """A client that sends its message without waiting for 354 is cut off: it could be read in two ways."""
     with t.guard().client(GOOD) as client:
         client.ehlo()
-        client.send(f"MAIL FROM:<alice@good.test>\r\nRCPT TO:<{t.recipient()}>\r\nDATA\r\n".encode() + stuffed(message()))
+        client.send(
+            f"MAIL FROM:<alice@good.test>\r\nRCPT TO:<{t.recipient()}>\r\nDATA\r\n".encode()
+            + stuffed(message())
+        )
         same([client.read()[:3] for _ in range(3)], ["250", "250", "554"], "the replies")
         true(client.ended(), "the connection stays open")
 
 
 def test_other_protocols(t):
-    """A browser that is sent to the wrong port gets one line, and is gone: nothing of its request is a command."""
+    """A browser that is sent to the wrong port gets one line: nothing of its request is a command."""
     guard = t.guard()
-    for hello in (b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n", b"POST / HTTP/1.1\r\n\r\nEHLO mx.good.test\r\n", b"CONNECT mx:25 HTTP/1.1\r\n"):
+    for hello in (
+        b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n",
+        b"POST / HTTP/1.1\r\n\r\nEHLO mx.good.test\r\n",
+        b"CONNECT mx:25 HTTP/1.1\r\n",
+    ):
         with guard.client(GOOD) as client:
             client.send(hello)
             starts(client.read(), "554 5.5.1 This is an SMTP server")
@@ -207,7 +270,7 @@ def test_other_protocols(t):
 
 
 def test_connection_limits(t):
-    """A client beyond its number of connections, or its rate of new ones, is turned away with 421; others are served."""
+    """A client with too many connections, or new ones too fast, is sent away with 421; others are served."""
     guard = t.guard(limits={"connections_per_client": 2}, runtime={"workers": 1})
     with guard.client(GOOD), guard.client(GOOD) as second:
         guard.client(GOOD, greeting="421 4.7.0 Too many connections from your address").close()
@@ -234,11 +297,15 @@ def test_idle_and_endless_sessions(t):
 
 
 def test_sender_domain(t):
-    """A sender whose domain cannot be answered is refused; one whose DNS fails, and the null sender, are not."""
+    """A sender that cannot be answered is refused; one whose DNS fails, and the null sender, are not."""
     guard, bob = t.guard(greylist={"mode": "off"}), t.recipient()
-    for sender, reply in (("x@absent.test", "550 5.1.8 The sender's domain absent.test has neither MX nor address"),
-                          ("x@nullmx.test", "550 5.7.27 The sender's domain nullmx.test declares that it takes no mail"),
-                          ("x@servfail.test", "250 "), ("x@mx.good.test", "250 "), ("", "250 ")):
+    for sender, reply in (
+        ("x@absent.test", "550 5.1.8 The sender's domain absent.test has neither MX nor address"),
+        ("x@nullmx.test", "550 5.7.27 The sender's domain nullmx.test declares that it takes no mail"),
+        ("x@servfail.test", "250 "),
+        ("x@mx.good.test", "250 "),
+        ("", "250 "),
+    ):
         with guard.client(GOOD) as client:
             client.ehlo()
             client.say(f"MAIL FROM:<{sender}>", "250 ")
@@ -248,9 +315,11 @@ def test_sender_domain(t):
 def test_name_of_the_client(t):
     """With fcrdns enforced, a client without a name, or with a name that is not its own, is refused."""
     guard = t.guard(screen={"fcrdns": "enforce"})
-    for host, words in ((BOT, "550 5.7.25 Your address [127.0.1.4] has no host name"),
-                        (LIAR, "550 5.7.25 Your address [127.0.1.5] calls itself liar.test, which does not point back"),
-                        (GOOD, "250 ")):
+    for host, words in (
+        (BOT, "550 5.7.25 Your address [127.0.1.4] has no host name"),
+        (LIAR, "550 5.7.25 Your address [127.0.1.5] calls itself liar.test, which does not point back"),
+        (GOOD, "250 "),
+    ):
         with guard.client(host) as client:
             client.ehlo()
             client.say("MAIL FROM:<alice@good.test>", "250 ")

@@ -1,4 +1,4 @@
-"""SMTP smuggling and command injection: the cases of others (SEC Consult's list of fake ends of data, NO STARTTLS)."""
+"""SMTP smuggling and command injection: SEC Consult's list of fake ends of data, and NO STARTTLS."""
 
 import json
 
@@ -7,8 +7,11 @@ from lib.mail import message
 from lib.world import GOOD
 from test_tls import secure
 
-SMUGGLED = ("MAIL FROM:<admin@good.test>\r\nRCPT TO:<{victim}>\r\nDATA\r\nFrom: admin@good.test\r\nSubject: smuggled\r\n\r\n"
-            "Pay at once.\r\n.\r\n")
+SMUGGLED = (
+    "MAIL FROM:<admin@good.test>\r\nRCPT TO:<{victim}>\r\nDATA\r\n"
+    "From: admin@good.test\r\nSubject: smuggled\r\n\r\n"
+    "Pay at once.\r\n.\r\n"
+)
 
 
 def cases(t, kind):
@@ -17,7 +20,7 @@ def cases(t, kind):
 
 
 def test_fake_ends_of_data(t):
-    """A fake end of data, of all nine kinds on the list, smuggles nothing: the whole is refused as one message."""
+    """A fake end of data, of all nine kinds on the list, smuggles nothing: the whole is refused as one."""
     guard, bob, victim = t.guard(), t.recipient(), t.recipient()
     found = cases(t, "end-of-data")
     same(len(found), 9, "cases")
@@ -25,8 +28,11 @@ def test_fake_ends_of_data(t):
         with guard.client(GOOD) as client:
             client.envelope("alice@good.test", bob)
             client.say("DATA", "354 ")
-            client.send(message(recipient=bob).removesuffix(b"\r\n") + case["bytes"].encode("latin-1")
-                        + SMUGGLED.format(victim=victim).encode())
+            client.send(
+                message(recipient=bob).removesuffix(b"\r\n")
+                + case["bytes"].encode("latin-1")
+                + SMUGGLED.format(victim=victim).encode()
+            )
             starts(client.read(), "550 5.6.11 ")
             client.say("NOOP", "250 ")  # and that was the only reply
     same(t.postfix.files(bob) + t.postfix.files(victim), [], "messages that got through")
@@ -34,7 +40,7 @@ def test_fake_ends_of_data(t):
 
 
 def test_the_end_of_data_that_smuggled_in_2023(t):
-    """<LF>.<LF>, with which Postfix was fooled through others, is refused, and Postfix sees neither message."""
+    """<LF>.<LF>, which used to fool Postfix through others, is refused: Postfix sees neither message."""
     guard, bob, victim = t.guard(), t.recipient(), t.recipient()
     with guard.client(GOOD) as client:
         client.envelope("alice@good.test", bob)
@@ -46,7 +52,7 @@ def test_the_end_of_data_that_smuggled_in_2023(t):
 
 
 def test_injection_across_starttls(t):
-    """Commands in one packet with STARTTLS are never answered, and a session without them is an ordinary one."""
+    """Commands in one packet with STARTTLS are never answered; a session without them is ordinary."""
     guard, _ = secure(t)
     found = cases(t, "starttls-injection")
     same(len(found), 2, "cases")

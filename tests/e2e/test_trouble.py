@@ -33,7 +33,7 @@ def test_dns_is_down(t):
 
 
 def test_broken_and_silent_domains(t):
-    """A domain whose servers answer SERVFAIL, or never, is a temperror: its mail passes, or waits if the settings say so."""
+    """SERVFAIL and silence are temperrors: the domain's mail passes, or waits where the settings say so."""
     mild, strict = t.guard(dns=HASTY), t.guard(dns=HASTY, spf={"on_temperror": "defer"})
     for domain in ("servfail.test", "silent.test"):
         bob = t.recipient()

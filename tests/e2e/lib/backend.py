@@ -11,12 +11,20 @@ EHLO = "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250 8BITMIME"
 
 
 class Backend:
-    """Answers each step with the text that the test gives for it: Backend(rcpt="450 4.2.0 Later"). A list is used up
-    one answer at a time, its last one for good; HANG says nothing more, CLOSE closes the connection."""
+    """Answers each step with the text that the test gives for it: Backend(rcpt="450 4.2.0 Later"). A list is
+    used up one answer at a time, its last one for good; HANG says nothing more, CLOSE closes."""
 
-    ANSWERS = {"banner": "220 backend.test ESMTP", "ehlo": EHLO, "helo": "250 backend.test", "mail": "250 2.1.0 Ok",
-               "rcpt": "250 2.1.5 Ok", "data": "354 Go ahead", "dot": "250 2.0.0 Taken", "rset": "250 2.0.0 Ok",
-               "quit": "221 2.0.0 Bye"}
+    ANSWERS = {
+        "banner": "220 backend.test ESMTP",
+        "ehlo": EHLO,
+        "helo": "250 backend.test",
+        "mail": "250 2.1.0 Ok",
+        "rcpt": "250 2.1.5 Ok",
+        "data": "354 Go ahead",
+        "dot": "250 2.0.0 Taken",
+        "rset": "250 2.0.0 Ok",
+        "quit": "221 2.0.0 Bye",
+    }
 
     def __init__(self, port=0, **answers):
         self.answers = {**self.ANSWERS, **answers}

@@ -12,7 +12,25 @@ Certificate = namedtuple("Certificate", "cert key der")
 def make(directory, name, host="mx.example.net"):
     """A key and a self-signed certificate for `host`; the user that smtpguard runs as may read both."""
     cert, key = directory / f"{name}.crt", directory / f"{name}.key"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-        "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", cert)
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        f"/CN={host}",
+        "-addext",
+        f"subjectAltName=DNS:{host}",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+    )
     shutil.chown(key, "nobody")
     return Certificate(cert, key, ssl.PEM_cert_to_DER_cert(cert.read_text()))

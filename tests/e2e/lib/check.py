@@ -24,8 +24,10 @@ def same(got, want, what="value"):
     if isinstance(got, (bytes, str)) and type(got) is type(want):
         at = next((i for i, (g, w) in enumerate(zip(got, want)) if g != w), min(len(got), len(want)))
         start = max(0, at - 60)
-        raise Failed(f"{what} differs at {at} (lengths {len(got)}, wanted {len(want)}):\n"
-                     f"    got    …{shown(got[start:at + 120])!r}\n    wanted …{shown(want[start:at + 120])!r}")
+        raise Failed(
+            f"{what} differs at {at} (lengths {len(got)}, wanted {len(want)}):\n"
+            f"    got    …{shown(got[start:at + 120])!r}\n    wanted …{shown(want[start:at + 120])!r}"
+        )
     raise Failed(f"{what}:\n    got    {shown(got)}\n    wanted {shown(want)}")
 
 

@@ -15,8 +15,8 @@ def trusting():
 
 
 class Client:
-    """Replies are text: "250 2.0.0 Ok", the lines of a longer one with a line feed between them; "" is the end of the
-    connection."""
+    """Replies are text: "250 2.0.0 Ok", the lines of a longer one with a line feed between them; "" is the
+    end of the connection."""
 
     def __init__(self, port, host, greeting="220", tls=None, server="127.0.0.1"):
         self.host = host
@@ -114,4 +114,8 @@ class Client:
 
 def stuffed(message):
     text = message.replace(b"\r\n.", b"\r\n..")
-    return (b"." if text.startswith(b".") else b"") + text + (b".\r\n" if text.endswith(b"\r\n") else b"\r\n.\r\n")
+    return (
+        (b"." if text.startswith(b".") else b"")
+        + text
+        + (b".\r\n" if text.endswith(b"\r\n") else b"\r\n.\r\n")
+    )

@@ -11,14 +11,18 @@ from lib.process import Daemon, free_port, listens, run, tail
 
 
 def base_settings(directory, port, backend, nameserver):
-    """Every check is in force as by default, nobody is trusted; only what would make tests slow is shorter."""
+    """Every check is in force as by default, nobody is trusted; what would make tests slow is shorter."""
     return {
         "hostname": "mx.example.net",
         "listen": [{"name": "mx", "address": f"127.0.0.1:{port}", "role": "mx", "tls": "none"}],
         "backends": [{"address": backend}],
         "domains": {"relay": ["example.net"]},
         "networks": [],
-        "limits": {"spool_dir": f"{directory}/spool", "connections": 1000, "new_connections_per_client": "10000/1m"},
+        "limits": {
+            "spool_dir": f"{directory}/spool",
+            "connections": 1000,
+            "new_connections_per_client": "10000/1m",
+        },
         "dns": {"servers": [nameserver], "timeout": "1s", "tries": 2},
         "screen": {"banner_delay": "0s"},
         "greylist": {"delay": "1s", "window": "1h"},
@@ -100,7 +104,9 @@ class Guard:
 
     def events(self, **fields):
         """The log's lines that hold all of these values."""
-        return [line for line in self.lines() if all(line.get(name) == value for name, value in fields.items())]
+        return [
+            line for line in self.lines() if all(line.get(name) == value for name, value in fields.items())
+        ]
 
     def lines(self):
         if not self.log.exists():
@@ -143,6 +149,6 @@ class Guard:
     # ---- the other verbs ----
 
     def cli(self, *words, stdin=b""):
-        """Runs a verb with this instance's settings; returns its exit code and its answer, or else its complaint."""
+        """Runs a verb with these settings; returns its exit code and its answer, or else its complaint."""
         code, out, err = run(self.binary, *words, "-c", self.file, check=False, stdin=stdin)
         return code, (out or err).decode()

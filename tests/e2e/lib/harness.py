@@ -71,13 +71,18 @@ class Test:
     # ---- for tests ----
 
     def guard(self, backend=None, nameserver=None, **sections):
-        """Starts smtpguard before the shared Postfix (or another backend), with these sections of the settings."""
+        """Starts smtpguard before Postfix (or another backend), with these sections of the settings."""
         return self.start(self.prepare(backend, nameserver, **sections))
 
     def prepare(self, backend=None, nameserver=None, **sections):
         directory = self.dir / f"guard{next(self.numbers)}"
-        return Guard(self.house.binary, directory, (backend or self.postfix).address, (nameserver or self.dns).address,
-                     sections)
+        return Guard(
+            self.house.binary,
+            directory,
+            (backend or self.postfix).address,
+            (nameserver or self.dns).address,
+            sections,
+        )
 
     def backend(self, **answers):
         return self.start(Backend(**answers))
@@ -118,7 +123,7 @@ class Test:
         return self
 
     def end(self):
-        """Stops what was started; the first that does not end well fails the test, but the others are ended too."""
+        """Stops what was started, all of it; one that does not end well fails the test."""
         while self.started:
             service = self.started.pop()
             try:
@@ -131,14 +136,14 @@ class Test:
 
     def explain(self):
         parts = ["".join(traceback.format_exc())]
-        maillog = self.postfix.log()[self.maillog_begins:].splitlines()
+        maillog = self.postfix.log()[self.maillog_begins :].splitlines()
         logs = {**self.logs, "Postfix": "\n".join(maillog[-25:]), **self.dns.logs()}
         parts += [f"--- {name}\n{text.rstrip()}" for name, text in logs.items() if text.strip()]
         return "\n".join(parts)
 
 
 def find_tests(folder, patterns):
-    """Functions test_* of the files test_*.py, in their order; with patterns, those whose name or file holds one."""
+    """The functions test_* of the files test_*.py; with patterns, those whose file or name holds one."""
     for file in sorted(Path(folder).glob("test_*.py")):
         module = importlib.import_module(file.stem)
         for name, function in vars(module).items():
@@ -158,8 +163,11 @@ def run_all(binary, folder, patterns):
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             for test in pool.map(Test.run, tests):
                 counts[test.outcome] += 1
-                print(f"{test.outcome.upper() if test.outcome != 'passed' else 'ok':8}{test.seconds:5.1f} s  "
-                      f"{test.sentence}", flush=True)
+                print(
+                    f"{test.outcome.upper() if test.outcome != 'passed' else 'ok':8}{test.seconds:5.1f} s  "
+                    f"{test.sentence}",
+                    flush=True,
+                )
                 if test.report:
                     print(f"{test.name}: {test.report}\n", flush=True)
     if counts["failed"]:

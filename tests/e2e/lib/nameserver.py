@@ -70,7 +70,8 @@ class NameServer:
         (directory / "world.zone").write_text(zone, encoding="ascii")
         (directory / "nsd.conf").write_text(NSD.format(dir=directory, port=nsd), encoding="ascii")
         (directory / "unbound.conf").write_text(
-            UNBOUND.format(dir=directory, port=self.port, nsd=nsd, nobody=free_port()), encoding="ascii")
+            UNBOUND.format(dir=directory, port=self.port, nsd=nsd, nobody=free_port()), encoding="ascii"
+        )
         self.nsd = Daemon(["nsd", "-d", "-c", directory / "nsd.conf"], directory / "nsd.log")
         self.unbound = Daemon(["unbound", "-d", "-c", directory / "unbound.conf"], directory / "unbound.log")
 

@@ -21,8 +21,10 @@ class OpenDkim:
     def __init__(self, directory, domain, selector, key):
         self.port = free_port()
         config = directory / "opendkim.conf"
-        config.write_text(SETTINGS.format(domain=domain, selector=selector, key=key.path, port=self.port, dir=directory),
-                          encoding="ascii")
+        config.write_text(
+            SETTINGS.format(domain=domain, selector=selector, key=key.path, port=self.port, dir=directory),
+            encoding="ascii",
+        )
         self.daemon = Daemon(["opendkim", "-f", "-x", config], directory / "opendkim.log")
 
     def start(self):

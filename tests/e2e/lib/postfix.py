@@ -119,8 +119,10 @@ class Postfix:
 
     def logged(self, part):
         """Waits for the line of the log that holds `part`, and returns it."""
-        return wait_for(lambda: next((line for line in self.log().splitlines() if part in line), None),
-                        f"{part!r} in Postfix's log")
+        return wait_for(
+            lambda: next((line for line in self.log().splitlines() if part in line), None),
+            f"{part!r} in Postfix's log",
+        )
 
     def files(self, recipient):
         folder = self.dir / "mail" / recipient.partition("@")[0] / "new"
@@ -128,8 +130,10 @@ class Postfix:
 
     def deliveries(self, recipient, count=1):
         """Waits for `count` messages in the mailbox of `recipient`."""
-        files = wait_for(lambda: len(self.files(recipient)) >= count and self.files(recipient),
-                         f"{count} messages for {recipient}")
+        files = wait_for(
+            lambda: len(self.files(recipient)) >= count and self.files(recipient),
+            f"{count} messages for {recipient}",
+        )
         return [open_delivery(file.read_bytes()) for file in files]
 
     def delivery(self, recipient):
@@ -140,19 +144,21 @@ class Postfix:
 
 
 def open_delivery(raw):
-    """Takes off what Postfix has put on top: the delivery agent's three fields, and its own Received. Its maildirs
-    have LF where the wire has CRLF; nothing else about a message may differ, as no bare CR or LF gets that far."""
-    wrapper = re.match(rb"Return-Path: <(.*)>\nX-Original-To: .*\nDelivered-To: .*\n"
-                       rb"Received: from (.*(?:\n\t.*)*)\n", raw)
+    """Takes off what Postfix has put on top: the delivery agent's three fields, and its own Received. Its
+    maildirs have LF where the wire has CRLF, which loses nothing: no bare CR or LF gets that far."""
+    wrapper = re.match(
+        rb"Return-Path: <(.*)>\nX-Original-To: .*\nDelivered-To: .*\n" rb"Received: from (.*(?:\n\t.*)*)\n",
+        raw,
+    )
     if wrapper is None:
         raise Failed(f"not a message that Postfix has delivered: {raw[:300]!r}")
-    return Delivery(wrapper[1].decode(), wrapper[2].decode(), raw[wrapper.end():].replace(b"\n", b"\r\n"))
+    return Delivery(wrapper[1].decode(), wrapper[2].decode(), raw[wrapper.end() :].replace(b"\n", b"\r\n"))
 
 
 def fields_added(delivery, message):
-    """Holds that the backend got the message byte for byte under the fields that were added; returns those."""
+    """Holds that Postfix got the message byte for byte under the fields that were added; returns those."""
     end = len(delivery.message) - len(message)
-    same(delivery.message[max(end, 0):], message, "the message that reached Postfix")
+    same(delivery.message[max(end, 0) :], message, "the message that reached Postfix")
     added = delivery.message[:end].decode("ascii")
     fields = re.split(r"\r\n(?![ \t])", added)
     same(fields.pop(), "", "the end of the fields added")

@@ -18,7 +18,9 @@ def free_port(address="127.0.0.1"):
     while True:
         port = PORTS.pop()
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+            with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(
+                family, socket.SOCK_DGRAM
+            ) as udp:
                 tcp.bind((address, port))
                 udp.bind((address, port))
             return port
@@ -28,10 +30,14 @@ def free_port(address="127.0.0.1"):
 
 def run(*command, stdin=b"", check=True, seconds=60):
     """Runs a command to its end; returns (exit code, standard output, standard error), both as bytes."""
-    done = subprocess.run([os.fspath(word) for word in command], input=stdin, capture_output=True, timeout=seconds)
+    done = subprocess.run(
+        [os.fspath(word) for word in command], input=stdin, capture_output=True, timeout=seconds
+    )
     if check and done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}:\n"
-                     f"{(done.stdout + done.stderr).decode(errors='replace')[-3000:]}")
+        raise Failed(
+            f"{' '.join(map(str, command))} ended with {done.returncode}:\n"
+            f"{(done.stdout + done.stderr).decode(errors='replace')[-3000:]}"
+        )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -46,8 +52,14 @@ class Daemon:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, env={**os.environ, **self.environment})
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
+            )
 
     def runs(self):
         return self.process is not None and self.process.poll() is None
@@ -84,12 +96,16 @@ class Daemon:
 
     def wait_until(self, condition, what):
         """Waits for a sign of life; a process that has ended meanwhile will never give one."""
+
         def ready():
             if condition():
                 return True
             if not self.runs():
-                raise Failed(f"{self.command[0]} ended with {self.process.returncode} before {what}:\n{tail(self.log)}")
+                raise Failed(
+                    f"{self.command[0]} ended with {self.process.returncode} before {what}:\n{tail(self.log)}"
+                )
             return False
+
         wait_for(ready, what)
 
 

@@ -33,8 +33,9 @@ def written(kind, value):
 
 
 class ScriptedDns:
-    """Answers from `table`, which may be changed at any time: {"name": {"TXT": [["chunk", …], …], "A": […], …}}. An
-    absent name is NXDOMAIN; `_timeout` leaves types that are not listed without an answer, `_rcode` is every answer."""
+    """Answers from `table`, which may be changed at any time: {"name": {"TXT": [["chunk", …], …], "A": […]}}.
+    An absent name is NXDOMAIN; `_timeout` leaves types that are not listed unanswered, `_rcode` is the answer
+    to all."""
 
     def __init__(self):
         self.table = {}
@@ -107,5 +108,8 @@ class ScriptedDns:
 
     @staticmethod
     def add(reply, name, kind, values):
-        records = [dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), written(kind, v)) for v in values]
+        records = [
+            dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), written(kind, v))
+            for v in values
+        ]
         reply.answer.append(dns.rrset.from_rdata_list(name, 60, records))

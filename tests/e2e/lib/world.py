@@ -10,13 +10,13 @@ from lib.process import run
 
 Host = namedtuple("Host", "address name")
 
-GOOD = Host("127.0.1.1", "mx.good.test")        # sends for good.test: SPF, DKIM, DMARC p=reject
+GOOD = Host("127.0.1.1", "mx.good.test")  # sends for good.test: SPF, DKIM, DMARC p=reject
 GOOD_IPV6 = Host("::1", "mx.good.test")
-OTHER = Host("127.0.1.2", "mx.other.test")      # sends for other.test: SPF only
-LISTED = Host("127.0.1.3", "mx.listed.test")    # the same for listed.test, but bl.test lists it
-BOT = Host("127.0.1.4", "bot.test")             # its address has no name
-LIAR = Host("127.0.1.5", "liar.test")           # its address has a name that has another address
-SENDER = Host("127.0.1.6", "mx.sender.test")    # where the sending Postfix says it is
+OTHER = Host("127.0.1.2", "mx.other.test")  # sends for other.test: SPF only
+LISTED = Host("127.0.1.3", "mx.listed.test")  # the same for listed.test, but bl.test lists it
+BOT = Host("127.0.1.4", "bot.test")  # its address has no name
+LIAR = Host("127.0.1.5", "liar.test")  # its address has a name that has another address
+SENDER = Host("127.0.1.6", "mx.sender.test")  # where the sending Postfix says it is
 
 SPAM_LIST = {"zone": "bl.test", "score": 8, "codes": ["127.0.0.2-127.0.0.11"]}
 ALLOW_LIST = {"zone": "allow.test", "score": -8, "codes": ["127.0.0.2"]}
@@ -60,6 +60,8 @@ class World:
         self.good_ed25519 = Ed25519Key()
         self.sender_rsa = RsaKey(directory / "sender.key")
         template = (Path(__file__).parent.parent / "world.zone").read_text(encoding="ascii")
-        self.zone = template.format(good_rsa=strings(self.good_rsa.record),
-                                    good_ed25519=strings(self.good_ed25519.record),
-                                    sender_rsa=strings(self.sender_rsa.record))
+        self.zone = template.format(
+            good_rsa=strings(self.good_rsa.record),
+            good_ed25519=strings(self.good_ed25519.record),
+            sender_rsa=strings(self.sender_rsa.record),
+        )
