@@ -113,7 +113,7 @@ $(FUZZ_BINARIES): build/fuzz/%: build/fuzz/%.o build/fuzz/libtests.a build/fuzz/
 # Across files cppcheck takes a pointer to one past the end for an overflow.
 tidy:
 	@cppcheck --library=tests/cppcheck.cfg --suppress=ctuPointerArith --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
-	    --enable=warning,portability -I. -DVERSION='""' $(FOLDERS)
+	    --enable=warning,portability -I. -DVERSION='""' $(SOURCES)
 
 # Against the Debian stack and a floor, as ratios in one run; needs root or sudo (docs/performance.md).
 BENCHES = $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))

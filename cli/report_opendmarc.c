@@ -237,6 +237,7 @@ static int keep(struct reading *r, struct cli_report *report)
     HASH_ITER(hh, r->rows, row, next)
     {
         report->waiting++;
+        /* cppcheck-suppress uninitvar ; HASH_ITER sets row */
         history_set(&report->history, report->lookup.loop, &row->entry, r->origin, row->count, on_counted,
                     report);
         if (++together % TOGETHER_MAX == 0 && code == CLI_FINE)

@@ -347,7 +347,7 @@ enum aggregate_outcome aggregate_look(struct arena *mem, const struct aggregate_
 enum aggregate_outcome aggregate_build(struct arena *mem, const struct aggregate_ask *ask, struct buf *gz,
                                        struct aggregate *result, struct fail *fail)
 {
-    enum aggregate_outcome outcome;
+    enum aggregate_outcome outcome = AGGREGATE_FAILED;
     uint64_t rows_max = UINT64_MAX;
 
     if (!report_domain_is_plain(ask->domain)) {

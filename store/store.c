@@ -297,9 +297,10 @@ static bool is_changed(const struct store_row *seen, const struct store_row *row
 /* Expired rows are invisible, even before they are deleted. */
 static struct store_row as_seen(const struct store_row *row, int64_t now_unix)
 {
+    static const struct store_row none;
     bool expired = row->expires_unix > 0 && row->expires_unix <= now_unix;
 
-    return expired ? (struct store_row){0} : *row;
+    return expired ? none : *row;
 }
 
 static enum sqlite_outcome run_one(struct store *store, struct store_token *token, int64_t now_unix,
