@@ -28,6 +28,14 @@ def free_port(address="127.0.0.1"):
             continue  # somebody has it
 
 
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
+
+
 def run(*command, stdin=b"", check=True, seconds=60):
     """Runs a command to its end; returns (exit code, standard output, standard error), both as bytes."""
     done = subprocess.run(
