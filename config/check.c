@@ -1,4 +1,5 @@
 #include "config/loading.h"
+#include "smtp/address.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -262,6 +263,24 @@ static void check_signing(struct loading *l)
         check_keys(l);
 }
 
+/* ---- reports ---- */
+
+static void check_reports(struct loading *l)
+{
+    struct report_settings *reports = &l->config->reports;
+    struct smtp_address from;
+
+    if (!reports->aggregate || reports->from == NULL)
+        return;
+    if (!smtp_mailbox_parse(str_of(reports->from), false, &from) || from.kind != SMTP_DOMAIN_NAME) {
+        fault_at(&l->faults, loading_place(l, *reports->from != '\0' ? "reports.from" : "reports.aggregate.enabled"),
+                 "reports.from: \"%s\" is no address; reports need one to come from", reports->from);
+        return;
+    }
+    if (reports->org_name == NULL || *reports->org_name == '\0')
+        reports->org_name = str_dup_lower(l->mem, from.domain);
+}
+
 /* ---- names ---- */
 
 static void check_names(struct loading *l)
@@ -290,4 +309,5 @@ void check_config(struct loading *l)
     check_spool(l);
     check_tls(l);
     check_signing(l);
+    check_reports(l);
 }

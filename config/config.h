@@ -94,6 +94,20 @@ struct arc_policy_settings {
     size_t trusted_count;
 };
 
+enum report_format { REPORT_RFC7489, REPORT_RFC9990 };
+
+struct report_settings {
+    const char *from, *org_name; /* org_name is never empty with aggregate: by default the domain of `from` */
+    bool aggregate;
+    enum report_format format;
+    int64_t at_s; /* UTC, since midnight */
+    size_t max_bytes;
+    unsigned daily_cap;
+    const char *dry_run_dir;     /* "": send */
+    const char *const *suppress; /* domains and addresses */
+    size_t suppress_count;
+};
+
 struct admin_settings {
     struct endpoint http; /* port 0 and family 0: none */
 };
@@ -125,6 +139,7 @@ struct config {
     struct dkim_keyring_settings signing; /* dkim.sign */
     struct arc_policy_settings arc;
     struct dmarc_settings dmarc;
+    struct report_settings reports;
     struct store_settings store;
     struct log_settings log;
     struct admin_settings admin;

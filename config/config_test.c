@@ -164,8 +164,7 @@ static const struct {
     {"a number in quotes", "limits: {errors: \"20\"}\n",
      "F:4:18: limits.errors: a number is wanted, not text; write it without quotes\n"},
     {"a boolean of YAML 1.1", "reports: {aggregate: {enabled: yes}}\n",
-     "F:4:32: reports.aggregate.enabled: \"yes\" is not true or false; write true\n"
-     "F:4:32: reports.aggregate.enabled: reporting is not built yet; leave it at its default, false\n"},
+     "F:4:32: reports.aggregate.enabled: \"yes\" is not true or false; write true\n"},
 
     {"a rate outside", "limits: {new_connections_per_client: 0/1m}\n",
      "F:4:38: limits.new_connections_per_client: \"0/1m\" is outside 1/1s to 100000/1h\n"},
@@ -269,10 +268,14 @@ static const struct {
      "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
      "at its default, xclient\n"},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
-    {"reports", "reports: {failure: {enabled: true}}\n",
-     "F:4:30: reports.failure.enabled: reporting is not built yet; leave it at its default, false\n"},
-    {"the reports' sender", "reports: {from: a@example.net}\n",
-     "F:4:17: reports.from: reporting is not built yet; leave it at its default, empty\n"},
+    {"failure reports", "reports: {failure: {enabled: true}}\n",
+     "F:4:30: reports.failure.enabled: reporting on single messages is not built yet; leave it at its default, "
+     "false\n"},
+    {"reports from nobody", "reports: {aggregate: {enabled: true}}\n",
+     "F:4:32: reports.from: \"\" is no address; reports need one to come from\n"},
+    {"reports from a name", "reports: {from: postmaster, aggregate: {enabled: true}}\n",
+     "F:4:17: reports.from: \"postmaster\" is no address; reports need one to come from\n"},
+    {"reports are built", "reports: {from: dmarc@example.net, aggregate: {enabled: true}}\n", ""},
     {"redis", "store: {url: \"redis://127.0.0.1/0\"}\n",
      "F:4:14: store.url: a shared store (redis) is not built yet; write sqlite:PATH\n"},
     {"history", "store: {history: 7d}\n",

@@ -236,8 +236,12 @@ static void fill_time(struct loading *l, const struct slot *slot)
 {
     struct fail fail;
 
-    if (value_time_of_day(slot->node->text, &fail) < 0)
+    int64_t at_s;
+
+    if (value_time_of_day(slot->node->text, &at_s, &fail) < 0)
         wrong(l, slot, slot->node, "%s", fail.text);
+    else
+        store(slot, at_s);
 }
 
 static void fill_text(struct loading *l, const struct slot *slot)

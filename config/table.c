@@ -58,7 +58,7 @@ static const struct word rejects[] = {{"evidence", DMARC_REJECT_EVIDENCE, 0},
                                       {0}};
 static const struct word quarantines[] = {
     {"mark", DMARC_QUARANTINE_MARK, 0}, {"reject", DMARC_QUARANTINE_REJECT, 0}, {0}};
-static const struct word report_formats[] = {{"rfc7489", 0, 0}, {"rfc9990", 1, 1}, {0}};
+static const struct word report_formats[] = {{"rfc7489", 0, 0}, {"rfc9990", 1, 0}, {0}};
 static const struct word canonicalizations[] = {{"relaxed/relaxed", 0, 0},
                                                 {"relaxed/simple", 1, 0},
                                                 {"simple/relaxed", 2, 0},
@@ -80,7 +80,7 @@ static const struct word levels[] = {{"error", LOG_ERROR, 0},
 static const struct word privacies[] = {
     {"none", LOG_PRIVACY_NONE, 0}, {"hash", LOG_PRIVACY_HASH, 0}, {"domains", LOG_PRIVACY_DOMAINS, 0}, {0}};
 
-#define REPORTS "reporting"
+#define REPORTS "reporting on single messages"
 
 /* clang-format off */
 const struct setting settings[] = {
@@ -327,21 +327,21 @@ const struct setting settings[] = {
     {"dmarc.from_invalid", SET_WORD, IN(dmarc.from_invalid), "reject", .words = mark_or_reject,
      .sentence = "No From, several, or several domains in it: reject or mark."},
 
-    {"reports.from", SET_TEXT, NOWHERE, "", .most = "254", .later = REPORTS,
-     .sentence = "Address that reports come from. Nothing of reports is built yet."},
-    {"reports.org_name", SET_TEXT, NOWHERE, "", .most = "200", .later = REPORTS,
-     .sentence = "Who reports."},
-    {"reports.aggregate.enabled", SET_BOOL, NOWHERE, "false", .later = REPORTS,
+    {"reports.from", SET_TEXT, IN(reports.from), "", .most = "254",
+     .sentence = "Address that reports come from; bounces go to it, too (VERP)."},
+    {"reports.org_name", SET_TEXT, IN(reports.org_name), "", .most = "200",
+     .sentence = "Who reports; empty: the domain of `from`."},
+    {"reports.aggregate.enabled", SET_BOOL, IN(reports.aggregate), "false",
      .sentence = "Daily reports to the domains that ask for them."},
-    {"reports.aggregate.format", SET_WORD, NOWHERE, "rfc7489", .words = report_formats, .later = REPORTS,
+    {"reports.aggregate.format", SET_WORD, IN(reports.format), "rfc7489", .words = report_formats,
      .sentence = "rfc7489 or rfc9990."},
-    {"reports.aggregate.at", SET_TIME, NOWHERE, "00:30", .later = REPORTS,
+    {"reports.aggregate.at", SET_TIME, IN(reports.at_s), "00:30",
      .sentence = "UTC."},
-    {"reports.aggregate.max_size", SET_SIZE, NOWHERE, "10M", "64K", "100M", .later = REPORTS,
+    {"reports.aggregate.max_size", SET_SIZE, IN(reports.max_bytes), "10M", "64K", "100M",
      .sentence = "Of one report."},
-    {"reports.aggregate.daily_cap", SET_NUMBER, NOWHERE, "1000", "1", "1000000", .later = REPORTS,
+    {"reports.aggregate.daily_cap", SET_NUMBER, IN(reports.daily_cap), "1000", "1", "1000000",
      .sentence = "Reports a day."},
-    {"reports.aggregate.dry_run_dir", SET_PATH, NOWHERE, "", .later = REPORTS,
+    {"reports.aggregate.dry_run_dir", SET_PATH, IN(reports.dry_run_dir), "",
      .sentence = "Write them here instead of sending."},
     {"reports.failure.enabled", SET_BOOL, NOWHERE, "false", .later = REPORTS,
      .sentence = "Reports on single messages."},
@@ -349,7 +349,7 @@ const struct setting settings[] = {
      .sentence = "At the most."},
     {"reports.failure.body", SET_BOOL, NOWHERE, "false", .later = REPORTS,
      .sentence = "With the body of the message."},
-    {"reports.suppress", SET_TEXTS, NOWHERE, "", .later = REPORTS,
+    {"reports.suppress", SET_TEXTS, IN(reports.suppress), "", COUNT_AT(reports.suppress_count),
      .sentence = "Domains and addresses that get none."},
 
     {"store.url", SET_STORE_URL, IN(store.url), "sqlite:/var/lib/smtpguard/state.db",

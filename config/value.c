@@ -105,14 +105,15 @@ int value_rate(struct str text, int64_t *count_out, int64_t *ms_out, struct fail
     return 0;
 }
 
-int value_time_of_day(struct str text, struct fail *fail)
+int value_time_of_day(struct str text, int64_t *second_out, struct fail *fail)
 {
     uint64_t hour, minute;
 
-    if (text.n == 5 && text.p[2] == ':' && str_to_u64(str_upto(text, 2), 23, &hour) &&
-        str_to_u64(str_from(text, 3), 59, &minute))
-        return 0;
-    return fail_set(fail, "\"%.*s\" is not a time of day; write 00:30", SHOWN(text));
+    if (text.n != 5 || text.p[2] != ':' || !str_to_u64(str_upto(text, 2), 23, &hour) ||
+        !str_to_u64(str_from(text, 3), 59, &minute))
+        return fail_set(fail, "\"%.*s\" is not a time of day; write 00:30", SHOWN(text));
+    *second_out = (int64_t)(hour * 3600 + minute * 60);
+    return 0;
 }
 
 static bool is_label(struct str label)

@@ -16,7 +16,7 @@ int value_bool(struct str text, bool *value_out, struct fail *fail);
 
 /* "60/1m": how many in how long. */
 int value_rate(struct str text, int64_t *count_out, int64_t *ms_out, struct fail *fail);
-int value_time_of_day(struct str text, struct fail *fail); /* "00:30" */
+int value_time_of_day(struct str text, int64_t *second_out, struct fail *fail); /* "00:30" */
 
 /* Host names: letters, digits and inner hyphens, labels of 1 to 63, 253 in all. Lower case; U-labels become
  * A-labels. */

@@ -123,6 +123,7 @@ static void test_bools(void **state)
 static void test_rates_and_times(void **state)
 {
     struct fail fail;
+    int64_t second;
     int64_t count, ms;
 
     (void)state;
@@ -135,10 +136,12 @@ static void test_rates_and_times(void **state)
     t_same_int(value_rate(STR("60/1"), &count, &ms, &fail), -1);
     t_same_z(fail.text, "\"60/1\" is not a rate: \"1\" has no unit; write 1s, or ms, m, h or d");
     t_case("a time of day has two digits twice", NULL);
-    t_same_int(value_time_of_day(STR("00:30"), &fail), 0);
-    t_same_int(value_time_of_day(STR("23:59"), &fail), 0);
-    t_same_int(value_time_of_day(STR("24:00"), &fail), -1);
-    t_same_int(value_time_of_day(STR("0:30"), &fail), -1);
+    t_same_int(value_time_of_day(STR("00:30"), &second, &fail), 0);
+    t_same_int(second, 1800);
+    t_same_int(value_time_of_day(STR("23:59"), &second, &fail), 0);
+    t_same_int(second, 86340);
+    t_same_int(value_time_of_day(STR("24:00"), &second, &fail), -1);
+    t_same_int(value_time_of_day(STR("0:30"), &second, &fail), -1);
     t_same_z(fail.text, "\"0:30\" is not a time of day; write 00:30");
 }
 
