@@ -37,11 +37,15 @@ static const char *const *copy_texts(struct arena *mem, const char *const *texts
 static void load_key(struct dkim_keyring *ring, const struct dkim_keyring_key *from, struct buf *faults,
                      struct buf *warnings)
 {
-    struct entry *entry = &ring->entries[ring->count++];
-    struct dkim_keyring_key *settings = ARENA_NEW(ring->mem, struct dkim_keyring_key);
+    struct dkim_keyring_key *settings;
+    struct entry *entry;
     const char *warning;
     struct fail fail;
 
+    if (from->state == DKIM_KEY_REVOKED)
+        return;
+    entry = &ring->entries[ring->count++];
+    settings = ARENA_NEW(ring->mem, struct dkim_keyring_key);
     *settings = *from;
     settings->match = copy_texts(ring->mem, from->match, from->match_count);
     entry->settings = settings;

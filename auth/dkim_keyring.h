@@ -1,11 +1,13 @@
 /*
  * auth/dkim_keyring.h - the keys this site signs with, and which of them may be used now
  *
- * Made of the settings' own list of keys or of OpenDKIM's two tables, once at start and at each reload, before privileges are
- * dropped: key files may be readable for root alone. Shared by all threads; only what the world can see of a key changes.
+ * Made of the settings' own list of keys and of OpenDKIM's two tables, at the start (before privileges are
+ * dropped) and at each reload (after it, so that key files must be readable for the user that we run as). Shared
+ * by all threads; only what the world can see of a key changes.
  *
- * States     published -> active -> retiring -> revoked is the life of a key (docs/dkim.md). Only an active one signs, and
- *            (by setting) only while the DNS does not show that the world cannot verify it.
+ * States     published -> active -> retiring -> revoked is the life of a key (docs/dkim.md). Only an active one
+ *            signs, and (by setting) only while the DNS does not show that the world cannot verify it. A revoked
+ *            one is over: its file is not read, its record not looked at.
  * Errors     Faults are lines; with one there is no keyring. Warnings (a key file others can read) are lines, too.
  */
 #ifndef AUTH_DKIM_KEYRING_H
