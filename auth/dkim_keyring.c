@@ -136,7 +136,8 @@ static bool is_for(const struct dkim_keyring_key *settings, const char *domain, 
     return settings->match_count == 0 && str_same_z(host, domain);
 }
 
-static size_t find_own(struct dkim_keyring *ring, struct str address, struct str host, struct dkim_sign_key *keys_out)
+static size_t find_own(const struct dkim_keyring *ring, struct str address, struct str host,
+                       struct dkim_sign_key *found)
 {
     size_t n = 0;
 
@@ -144,24 +145,33 @@ static size_t find_own(struct dkim_keyring *ring, struct str address, struct str
         const struct entry *entry = &ring->entries[i];
 
         if (entry->settings != NULL && entry->settings->state == DKIM_KEY_ACTIVE &&
-            is_for(entry->settings, entry->key.domain, address, host) && may_use(ring, entry->own))
-            keys_out[n++] = entry->key;
+            is_for(entry->settings, entry->key.domain, address, host))
+            found[n++] = entry->key;
     }
     return n;
 }
 
+/* The first match counts, as in OpenDKIM without MultipleSignatures: a last row for everybody else is usual. */
+static size_t find_in_table(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
+                            struct dkim_sign_key *found)
+{
+    return ring->table != NULL ? dkim_table_find(ring->table, mem, local, domain, false, found) : 0;
+}
+
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
-                         struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX])
+                         struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out)
 {
     struct str address = str_of(str_fmt(mem, "%.*s@%.*s", STR_ARG(local), STR_ARG(domain)));
-    struct dkim_sign_key found[DKIM_TABLE_FOUND_MAX];
-    size_t n = find_own(ring, address, domain, keys_out), count = 0;
+    struct dkim_sign_key found[2 * DKIM_TABLE_FOUND_MAX];
+    size_t count = find_own(ring, address, domain, found), n = 0;
 
-    if (ring->table != NULL)
-        count = dkim_table_find(ring->table, mem, local, domain, true, found);
+    count += find_in_table(ring, mem, local, domain, found + count);
+    *hidden_out = false;
     for (size_t i = 0; i < count && n < DKIM_TABLE_FOUND_MAX; i++)
         if (may_use(ring, found[i].key))
             keys_out[n++] = found[i];
+        else
+            *hidden_out = true;
     return n;
 }
 

@@ -420,8 +420,11 @@ void check_body(struct session *s)
     struct intake *intake = s->tx->intake;
 
     s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
-    if (intake->signer != NULL)
+    if (intake->signer != NULL) {
         intake->signatures = dkim_sign_end(&intake->signer);
+        if (intake->signatures.n == 0)
+            s->tx->unsigned_why = "our signature is there already";
+    }
     if (intake->dkim != NULL) {
         dkim_verify_end(intake->dkim, on_dkim, s);
         session_wait_for(s, WAIT_DKIM);

@@ -100,21 +100,43 @@ static struct dkim_sign_settings settings_of(const struct dkim_keyring_settings 
     };
 }
 
+static bool find_author(struct arena *mem, const struct header *header, struct mailbox *author_out,
+                        const char **why_out)
+{
+    const struct header_field *from = header_find(header, "from");
+    struct mailbox_list authors;
+
+    *why_out = "there is no From field";
+    if (from == NULL)
+        return false;
+    switch (mailbox_list_parse(mem, from->value, &authors, why_out)) {
+    case MAILBOX_FOUND:
+        *author_out = authors.boxes[0];
+        return true;
+    case MAILBOX_EMPTY:
+        *why_out = "the From field names nobody";
+        break;
+    case MAILBOX_INVALID:
+        break;
+    }
+    return false;
+}
+
 /* The first author's domain is whom the signature is to speak for (RFC 6376 6.3). */
 struct dkim_signer *signing_start(struct arena *mem, struct dkim_keyring *ring,
                                   const struct dkim_keyring_settings *settings, const struct header *header,
                                   int64_t now_unix, const char **why_out)
 {
-    const struct header_field *from = header_find(header, "from");
     struct dkim_sign_settings *how = ARENA_NEW(mem, struct dkim_sign_settings);
     struct dkim_sign_key keys[DKIM_TABLE_FOUND_MAX];
-    struct mailbox_list authors;
+    struct mailbox author;
+    bool hidden;
     size_t count;
 
-    *why_out = NULL;
-    if (from == NULL || mailbox_list_parse(mem, from->value, &authors, why_out) != MAILBOX_FOUND)
+    if (!find_author(mem, header, &author, why_out))
         return NULL;
-    count = dkim_keyring_find(ring, mem, authors.boxes[0].local, authors.boxes[0].domain, keys);
+    count = dkim_keyring_find(ring, mem, author.local, author.domain, keys, &hidden);
+    *why_out = hidden ? "the DNS does not show the key" : NULL;
     if (count == 0)
         return NULL;
     *how = settings_of(settings);
