@@ -82,7 +82,7 @@ showq     unix  n - n -    - showq
 postlog   unix-dgram n - n - 1 postlogd
 """
 
-Delivery = namedtuple("Delivery", "sender client message")
+Delivery = namedtuple("Delivery", "sender client milter message")
 
 
 class Postfix:
@@ -144,15 +144,18 @@ class Postfix:
 
 
 def open_delivery(raw):
-    """Takes off what Postfix has put on top: the delivery agent's three fields, and its own Received. Its
-    maildirs have LF where the wire has CRLF, which loses nothing: no bare CR or LF gets that far."""
+    """Takes off what Postfix has put on top: the delivery agent's three fields, the field of a milter (""
+    without one), and its own Received. Its maildirs have LF where the wire has CRLF, which loses nothing: no
+    bare CR or LF gets that far."""
     wrapper = re.match(
-        rb"Return-Path: <(.*)>\nX-Original-To: .*\nDelivered-To: .*\n" rb"Received: from (.*(?:\n\t.*)*)\n",
+        rb"Return-Path: <(.*)>\nX-Original-To: .*\nDelivered-To: .*\n"
+        rb"((?:Authentication-Results: .*\n(?:[ \t].*\n)*)?)Received: from (.*(?:\n\t.*)*)\n",
         raw,
     )
     if wrapper is None:
         raise Failed(f"not a message that Postfix has delivered: {raw[:300]!r}")
-    return Delivery(wrapper[1].decode(), wrapper[2].decode(), raw[wrapper.end() :].replace(b"\n", b"\r\n"))
+    sender, milter, client = (part.decode() for part in wrapper.groups())
+    return Delivery(sender, client, milter, raw[wrapper.end() :].replace(b"\n", b"\r\n"))
 
 
 def fields_added(delivery, message):
@@ -162,5 +165,5 @@ def fields_added(delivery, message):
     added = delivery.message[:end].decode("ascii")
     fields = re.split(r"\r\n(?![ \t])", added)
     same(fields.pop(), "", "the end of the fields added")
-    has(fields[-1], "Received: from ")
+    has(added, "Received: from ")
     return fields
