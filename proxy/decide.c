@@ -352,6 +352,22 @@ enum dmarc_policy decide_dmarc_disposition(const struct config *config, const st
                                                                            : DMARC_POLICY_NONE;
 }
 
+enum history_override decide_dmarc_override(const struct config *config, const struct facts *facts)
+{
+    const struct dmarc_evaluation *dmarc = facts->message.dmarc;
+
+    if (dmarc == NULL || dmarc->result != DMARC_FAIL)
+        return HISTORY_AS_PUBLISHED;
+    if (trusted_hop_vouches(config, facts))
+        return HISTORY_TRUSTED_FORWARDER;
+    if (dmarc->policy == DMARC_POLICY_NONE)
+        return facts->message.discovery != NULL && facts->message.discovery->record != NULL &&
+                       facts->message.discovery->record->testing && facts->message.discovery->record->policy != DMARC_POLICY_NONE
+                   ? HISTORY_TEST_MODE
+                   : HISTORY_AS_PUBLISHED;
+    return decide_dmarc_disposition(config, facts) == dmarc->policy ? HISTORY_AS_PUBLISHED : HISTORY_LOCAL_POLICY;
+}
+
 static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;

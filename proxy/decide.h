@@ -12,6 +12,7 @@
 #define PROXY_DECIDE_H
 
 #include "proxy/facts.h"
+#include "report/history.h"
 
 enum action { ACTION_ACCEPT, ACTION_REJECT, ACTION_DEFER, ACTION_GREYLIST, ACTION_DROP };
 
@@ -46,6 +47,9 @@ int decide_list_score(const struct facts *facts);
 
 /* What DMARC's policy comes to after local rules (docs/dmarc.md), for the A-R field and the record. */
 enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts);
+
+/* Why the owner's policy was not applied as published (RFC 9990 3.1.1.9). */
+enum history_override decide_dmarc_override(const struct config *config, const struct facts *facts);
 
 const char *action_name(enum action action); /* "accept", "reject", "defer", "greylist", "drop" */
 

@@ -3,6 +3,7 @@
 #include "admin/admin.h"
 #include "base/bug.h"
 #include "base/metric.h"
+#include "proxy/reporter.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 5000, WORKERS_MAX = 64 };
+enum { WATCH_MS = 5000, WORKERS_MAX = 64, REPORTERS_MAX = 100 };
 
 struct server {
     struct loop *loop;
@@ -27,6 +28,9 @@ struct server {
     struct store *store;
     struct clients *clients;
     struct admin *admin;
+    struct reporter *reporters[REPORTERS_MAX]; /* the last is at work; those before were replaced by reloads */
+    size_t reporters_count;
+    bool reports;
     struct worker *workers[WORKERS_MAX];
     size_t workers_count;
     struct timer watch;
@@ -166,6 +170,35 @@ static int bind_all(const struct config *config, const struct config *old, size_
     return 0;
 }
 
+/* ---- reports ---- */
+
+static void stop_reporter(struct server *server)
+{
+    if (server->reports)
+        reporter_stop(server->reporters[server->reporters_count - 1]);
+    server->reports = false;
+}
+
+static void start_reporter(struct server *server)
+{
+    struct reporter *reporter;
+    struct fail fail;
+
+    if (!server->config->reports.aggregate)
+        return;
+    if (server->reporters_count == REPORTERS_MAX) {
+        log_note(LOG_WARNING, "reports.stopped", "reloaded too often: reports are sent again after a restart");
+        return;
+    }
+    reporter = reporter_start(server->config, server->store, &fail);
+    if (reporter == NULL) {
+        log_note(LOG_ERROR, "reports.stopped", "%s", fail.text);
+        return;
+    }
+    server->reporters[server->reporters_count++] = reporter;
+    server->reports = true;
+}
+
 /* ---- reload ---- */
 
 /* Each fault has a line of its own: all of them together are too long for one. */
@@ -206,6 +239,8 @@ static void take_over(struct server *server, const struct config *fresh, struct 
         worker_adopt(server->workers[i], &setup);
     }
     log_open(&fresh->log);
+    stop_reporter(server);
+    start_reporter(server);
     server->certificates_seen = mark_of_certificates(&fresh->tls);
     server->domains_seen = mark_of(fresh->domains.file);
     metric_set(gauges.reload_ok, 1);
@@ -406,7 +441,10 @@ static int start(struct server *server, struct fail *fail)
     }
     server->certificates_seen = mark_of_certificates(&config->tls);
     server->domains_seen = mark_of(config->domains.file);
-    return start_workers(server, fds, fail);
+    if (start_workers(server, fds, fail) != 0)
+        return -1;
+    start_reporter(server);
+    return 0;
 }
 
 static void stop(struct server *server)
@@ -417,7 +455,10 @@ static void stop(struct server *server)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
+    stop_reporter(server);
     store_close(&server->store);
+    for (size_t i = 0; i < server->reporters_count; i++)
+        reporter_free(&server->reporters[i]);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_free(&server->workers[i]);
     clients_free(&server->clients);

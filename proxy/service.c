@@ -34,6 +34,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
     service->backends = backends_new(loop, config, parts->tls_client);
+    history_init(&service->history, parts->store, config->hostname);
     start_watching(service);
     return service;
 }

@@ -11,6 +11,7 @@
 #include "proxy/clients.h"
 #include "proxy/relay.h"
 #include "proxy/signing.h"
+#include "report/history.h"
 
 struct session;
 
@@ -26,6 +27,7 @@ struct service {
     struct dkim_keyring *keyring; /* shared; NULL: nothing is signed */
     struct signing_watch *signing;
     struct backends *backends;
+    struct history history;
     struct store *store;     /* shared */
     struct clients *clients; /* shared */
     struct arena *mem;

@@ -17,7 +17,7 @@
  * three steps, so that bots are refused before the greylist is asked, and strangers before the backend is.
  */
 
-enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, NOWHERE };
+enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, AT_RECORD, NOWHERE };
 enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000 };
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
@@ -42,6 +42,7 @@ static void act_message(struct session *s);
 static void answer_greeting(struct session *s);
 static void answer_client(struct session *s);
 static void answer_rcpt(struct session *s);
+static void go_record(struct session *s);
 static void answer_message(struct session *s);
 
 #define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
@@ -57,7 +58,8 @@ static const struct stage life[] = {
     [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
     [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
     [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 FOR_MESSAGE,             NULL,             NULL,          NULL,            AT_VERDICT,  20000},
-    [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   answer_message,  NOWHERE,     20000},
+    [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   go_record,       NOWHERE,     20000},
+    [AT_RECORD]    = {"message",  {check_counted},                          WAIT_COUNTED,            NULL,             NULL,          answer_message,  NOWHERE,     1000},
 };
 
 /* ---- steps ---- */
@@ -481,6 +483,13 @@ static void act_message(struct session *s)
 
     session_wait_for(s, WAIT_BACKEND);
     relay_message(s->tx->relay, &message);
+}
+
+/* Refused or delivered, the message is counted for its author's domain before the client is told (RFC 9990): a crash
+ * after the 250 loses no row. */
+static void go_record(struct session *s)
+{
+    enter(s, AT_RECORD);
 }
 
 static void answer_message(struct session *s)

@@ -25,6 +25,7 @@ enum wait {
     WAIT_DOMAINS = 1 << 12,
     WAIT_FROM_DOMAIN = 1 << 13,
     WAIT_ARC = 1 << 14,
+    WAIT_COUNTED = 1 << 15,
     WAIT_SPOOL = 1 << 14,
 };
 
@@ -69,6 +70,7 @@ struct transaction {
     struct dmarc_query *dmarc;
     struct dmarc_alignment *alignment;
     struct relay *relay;
+    struct history_token *counting;
     struct intake *intake;
     struct buf trace;            /* our fields, on top */
     int64_t begun_ms;
@@ -139,6 +141,7 @@ void check_recipient(struct session *s);
 void check_greylist(struct session *s);
 void check_body(struct session *s);      /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
+void check_counted(struct session *s);   /* DMARC's counters have it */
 /* Calls off what is in flight of `what`; those facts become temperror or unanswered. */
 void checks_give_up(struct session *s, unsigned what);
 void checks_cancel_session(struct session *s);

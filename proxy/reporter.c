@@ -1,0 +1,178 @@
+#include "proxy/reporter.h"
+
+#include "base/bug.h"
+#include "base/metric.h"
+#include "report/daily.h"
+#include "report/history.h"
+#include "smtp/address.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+enum { AGAIN_MS = 3600 * 1000 };
+
+struct reporter {
+    const struct config *config;
+    struct store *store;
+    struct loop *loop;
+    struct dns *dns;
+    struct arena *mem;
+    pthread_t thread;
+    struct timer due;
+    struct daily *daily;
+    struct daily_settings settings;
+    int64_t day; /* that is being reported, or was last */
+    struct metric *fates[DAILY_FATES];
+};
+
+static void on_due(void *arg);
+
+static int64_t now_unix(void)
+{
+    return clock_unix(clock_system());
+}
+
+/* The day that has ended, once `at` of the present one has come. */
+static int64_t day_due(const struct reporter *r, int64_t now)
+{
+    return (now - r->config->reports.at_s) / HISTORY_DAY_S - 1;
+}
+
+static int64_t next_due_ms(const struct reporter *r)
+{
+    int64_t now = now_unix(), at = (day_due(r, now) + 2) * HISTORY_DAY_S + r->config->reports.at_s;
+
+    return (at - now) * 1000;
+}
+
+static void on_domain(const struct daily_domain *domain, void *arg)
+{
+    struct reporter *r = arg;
+    struct log_line line;
+
+    metric_add(r->fates[domain->fate], 1);
+    log_line_begin(&line, domain->fate == DAILY_SENT || domain->fate == DAILY_REFUSED ? LOG_INFO : LOG_DEBUG, NULL, "report");
+    log_put_z(&line, "action", daily_fate_name(domain->fate));
+    log_put_z(&line, "domain", domain->domain);
+    log_put_int(&line, "messages", (int64_t)domain->messages);
+    log_put_z(&line, "report_id", domain->report_id);
+    log_put_z(&line, "to", domain->to);
+    log_line_end(&line);
+}
+
+static void on_done(const struct daily_result *result, const struct fail *fail, void *arg)
+{
+    struct reporter *r = arg;
+    int64_t wait = next_due_ms(r);
+    bool again = result->failed || result->fates[DAILY_LATER] > 0 || result->fates[DAILY_HELD] > 0;
+
+    r->daily = NULL;
+    if (result->failed)
+        log_note(LOG_ERROR, "reports.failed", "%s; tried again in an hour", fail->text);
+    else
+        log_note(LOG_INFO, "reports", "%llu of %llu domains were sent their report",
+                 (unsigned long long)(result->fates[DAILY_SENT] + result->fates[DAILY_WRITTEN]),
+                 (unsigned long long)result->domains);
+    timer_start(&r->due, r->loop, again && wait > AGAIN_MS ? AGAIN_MS : wait, on_due, r);
+}
+
+static void on_due(void *arg)
+{
+    struct reporter *r = arg;
+    struct daily_ask ask = {.loop = r->loop, .dns = r->dns, .store = r->store, .clock = clock_system(),
+                            .settings = &r->settings, .on_domain = on_domain, .done = on_done, .arg = r};
+
+    r->day = ask.day = day_due(r, now_unix());
+    r->daily = daily_start(&ask);
+}
+
+static void make_settings(struct reporter *r)
+{
+    const struct report_settings *s = &r->config->reports;
+    struct smtp_address from;
+
+    if (!smtp_mailbox_parse(str_of(s->from), false, &from))
+        bug("reports.from was not checked");
+    r->settings = (struct daily_settings){
+        .identity = {.org_name = s->org_name, .email = s->from, .submitter = str_dup_lower(r->mem, from.domain),
+                     .hostname = r->config->hostname},
+        .format = s->format == REPORT_RFC9990 ? AGGREGATE_RFC9990 : AGGREGATE_RFC7489,
+        .max_bytes = s->max_bytes,
+        .daily_cap = s->daily_cap,
+        .backend = r->config->backends[0].endpoint,
+        .verp = true,
+        .dry_run_dir = s->dry_run_dir,
+        .suppress = s->suppress,
+        .suppress_count = s->suppress_count,
+    };
+    for (int i = 0; i < DAILY_FATES; i++)
+        r->fates[i] = metric_counter("smtpguard_reports_total", "Domains at report time, by what became of their report.",
+                                     str_fmt(r->mem, "result=\"%s\"", daily_fate_name((enum daily_fate)i)));
+}
+
+static void *run(void *arg)
+{
+    struct reporter *r = arg;
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    loop_run(r->loop);
+    return NULL;
+}
+
+static void release(struct reporter *r)
+{
+    if (r->dns != NULL)
+        resolver_free(&r->dns);
+    loop_free(&r->loop);
+    arena_free(&r->mem);
+    config_unref(&r->config);
+    free(r);
+}
+
+struct reporter *reporter_start(const struct config *config, struct store *store, struct fail *fail)
+{
+    struct reporter *r = calloc(1, sizeof(*r));
+
+    if (r == NULL)
+        out_of_memory();
+    r->config = config_ref(config);
+    r->store = store;
+    r->mem = arena_new(0);
+    r->loop = loop_new();
+    r->dns = resolver_new(r->loop, &config->dns, fail);
+    if (r->dns == NULL) {
+        release(r);
+        return NULL;
+    }
+    make_settings(r);
+    /* At start, too: whatever of yesterday was not sent yet is due. What was sent is known by its lease. */
+    timer_start(&r->due, r->loop, 0, on_due, r);
+    if (pthread_create(&r->thread, NULL, run, r) != 0)
+        out_of_memory();
+    return r;
+}
+
+static void on_stop(void *arg)
+{
+    struct reporter *r = arg;
+
+    daily_cancel(&r->daily);
+    timer_stop(&r->due);
+    loop_stop(r->loop);
+}
+
+void reporter_stop(struct reporter *reporter)
+{
+    loop_post(reporter->loop, on_stop, reporter);
+    pthread_join(reporter->thread, NULL);
+}
+
+void reporter_free(struct reporter **reporter)
+{
+    if (*reporter != NULL)
+        release(*reporter);
+    *reporter = NULL;
+}
