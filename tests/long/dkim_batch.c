@@ -1,16 +1,19 @@
 /*
- * Signs and verifies in bulk, for tests/long/dkim_differential.py.
+ * Signs and verifies in bulk, for tests/long/dkim_differential.py and dkim_mailauth.py.
  *
- * dkim_batch ZONEFILE DOMAIN SELECTOR=KEYFILE …
+ * dkim_batch ZONEFILE DOMAIN SELECTOR=KEYFILE …        (a zone file, or a dns.json of the conformance suites)
  * "verify LENGTH\n" and a message: "LENGTH\n" and "RESULT REASON" of its topmost signature.
+ * "arc LENGTH\n" and a message: "RESULT REASON" of its chain.
  * "sign SELECTOR HEADER/BODY OVERSIGN[,…] LENGTH\n" and a message: the field, or "!" and why there is none.
  */
+#include "auth/arc.h"
 #include "auth/dkim.h"
 #include "auth/dkim_sign.h"
 
 #include "base/bug.h"
 #include "tests/fakedns.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +57,26 @@ static const char *verify(struct batch *b)
     dkim_verify_end(v, on_verified, b);
     fakedns_run(b->dns);
     dkim_verify_cancel(&v);
+    return b->said;
+}
+
+static void on_chain(const struct arc_answer *found, void *arg)
+{
+    struct batch *b = arg;
+
+    b->said = str_fmt(b->mem, "%s %s", arc_result_name(found->result), found->reason);
+}
+
+static const char *verify_chain(struct batch *b)
+{
+    const struct arc_settings settings = {MODE_ENFORCE, 50, 1024};
+    struct arc_verifier *v = arc_verify_start(b->mem, fakedns_dns(b->dns), b->cache, &settings, &b->header,
+                                              clock_unix(clock_system()));
+
+    arc_verify_body(v, b->body);
+    arc_verify_end(v, on_chain, b);
+    fakedns_run(b->dns);
+    arc_verify_cancel(&v);
     return b->said;
 }
 
@@ -116,6 +139,8 @@ static void serve(struct batch *b)
         b->mem = arena_new(0);
         if (sscanf(line, "verify %zu", &n) == 1)
             answer(read_message(b, n) ? str_of(verify(b)) : STR("unread the header is broken"));
+        else if (sscanf(line, "arc %zu", &n) == 1)
+            answer(read_message(b, n) ? str_of(verify_chain(b)) : STR("unread the header is broken"));
         else if (sscanf(line, "sign %63s %31s %255s %zu", selector, canon, oversign, &n) == 4)
             answer(read_message(b, n) ? sign(b, key_of(b, selector), canon, oversign) : STR("!unread"));
         else
@@ -139,6 +164,21 @@ static void load_key(struct batch *b, struct arena *mem, const char *domain, con
     b->keys_count++;
 }
 
+static void load_zone(struct fakedns *dns, const char *path)
+{
+    json_t *zone;
+
+    if (!str_ends_same(str_of(path), STR(".json"))) {
+        fakedns_add_file(dns, path);
+        return;
+    }
+    zone = json_load_file(path, 0, NULL);
+    if (zone == NULL)
+        bug("cannot read %s", path);
+    fakedns_add_json(dns, zone);
+    json_decref(zone);
+}
+
 int main(int argc, char **argv)
 {
     struct batch b = {.dns = fakedns_new(), .cache = dkim_keys_new(100, clock_system())};
@@ -148,7 +188,7 @@ int main(int argc, char **argv)
         fputs("dkim_batch ZONEFILE DOMAIN SELECTOR=KEYFILE …\n", stderr);
         return 64;
     }
-    fakedns_add_file(b.dns, argv[1]);
+    load_zone(b.dns, argv[1]);
     for (int i = 3; i < argc; i++)
         load_key(&b, mem, argv[2], argv[i]);
     serve(&b);

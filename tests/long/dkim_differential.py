@@ -2,7 +2,7 @@
 """Mutated messages, signed by dkimpy, Mail::DKIM, libopendkim and us, verified by all four as they were signed and after
 a journey that changed them. dkim_differential.py [--build DIR] [--count N] [--seed N] [--only NUMBER]
 
-Fails on every verdict about which we disagree with somebody, unless EXPLAINED tells why; and when something that was just
+Fails on every verdict about which we disagree with somebody, unless explain() tells why; and when something that was just
 signed does not verify. A program that is not installed is left out and counted as skipped."""
 import argparse
 import base64
@@ -27,7 +27,16 @@ SIGNED = [b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"mime-vers
           b"x-empty", b"x-blank", b"x-long", b"x-8bit", b"comments"]
 
 
-class Worker:
+class Program:
+    def knows(self, selector):
+        return True
+
+    def explain(self, theirs, ours, message):
+        """Why it differs from us and we keep our verdict; None: nobody knows, so somebody is wrong."""
+        return None
+
+
+class Worker(Program):
     """A program that speaks the protocol of dkim_batch.c."""
 
     def __init__(self, command):
@@ -56,22 +65,34 @@ class Us(Worker):
         field = self.ask("sign %s %s %s" % (selector, canon, OVERSIGN), message)
         return None if field.startswith(b"!") else field
 
+    def verify_chain(self, message):
+        return self.ask("arc", message).decode(errors="replace")
+
 
 class MailDkim(Worker):
     name = "Mail::DKIM"
+
+    def knows(self, selector):
+        return KEYS[selector] == "rsa"  # this release knows no Ed25519
 
     def verify(self, message):
         return self.ask("verify", message).decode(errors="replace")
 
     def sign(self, rng, message, selector, canon):
-        if KEYS[selector] != "rsa":
-            return None  # this release knows no Ed25519
         names = b":".join(names_to_sign(rng, message, True)).decode()
         field = self.ask("sign %s %s %s" % (selector, canon, names), message)
         return None if field.startswith(b"!") else field
 
 
-class DkimPy:
+def count_from(fields):
+    return sum(re.match(rb"(?i)from[ \t]*:", field) is not None for field in fields)
+
+
+def has_blank_before_colon(fields):
+    return any(re.match(rb"[!-9;-~]+[ \t]+:", field) for field in fields)
+
+
+class DkimPy(Program):
     name = "dkimpy"
 
     def __init__(self, records, keys):
@@ -98,8 +119,18 @@ class DkimPy:
         except self.dkim.DKIMException:
             return None
 
+    def explain(self, theirs, ours, message):
+        fields, _ = dkim_messages.split(message)
+        if not ours.startswith("pass"):
+            return None
+        if count_from(fields) > 1:
+            return "a second From above the signed one: the signature holds (RFC 6376 5.4.2); the message is refused for its From"
+        if "Unexpected characters" in theirs and has_blank_before_colon(fields):
+            return "blanks before a field's colon: it does not read them (RFC 5322 4.5)"
+        return None
 
-class OpenDkim:
+
+class OpenDkim(Program):
     name = "libopendkim"
 
     def __init__(self, records, keys):
@@ -125,23 +156,6 @@ def names_to_sign(rng, message, with_absent):
     return [b"from"] + names
 
 
-# ---- where others differ, and why we keep our verdict ----
-
-def count_from(fields):
-    return sum(re.match(rb"(?i)from[ \t]*:", field) is not None for field in fields)
-
-
-def explain(who, theirs, ours, message):
-    """Why `who` says something else about this message than we do; None: nobody knows, so somebody is wrong."""
-    fields, _ = dkim_messages.split(message)
-    if who == "dkimpy" and ours.startswith("pass"):
-        if count_from(fields) > 1:
-            return "a second From above the signed one: the signature holds (RFC 6376 5.4.2); the message is refused for its From"
-        if "Unexpected characters" in theirs and any(re.match(rb"[!-9;-~]+[ \t]+:", field) for field in fields):
-            return "blanks before a field's colon: it does not read them (RFC 5322 4.5)"
-    return None
-
-
 def make_keys(folder):
     """Private keys as openssl makes them, and the records for the DNS."""
     keys, records = {}, {}
@@ -162,15 +176,24 @@ def make_keys(folder):
     return keys, records
 
 
-def programs(build, folder, keys, records):
-    """Those that are there, and the number of those that are not."""
+def write_zone(folder, records):
     zone = os.path.join(folder, "zone")
     with open(zone, "w") as file:
         for name, text in records.items():
             file.write('%s TXT "%s"\n' % (name, text))
+    return zone
+
+
+def us(build, zone, paths):
+    return Us([os.path.join(build, "tests/long/dkim_batch"), zone, DOMAIN] + paths)
+
+
+def programs(build, folder, keys, records):
+    """Those that are there, and the number of those that are not."""
+    zone = write_zone(folder, records)
     paths = ["%s=%s" % (selector, key["path"]) for selector, key in keys.items()]
     rsa = [path for selector, path in zip(keys, paths) if KEYS[selector] == "rsa"]
-    found, missing = [Us([os.path.join(build, "tests/long/dkim_batch"), zone, DOMAIN] + paths)], 0
+    found, missing = [us(build, zone, paths)], 0
     for make in (lambda: DkimPy(records, keys), lambda: OpenDkim(records, keys)):
         try:
             found.append(make())
@@ -193,6 +216,10 @@ class Tally:
     def because(self, who, reason):
         self.reasons[(who, reason)] = self.reasons.get((who, reason), 0) + 1
 
+    def tell(self):
+        for (who, reason), times in sorted(self.reasons.items()):
+            print("%6d x %s: %s" % (times, who, reason))
+
     def disagree(self, number, stage, signer, verdicts, message):
         self.failed += 1
         if self.failed > MOST_SHOWN:
@@ -209,28 +236,25 @@ def describe(message):
     return "%s, header %s" % (algorithm.group(1).decode(), canon.group(1).decode())
 
 
-def knows(program, selector):
-    return program.name != "Mail::DKIM" or KEYS[selector] == "rsa"
-
-
 def compare(tally, number, stage, signer, selector, message, everybody):
-    verdicts = {p.name: p.verify(message) for p in everybody if knows(p, selector)}
+    asked = [p for p in everybody if p.knows(selector)]
+    verdicts = {p.name: p.verify(message) for p in asked}
     ours = verdicts["smtpguard"]
     wrong = False
     if stage == "signed" and not ours.startswith("pass"):
-        if signer == "smtpguard" or verdicts[signer].startswith("pass"):
-            wrong = True
-        else:
+        wrong = signer == "smtpguard"
+        if not verdicts[signer].startswith("pass"):
             tally.because(signer, "what it signed, it does not verify itself: %s" % describe(message))
-    for who, theirs in verdicts.items():
+    for program in asked:
+        theirs = verdicts[program.name]
         tally.verdicts += 1
         if theirs.startswith("pass") == ours.startswith("pass"):
             continue
-        reason = explain(who, theirs, ours, message)
+        reason = program.explain(theirs, ours, message)
         if reason is None:
             wrong = True
         else:
-            tally.because(who, reason)
+            tally.because(program.name, reason)
     if wrong:
         tally.disagree(number, stage, signer, verdicts, message)
     else:
@@ -241,7 +265,7 @@ def play(tally, number, seed, bases, everybody):
     rng = random.Random("%d/%d" % (seed, number))
     message = dkim_messages.change(rng, rng.choice(bases), dkim_messages.CHANGES, 5)
     signer = everybody[number % len(everybody)]
-    selector = rng.choice(["rsa1", "rsa2", "ed"]) if knows(signer, "ed") else rng.choice(["rsa1", "rsa2"])
+    selector = rng.choice([name for name in KEYS if signer.knows(name)])
     canon = "%s/%s" % (rng.choice(["simple", "relaxed"]), rng.choice(["simple", "relaxed"]))
     field = signer.sign(rng, message, selector, canon)
     if field is None:
@@ -270,8 +294,7 @@ def main():
         for program in everybody:
             if isinstance(program, Worker):
                 program.stop()
-    for (who, reason), times in sorted(tally.reasons.items()):
-        print("%6d x %s: %s" % (times, who, reason))
+    tally.tell()
     print("%d messages from %d bases, signed by %s; %d verdicts in %.0f s" % (
         tally.messages, len(bases), ", ".join(p.name for p in everybody), tally.verdicts, time.monotonic() - began))
     print("%d passed, %d failed, %d skipped" % (tally.passed, tally.failed, missing))
