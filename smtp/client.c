@@ -84,9 +84,18 @@ bool smtp_client_is_idle(const struct smtp_client *client)
 
 /* ---- commands ---- */
 
+/* What came before the question is no answer to it: a 250 that came with the 354 must not become that of the message. */
+static void refuse_early_reply(struct smtp_client *client)
+{
+    if (client->due.n == 0 && has_unread(client))
+        client->broken_why = "a reply that nobody waits for";
+}
+
 /* Sends what is held, as far as the backend lets us go ahead of its replies (RFC 2920 3.1). */
 static void send_held(struct smtp_client *client)
 {
+    if (client->held_due.n > 0)
+        refuse_early_reply(client);
     while (client->held_due.n > 0 && (client->due.n == 0 || client->capabilities.pipelining)) {
         size_t line = str_find(buf_str(&client->held), '\n') + 1;
 
@@ -97,13 +106,6 @@ static void send_held(struct smtp_client *client)
     }
 }
 
-/* What came before the question is no answer to it: a 250 that came with the 354 must not become that of the message. */
-static void refuse_early_reply(struct smtp_client *client)
-{
-    if (client->due.n == 0 && has_unread(client))
-        client->broken_why = "a reply that nobody waits for";
-}
-
 static void command(struct smtp_client *client, enum expected what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -111,7 +113,6 @@ static void command(struct smtp_client *client, enum expected what, const char *
 {
     va_list args;
 
-    refuse_early_reply(client);
     va_start(args, format);
     if (!buf_vfmt(&client->held, format, args) || !buf_add_z(&client->held, "\r\n") ||
         !buf_add_char(&client->held_due, (char)what))
@@ -149,6 +150,8 @@ void smtp_client_data(struct smtp_client *client)
 void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf)
 {
     refuse_early_reply(client);
+    if (client->broken_why != NULL)
+        return;
     buf_add_z(client->out, ends_with_crlf ? ".\r\n" : "\r\n.\r\n");
     buf_add_char(&client->due, AT_MESSAGE);
 }

@@ -450,13 +450,14 @@ static void test_refusals(void **state)
 
 /* ---- a drunk backend ---- */
 
-enum told_to { TO_MAIL, TO_RCPT, TO_DATA, TO_MESSAGE, TO_RSET };
+enum told_to { TO_BOTH, TO_MAIL, TO_RCPT, TO_DATA, TO_MESSAGE, TO_RSET };
 
 static const struct {
     const char *name, *rfc;
     enum told_to command;
     const char *bytes, *events;
 } drunk[] = {
+    {"MAIL and RCPT, one by one: 250 twice to MAIL", "5321 4.3.1", TO_BOTH, "250 a\r\n250 b\r\n", "broken"},
     {"MAIL: 354", "5321 4.3.2", TO_MAIL, "354 Go\r\n", "broken"},
     {"MAIL: 250 twice", NULL, TO_MAIL, "250 a\r\n250 b\r\n", "mail 250, broken"},
     {"MAIL: garbage", NULL, TO_MAIL, "hello\r\n", "broken"},
@@ -480,6 +481,10 @@ static const struct {
 static void command_for(enum told_to command)
 {
     switch (command) {
+    case TO_BOTH:
+        smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
+        smtp_client_rcpt(client, STR("a@b.test"), STR(""));
+        break;
     case TO_MAIL:
         smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
         break;
@@ -529,7 +534,9 @@ static void test_early(void **state)
         smtp_client_feed(client, early[i], strlen(early[i]));
         smtp_client_next(client, &event);
         t_same_int(event.kind, SMTP_CLIENT_DATA);
+        buf_clear(&out);
         smtp_client_message_sent(client, true);
+        sent("");
         hears("250 Queued\r\n", "broken");
         close_client();
 
