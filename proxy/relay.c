@@ -326,17 +326,12 @@ static void give_ours(struct relay *relay, const char *text)
     give(relay, &reply);
 }
 
-/* A code that makes no sense at this point must not reach the client as a success. */
 static void give_reply(struct relay *relay, const struct smtp_reply *reply)
 {
     char enhanced[16];
     struct relay_reply out = {.code = reply->code, .enhanced = enhanced, .text = reply->text,
                               .backend = relay->link->backend->settings->address};
 
-    if (reply->code >= 300 && reply->code < 400) {
-        give_ours(relay, "The backend gave an answer that makes no sense");
-        return;
-    }
     snprintf(enhanced, sizeof(enhanced), "%.*s", STR_ARG(reply->enhanced));
     give(relay, &out);
 }
@@ -400,13 +395,26 @@ static void on_again(void *arg)
         find_link(relay);
 }
 
+static bool is_waiting(const struct relay *relay)
+{
+    switch (relay->state) {
+    case RELAY_WAITS_RCPT:
+    case RELAY_WAITS_DATA:
+    case RELAY_SENDING:
+    case RELAY_WAITS_MESSAGE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* The connection is of no more use. Before the session heard anything, another one may do the same work. */
 static void link_broke(struct link *link, const char *why)
 {
     struct relay *relay = link->relay;
     struct backend *backend = link->backend;
     bool stale = link->reused && !link->heard;
-    bool waiting = relay != NULL && relay->state != RELAY_OPEN && relay->state != RELAY_UNUSED;
+    bool waiting = relay != NULL && is_waiting(relay);
 
     if (link->closed)
         return;
@@ -528,7 +536,7 @@ static void on_mail(struct link *link, const struct smtp_reply *reply)
     relay->mail_done = true;
     if (reply->code < 300)
         return; /* the recipient's answer follows */
-    relay->refused_code = reply->code >= 400 ? reply->code : 451;
+    relay->refused_code = reply->code;
     relay->refused_enhanced = str_dup(relay->mem, reply->enhanced);
     relay->refused_text = str_copy(relay->mem, reply->text);
 }
@@ -620,6 +628,11 @@ static void handle(struct link *link, const struct smtp_client_event *event)
 {
     char why[300];
 
+    /* A backend that had enough of waiting says 421 to whatever comes next; that is no answer to it. */
+    if (event->reply.code == 421 && link->reused && !link->heard) {
+        link_broke(link, "it closed the connection (421)");
+        return;
+    }
     link->heard = true;
     link->refusals += event->reply.code >= 400;
     switch (event->kind) {
@@ -828,6 +841,10 @@ static void send_end(struct link *link, struct parcel *parcel)
     relay->state = RELAY_WAITS_MESSAGE;
     if (!relay->by_chunk) {
         smtp_client_message_sent(link->dialogue, relay->encoder.at_line_start);
+        if (smtp_client_replies_due(link->dialogue) == 0) {
+            link_broke(link, "it answered before the end of the message");
+            return;
+        }
         pack(parcel, link->out.p, link->out.n);
     }
     send_parcel(link, parcel);
