@@ -296,9 +296,17 @@ static void on_domains(const struct dnsbl_answer *answer, void *arg)
 {
     struct session *s = arg;
 
+    timer_stop(&s->tx->domains_deadline);
     s->tx->domains = NULL;
     s->facts.transaction.domains = answer;
     session_got(s, WAIT_DOMAINS);
+}
+
+static void on_domains_deadline(void *arg)
+{
+    struct session *s = arg;
+
+    on_domains(dnsbl_finish(&s->tx->domains), s);
 }
 
 /* The PTR's name is asked for when it is there by now; as a rule it has come long before MAIL. */
@@ -317,6 +325,8 @@ void check_domains(struct session *s)
     if (sender->kind == SMTP_DOMAIN_NAME)
         names[count++] = str_dup(s->tx->mem, sender->domain);
     s->tx->domains = ask_domain_lists(s, names, count, on_domains);
+    timer_start(&s->tx->domains_deadline, s->service->loop, s->service->config->dnsbl.deadline_ms,
+                on_domains_deadline, s);
     session_wait_for(s, WAIT_DOMAINS);
 }
 
@@ -324,9 +334,17 @@ static void on_from_domain(const struct dnsbl_answer *answer, void *arg)
 {
     struct session *s = arg;
 
+    timer_stop(&s->tx->from_domain_deadline);
     s->tx->from_domain = NULL;
     s->facts.message.domains = answer;
     session_got(s, WAIT_FROM_DOMAIN);
+}
+
+static void on_from_domain_deadline(void *arg)
+{
+    struct session *s = arg;
+
+    on_from_domain(dnsbl_finish(&s->tx->from_domain), s);
 }
 
 /* Asked as soon as the header section is complete. */
@@ -337,6 +355,8 @@ void check_from_domain(struct session *s)
     if (name == NULL || !has_domain_lists(&s->service->config->dnsbl))
         return;
     s->tx->from_domain = ask_domain_lists(s, &name, 1, on_from_domain);
+    timer_start(&s->tx->from_domain_deadline, s->service->loop, s->service->config->dnsbl.deadline_ms,
+                on_from_domain_deadline, s);
     session_wait_for(s, WAIT_FROM_DOMAIN);
 }
 
@@ -572,10 +592,14 @@ void checks_give_up(struct session *s, unsigned what)
         dns_cancel(&s->tx->sender_query);
         s->facts.transaction.sender_domain = SENDER_TEMPERROR;
     }
-    if ((what & WAIT_DOMAINS) && s->tx->domains != NULL)
+    if ((what & WAIT_DOMAINS) && s->tx->domains != NULL) {
+        timer_stop(&s->tx->domains_deadline);
         s->facts.transaction.domains = dnsbl_finish(&s->tx->domains);
-    if ((what & WAIT_FROM_DOMAIN) && s->tx->from_domain != NULL)
+    }
+    if ((what & WAIT_FROM_DOMAIN) && s->tx->from_domain != NULL) {
+        timer_stop(&s->tx->from_domain_deadline);
         s->facts.message.domains = dnsbl_finish(&s->tx->from_domain);
+    }
     if (what & WAIT_COUNTED)
         history_cancel(&s->tx->counting); /* it is counted all the same, only later */
     if (what & WAIT_GREY) {
@@ -599,6 +623,8 @@ void checks_cancel_transaction(struct session *s)
     grey_cancel(&tx->grey);
     dnsbl_cancel(&tx->domains);
     dnsbl_cancel(&tx->from_domain);
+    timer_stop(&tx->domains_deadline);
+    timer_stop(&tx->from_domain_deadline);
     history_cancel(&tx->counting);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);

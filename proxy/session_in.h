@@ -67,6 +67,7 @@ struct transaction {
     enum dns_type sender_asks;
     struct grey_query *grey;
     struct dnsbl_query *domains, *from_domain;
+    struct timer domains_deadline, from_domain_deadline;
     struct dmarc_query *dmarc;
     struct dmarc_alignment *alignment;
     struct relay *relay;
