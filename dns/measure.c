@@ -70,3 +70,9 @@ void dns_measure_sick(int change)
     prepare();
     metric_add(sick, change);
 }
+
+int64_t dns_measured_sick(void)
+{
+    prepare();
+    return metric_value(sick);
+}

@@ -13,5 +13,6 @@ void dns_measure_query(enum dns_type type, enum dns_status status, int64_t ms); 
 void dns_measure_cache(enum dns_cache_result result);
 void dns_measure_entries(int64_t change); /* of the caches */
 void dns_measure_sick(int change);        /* +1: one more worker's resolver is sick, -1: one less */
+int64_t dns_measured_sick(void);          /* how many are */
 
 #endif

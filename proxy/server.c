@@ -3,6 +3,7 @@
 #include "admin/admin.h"
 #include "base/bug.h"
 #include "base/metric.h"
+#include "dns/measure.h"
 #include "proxy/reporter.h"
 #include "proxy/worker.h"
 
@@ -373,11 +374,17 @@ static int drop_privileges(const struct config *config, struct fail *fail)
     return 0;
 }
 
+static void add_line(char *text, size_t text_bytes, const char *line)
+{
+    size_t n = strlen(text);
+
+    snprintf(text + n, text_bytes - n, "%s\n", line);
+}
+
 static bool is_ready(char *why, size_t why_bytes, void *arg)
 {
     const struct server *server = arg;
     char labels[128];
-    int n = 0;
     bool reachable = false;
 
     for (size_t i = 0; i < server->config->backends_count; i++) {
@@ -386,10 +393,12 @@ static bool is_ready(char *why, size_t why_bytes, void *arg)
     }
     why[0] = '\0';
     if (!reachable)
-        n = snprintf(why, why_bytes, "no backend can be reached\n");
-    if (!store_is_available(server->store) && n < (int)why_bytes)
-        snprintf(why + n, why_bytes - (size_t)n, "the store is not available: greylisting lets everybody pass\n");
-    return reachable; /* without the store mail still flows */
+        add_line(why, why_bytes, "no backend can be reached");
+    if (!store_is_available(server->store))
+        add_line(why, why_bytes, "the store is not available: greylisting lets everybody pass");
+    if (dns_measured_sick() > 0)
+        add_line(why, why_bytes, "the DNS does not answer: nobody is refused for good by what it says");
+    return reachable; /* without the others mail still flows */
 }
 
 static size_t count_workers(const struct config *config)
