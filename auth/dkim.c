@@ -150,7 +150,8 @@ static bool judge_by_field(struct dkim_verifier *v, struct dkim_signature *answe
     if (fault != NULL)
         settle(answer, DKIM_PERMERROR, fault);
     else if (field->algorithm == DKIM_RSA_SHA1)
-        settle(answer, DKIM_POLICY, "rsa-sha1 proves nothing any more"); /* RFC 8301 3.1 */
+        settle(answer, v->settings.sha1 == DKIM_SHA1_NEUTRAL ? DKIM_NEUTRAL : DKIM_POLICY,
+               "rsa-sha1 proves nothing any more"); /* RFC 8301 3.1 */
     else if (field->signed_unix - GRACE_S > now_unix)
         settle(answer, DKIM_POLICY, "the signature is from the future");
     else if (field->expires_unix < now_unix - GRACE_S)

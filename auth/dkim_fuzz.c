@@ -57,7 +57,7 @@ static void on_done(const struct dkim_answer *answer, void *arg)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct dns_ops ops = {ask, forget};
-    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 4};
+    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 4, DKIM_SHA1_POLICY};
     struct oracle oracle = {.dns = {&ops}};
     struct arena *mem = arena_new(0);
     struct dkim_verifier *v;

@@ -83,7 +83,7 @@ static void on_done(const struct dkim_answer *answer, void *arg)
 static const struct dkim_answer *verify(struct bed *b, const char *fields, const char *section,
                                         struct str body)
 {
-    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6};
+    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY};
     struct header header = header_of(b, str_fmt(b->mem, "%s%s", fields, section));
     struct dkim_verifier *v =
         dkim_verify_start(b->mem, fakedns_dns(b->dns), NULL, &settings, &header, "example.org", NOW);

@@ -49,7 +49,7 @@ static void on_done(const struct dkim_answer *answer, void *arg)
 
 static const struct dkim_answer *verify(struct suite *s, struct str message)
 {
-    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6};
+    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY};
     size_t end = header_end(message, 0);
     struct str body = end == SIZE_MAX ? STR("") : str_from(message, end + 2);
     struct dkim_verifier *v;

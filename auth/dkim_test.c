@@ -53,7 +53,7 @@ struct world {
 
 static void world_begin(struct world *w)
 {
-    *w = (struct world){.mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6}};
+    *w = (struct world){.mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY}};
 }
 
 static void world_end(struct world *w)
@@ -371,6 +371,34 @@ static void test_tags(void **state)
         t_same_int(fakedns_asked(w.dns), 1);
         t_same_z(fakedns_question(w.dns, 0),
                  rows[i].result == DKIM_PASS ? "TXT rsa._domainkey.example.org" : "TXT ");
+        world_end(&w);
+    }
+}
+
+static void test_sha1_by_setting(void **state)
+{
+    static const struct {
+        const char *name;
+        enum dkim_sha1 sha1;
+        enum dkim_result result;
+    } rows[] = {
+        {"rsa-sha1 is policy", DKIM_SHA1_POLICY, DKIM_POLICY},
+        {"rsa-sha1 is neutral, if the setting says so", DKIM_SHA1_NEUTRAL, DKIM_NEUTRAL},
+    };
+    struct dkimsign how = with_key(rsa);
+    struct world w;
+
+    (void)state;
+    how.a = "rsa-sha1";
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        world_begin(&w);
+        publish_keys(&w);
+        w.settings.sha1 = rows[i].sha1;
+        t_case(rows[i].name, "8301 3.1");
+        expect_only(verify(&w, message_section(&w, &how), str_of(text)), rows[i].result,
+                    "rsa-sha1 proves nothing any more");
+        t_case("and no key is asked for", NULL);
+        t_same_z(fakedns_question(w.dns, 0), "TXT ");
         world_end(&w);
     }
 }
@@ -818,6 +846,7 @@ int main(void)
         cmocka_unit_test(test_strict_key),
         cmocka_unit_test(test_key_sizes),
         cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_sha1_by_setting),
         cmocka_unit_test(test_body_length),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_from_added_above),

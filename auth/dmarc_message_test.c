@@ -62,7 +62,7 @@ static void check_spf(struct run *r, const char *client, const char *mail_from)
 
 static void evaluate(struct run *r)
 {
-    static const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6};
+    static const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY};
     struct dkim_verifier *verifier;
     struct dmarc_ask ask = {0};
     const char *why, *from = dmarc_from_domain(r->mem, &r->header, &why);

@@ -73,7 +73,7 @@ static void on_done(const struct dkim_answer *a, void *arg)
 static void verify(struct oracle *o, struct arena *mem, struct dkim_keys *keys, struct str section,
                    struct str body)
 {
-    static const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6};
+    static const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY};
     struct dkim_verifier *v;
     struct header header;
 

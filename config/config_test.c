@@ -251,9 +251,6 @@ static const struct {
     {"verify", "backends: [{tls: verify}]\n",
      "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
      "opportunistic\n"},
-    {"PROXY", "listen: [{proxy_protocol: [10.0.0.0/8]}]\n",
-     "F:4:27: listen[0].proxy_protocol: the PROXY protocol is not built yet; leave it at its default, "
-     "empty\n"},
     {"XCLIENT", "listen: [{xclient: [10.0.0.0/8]}]\n",
      "F:4:20: listen[0].xclient: XCLIENT from clients is not built yet; leave it at its default, empty\n"},
     {"LMTP", "backends: [{protocol: lmtp}]\n",
@@ -469,7 +466,7 @@ static void test_values(void **state)
         "kind: domains, untested: true}]}\n"
         "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
         "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
-        "dkim: {min_rsa_bits: 2048}\n"
+        "dkim: {min_rsa_bits: 2048, sha1: neutral}\n"
         "dmarc: {reject: always, quarantine: reject, from_invalid: mark}\n"
         "store: {url: \"sqlite:/tmp/x.db\", timeout: 1s}\n"
         "log: {target: syslog, format: json, level: debug, privacy: hash}\n"
@@ -520,6 +517,7 @@ static void test_values(void **state)
     t_same_int(config->spf.on_fail, ON_REJECT);
     t_same_int(config->spf.on_permerror, ON_DEFER);
     t_same_int(config->dkim.min_rsa_bits, 2048);
+    t_same_int(config->dkim.sha1, DKIM_SHA1_NEUTRAL);
     t_same_int(config->dmarc.reject, DMARC_REJECT_ALWAYS);
     t_same_int(config->dmarc.quarantine, DMARC_QUARANTINE_REJECT);
     t_same_int(config->dmarc.from_invalid, ON_MARK);
@@ -557,6 +555,7 @@ static void test_defaults(void **state)
     t_same_int(config->networks.count, 2);
     t_same_int(config->limits.message_bytes, 50 * 1024 * 1024);
     t_same_int(config->greylist.keep_s, 36 * 86400);
+    t_same_int(config->dkim.sha1, DKIM_SHA1_POLICY);
     t_same_int(config->runtime.workers, 0);
     t_same_int(config_mode(config, MODE_ENFORCE), MODE_ENFORCE);
     t_case("a snapshot lives as long as somebody holds it", NULL);

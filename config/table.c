@@ -64,6 +64,8 @@ static const struct word canonicalizations[] = {{"relaxed/relaxed", 0, 0},
                                                 {"simple/relaxed", 2, 0},
                                                 {"simple/simple", 3, 0},
                                                 {0}};
+static const struct word sha1_results[] = {
+    {"policy", DKIM_SHA1_POLICY, 0}, {"neutral", DKIM_SHA1_NEUTRAL, 0}, {0}};
 static const struct word key_states[] = {{"active", DKIM_KEY_ACTIVE, 0},
                                          {"published", DKIM_KEY_PUBLISHED, 0},
                                          {"retiring", DKIM_KEY_RETIRING, 0},
@@ -105,8 +107,8 @@ const struct setting settings[] = {
     {"listen[].tls", SET_WORD, IN_LISTEN(tls), "starttls", .words = listen_tls,
      .sentence = "none, starttls (offered), require (nothing before STARTTLS), implicit (from the first "
                  "octet)."},
-    {"listen[].proxy_protocol", SET_NETWORKS, IN_LISTEN(proxy_protocol), "", .later = "the PROXY protocol",
-     .sentence = "Networks that must begin with a PROXY header. Not built yet."},
+    {"listen[].proxy_protocol", SET_NETWORKS, IN_LISTEN(proxy_protocol), "",
+     .sentence = "Networks (balancers) that must begin with a PROXY header, version 1 or 2; nobody else may."},
     {"listen[].xclient", SET_NETWORKS, IN_LISTEN(xclient), "", .later = "XCLIENT from clients",
      .sentence = "Networks that may use XCLIENT. Not built yet."},
 
@@ -278,6 +280,8 @@ const struct setting settings[] = {
      .sentence = "Shorter keys do not count (RFC 8301 3.2)."},
     {"dkim.max_signatures", SET_NUMBER, IN(dkim.max_signatures), "6", "1", "50",
      .sentence = "Looked at in one message."},
+    {"dkim.sha1", SET_WORD, IN(dkim.sha1), "policy", .words = sha1_results,
+     .sentence = "What an rsa-sha1 signature is called; it is never a pass (RFC 8301 3.1): policy or neutral."},
     {"dkim.sign.mode", SET_WORD, IN(signing.mode), "off", .words = sign_modes,
      .sentence = "enforce: what leaves for clients of `networks` is signed. off."},
     {"dkim.sign.signing_table", SET_PATH, IN(signing.signing_table), "",

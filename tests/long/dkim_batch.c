@@ -48,7 +48,7 @@ static void on_verified(const struct dkim_answer *found, void *arg)
 
 static const char *verify(struct batch *b)
 {
-    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6};
+    const struct dkim_settings settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY};
     struct dkim_verifier *v = dkim_verify_start(b->mem, fakedns_dns(b->dns), b->cache, &settings, &b->header,
                                                 NULL, clock_unix(clock_system()));
 
