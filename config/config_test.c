@@ -461,9 +461,9 @@ static void test_values(void **state)
         "reply_timeout: 2m, pool: 3}]\n"
         "networks: [10.0.0.0/8]\n"
         "limits: {new_connections_per_client: 30/10s, message_size: 25M, line: 2K, idle: 1m, errors: 7}\n"
-        "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3}\n"
+        "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3, forgers: expected}\n"
         "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1], "
-        "kind: domains, untested: true}]}\n"
+        "kind: domains, test_name: DBLtest.com, untested: true}, {zone: b.example.org, score: 1, codes: [127.0.0.2]}]}\n"
         "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
         "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
         "dkim: {min_rsa_bits: 2048, sha1: neutral}\n"
@@ -501,12 +501,15 @@ static void test_values(void **state)
     t_same_int(config->dns.servers[1].port, 5353);
     t_same_int(config->dns.timeout_ms, 2000);
     t_same_int(config->dns.tries, 3);
-    t_same_int(config->dnsbl.lists_count, 1);
+    t_same_int(config->dns.forgers, DNS_FORGERS_EXPECTED);
+    t_same_int(config->dnsbl.lists_count, 2);
     t_same_int(config->dnsbl.lists[0].score, -3);
     t_same_int(config->dnsbl.lists[0].codes_count, 2);
     t_same_int(config->dnsbl.lists[0].codes[0].last.b[3], 11);
     t_same_int(config->dnsbl.lists[0].kind, DNSBL_OF_DOMAINS);
+    t_same_z(config->dnsbl.lists[0].test_name, "dbltest.com");
     t_true(config->dnsbl.lists[0].untested);
+    t_same_z(config->dnsbl.lists[1].test_name, "test");
     t_same_int(config->greylist.when, GREY_ALWAYS);
     t_same_int(config->greylist.delay_s, 300);
     t_same_int(config->greylist.window_s, 172800);
@@ -555,6 +558,7 @@ static void test_defaults(void **state)
     t_same_int(config->networks.count, 2);
     t_same_int(config->limits.message_bytes, 50 * 1024 * 1024);
     t_same_int(config->greylist.keep_s, 36 * 86400);
+    t_same_int(config->dns.forgers, DNS_FORGERS_AUTO);
     t_same_int(config->dkim.sha1, DKIM_SHA1_POLICY);
     t_same_int(config->runtime.workers, 0);
     t_same_int(config_mode(config, MODE_ENFORCE), MODE_ENFORCE);

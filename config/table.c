@@ -50,6 +50,10 @@ static const struct word recipients[] = {
     {"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
 static const struct word list_kinds[] = {
     {"addresses", DNSBL_OF_ADDRESSES, 0}, {"domains", DNSBL_OF_DOMAINS, 0}, {0}};
+static const struct word forgers[] = {{"auto", DNS_FORGERS_AUTO, 0},
+                                      {"expected", DNS_FORGERS_EXPECTED, 0},
+                                      {"none", DNS_FORGERS_NONE, 0},
+                                      {0}};
 static const struct word versions[] = {{"TLSv1.2", TLS_1_2, 0}, {"TLSv1.3", TLS_1_3, 0}, {0}};
 static const struct word whens[] = {{"suspicious", GREY_SUSPICIOUS, 0}, {"always", GREY_ALWAYS, 0}, {0}};
 static const struct word rejects[] = {{"evidence", DMARC_REJECT_EVIDENCE, 0},
@@ -204,9 +208,11 @@ const struct setting settings[] = {
      .sentence = "A question."},
     {"dns.cache_entries", SET_NUMBER, IN(dns.cache_entries), "100000", "1", "10000000",
      .sentence = "Answers kept, for each worker."},
-
     {"dns.stale", SET_DURATION, IN(dns.stale_ms), "1h", "0s", "1d",
      .sentence = "While the DNS does not answer, expired answers serve so long (RFC 8767); 0s: not at all."},
+    {"dns.forgers", SET_WORD, IN(dns.forgers), "auto", .words = forgers,
+     .sentence = "Who is between us and the servers: expected (many ports, letters of mixed case), none, or auto: none "
+                 "when all servers are on loopback."},
 
     {"screen.banner_delay", SET_DURATION, IN(screen.banner_delay_ms), "2s", "0s", "30s",
      .sentence = "Before the banner, for clients without a good history only; who talks before it is an "
@@ -240,6 +246,8 @@ const struct setting settings[] = {
                  "while."},
     {"dnsbl.lists[].kind", SET_WORD, IN_LIST(kind), "addresses", .words = list_kinds,
      .sentence = "addresses: asked for the client. domains: for the names in HELO, PTR, MAIL FROM and From."},
+    {"dnsbl.lists[].test_name", SET_DOMAIN, IN_LIST(test_name), "test",
+     .sentence = "Of a list of domains: the name that it always lists (RFC 5782 5), as dbltest.com."},
     {"dnsbl.lists[].untested", SET_BOOL, IN_LIST(untested), "false",
      .sentence = "A list of one's own without the test entries of RFC 5782 5 (127.0.0.2 listed, 127.0.0.1 not)."},
 

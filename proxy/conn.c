@@ -90,6 +90,11 @@ static void on_data(const char *bytes, size_t n, void *arg)
         conn->events.on_data(bytes, n, conn->arg);
 }
 
+void conn_receive(struct conn *conn, const char *bytes, size_t n)
+{
+    on_data(bytes, n, conn);
+}
+
 static const struct stream_events stream_callbacks = {on_connect, on_data, on_drain, on_end};
 
 static struct conn *new_conn(struct loop *loop, const struct conn_events *events, void *arg)

@@ -27,6 +27,9 @@ struct conn *conn_accept(struct loop *loop, int fd, const struct conn_events *ev
 struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events, void *arg);
 void conn_close(struct conn **conn);
 
+/* Hands over octets that were read as plaintext, but belong to what has begun since (TLS), as if they came now. */
+void conn_receive(struct conn *conn, const char *bytes, size_t n);
+
 /* What was written before leaves in plaintext first. */
 void conn_start_tls_server(struct conn *conn, struct tls_context *context);
 void conn_start_tls_client(struct conn *conn, struct tls_context *context, const char *server_name);

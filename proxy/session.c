@@ -1,12 +1,5 @@
 #include "proxy/session_in.h"
 
-#include "base/hash.h"
-
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /*
  * The life of a session.
@@ -278,6 +271,13 @@ static void on_handshake_late(void *arg)
     session_end(arg, "TLS handshake took too long");
 }
 
+void session_start_tls(struct session *s)
+{
+    conn_start_tls_server(s->conn, s->service->tls_server);
+    session_wait_for(s, WAIT_TLS);
+    timer_start(&s->budget, s->service->loop, HANDSHAKE_MS, on_handshake_late, s);
+}
+
 /* The 220 must leave in plaintext before the first byte of the handshake is taken (RFC 3207 4). */
 static void act_starttls(struct session *s)
 {
@@ -287,9 +287,7 @@ static void act_starttls(struct session *s)
     }
     smtp_server_answer(s->server, 220, "2.0.0", STR("Ready to start TLS"));
     conn_write_buf(s->conn, &s->out);
-    conn_start_tls_server(s->conn, s->service->tls_server);
-    session_wait_for(s, WAIT_TLS);
-    timer_start(&s->budget, s->service->loop, HANDSHAKE_MS, on_handshake_late, s);
+    session_start_tls(s);
 }
 
 static void on_tls(void *arg)
@@ -512,6 +510,10 @@ static void on_data(const char *bytes, size_t n, void *arg)
 {
     struct session *s = arg;
 
+    if (s->awaits_proxy) {
+        arrival_data(s, bytes, n);
+        return;
+    }
     if (s->stage == &life[AT_CONNECT]) { /* it talks, and we have not greeted yet */
         s->facts.session.early_talker = true;
         store_cancel(&s->history);
@@ -562,114 +564,17 @@ static void on_whole(void *arg)
     session_end(s, "session limit");
 }
 
-static void make_id(char id[11])
-{
-    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    static atomic_uint_fast64_t counter;
-    uint64_t seed[2] = {(uint64_t)clock_unix(clock_system()), atomic_fetch_add(&counter, 1)};
-    uint64_t bits = hash_bytes(seed, sizeof(seed));
-
-    for (int i = 0; i < 10; i++, bits >>= 5)
-        id[i] = digits[bits & 31];
-    id[10] = '\0';
-}
-
 const char *session_message_id(const struct session *s)
 {
     return str_fmt(s->tx->mem, "%s.%u", s->id, s->messages);
 }
 
-static bool is_welcome(struct service *service, int fd, const struct ip *ip)
+const struct conn_events session_conn_events = {NULL, on_data, NULL, on_tls, on_end};
+
+/* Everything that a session needs to begin with is there: it lives from here on. */
+void session_greet(struct session *s)
 {
-    static const char *const texts[] = {
-        [CLIENT_TOO_MANY_CONNECTIONS] = "421 4.7.0 Too many connections from your address\r\n",
-        [CLIENT_TOO_FAST] = "421 4.7.0 Too many new connections from your address, slow down\r\n",
-        [CLIENT_SERVER_FULL] = "421 4.3.2 Too many connections, try again later\r\n",
-    };
-    static const char *const words[] = {[CLIENT_TOO_MANY_CONNECTIONS] = "connections", [CLIENT_TOO_FAST] = "rate",
-                                        [CLIENT_SERVER_FULL] = "full"};
-    enum clients_refusal refusal = clients_enter(service->clients, &service->config->limits, ip,
-                                                 loop_now_ms(service->loop));
-    struct log_line line;
-    char text[IP_TEXT_MAX];
-
-    if (refusal == CLIENT_WELCOME)
-        return true;
-    log_line_begin(&line, LOG_INFO, NULL, "connect");
-    log_put_z(&line, "client", ip_format(ip, text));
-    log_put_z(&line, "action", "drop");
-    log_put_int(&line, "reply", 421);
-    log_put_z(&line, "check", words[refusal]);
-    log_line_end(&line);
-    (void)!send(fd, texts[refusal], strlen(texts[refusal]), MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(fd);
-    return false;
-}
-
-static struct smtp_server_settings server_settings(const struct service *service)
-{
-    const struct config *config = service->config;
-    struct backends_offer backend = backends_offer(service->backends);
-    uint64_t size = config->limits.message_bytes;
-
-    if (backend.size_max > 0 && backend.size_max < size)
-        size = backend.size_max;
-    return (struct smtp_server_settings){
-        .hostname = config->hostname,
-        .message_bytes_max = size,
-        .recipients_max = config->limits.recipients,
-        .errors_max = config->limits.errors,
-        .line_bytes_max = config->limits.line_bytes,
-        .offer = {.size = true, .eightbitmime = backend.eightbitmime, .chunking = true, .smtputf8 = backend.smtputf8,
-                  .dsn = backend.dsn},
-    };
-}
-
-static void set_up_tls(struct session *s)
-{
-    enum listen_tls tls = s->listen->tls;
-
-    smtp_server_offer_starttls(s->server, s->service->tls_server != NULL &&
-                                              (tls == LISTEN_TLS_STARTTLS || tls == LISTEN_TLS_REQUIRE));
-    smtp_server_require_tls(s->server, tls == LISTEN_TLS_REQUIRE);
-    if (tls != LISTEN_TLS_IMPLICIT)
-        return;
-    conn_start_tls_server(s->conn, s->service->tls_server);
-    session_wait_for(s, WAIT_TLS);
-    timer_start(&s->budget, s->service->loop, HANDSHAKE_MS, on_handshake_late, s);
-}
-
-void session_start(struct service *service, const struct listen_settings *listen, int fd, const struct endpoint *peer)
-{
-    static const struct conn_events events = {NULL, on_data, NULL, on_tls, on_end};
-    struct smtp_server_settings settings = server_settings(service);
-    struct arena *mem;
-    struct session *s;
-
-    if (listen->tls == LISTEN_TLS_IMPLICIT && service->tls_server == NULL) {
-        close(fd); /* without a certificate there is nothing to say on this port */
-        return;
-    }
-    if (!is_welcome(service, fd, &peer->ip))
-        return;
-    mem = arena_new(2048);
-    s = ARENA_NEW(mem, struct session);
-    *s = (struct session){.service = service, .listen = listen, .mem = mem, .begun_ms = loop_now_ms(service->loop)};
-    make_id(s->id);
-    s->facts.session.client = peer->ip;
-    s->facts.session.client_port = peer->port;
-    s->facts.session.outbound = listen->role == ROLE_OUTBOUND;
-    s->facts.session.trusted = net_list_has(&service->config->networks, &peer->ip);
-    buf_init(&s->out, 256 * 1024);
-    s->conn = conn_accept(service->loop, fd, &events, s);
-    s->server = smtp_server_new(&settings, &s->out, intake_add, s);
-    s->next = service->sessions;
-    if (s->next != NULL)
-        s->next->previous = s;
-    service->sessions = s;
-    record_connect(s);
-    timer_start(&s->whole, service->loop, service->config->limits.session_ms, on_whole, s);
-    set_up_tls(s);
+    timer_start(&s->whole, s->service->loop, s->service->config->limits.session_ms, on_whole, s);
     begin_stage(s, AT_CONNECT);
     session_step(s);
 }
@@ -693,6 +598,7 @@ static void bury(void *arg)
 
     on_funeral(s);
     smtp_server_free(&s->server);
+    proxy_header_reader_fini(&s->proxy);
     buf_fini(&s->out);
     arena_free(&mem);
 }
@@ -715,7 +621,8 @@ void session_end(struct session *s, const char *why)
         return;
     s->ended = true;
     s->end_why = why;
-    record_end(s);
+    if (s->entered)
+        record_end(s);
     conn_write_buf(s->conn, &s->out);
     checks_cancel_session(s);
     reset_transaction(s);
@@ -724,7 +631,8 @@ void session_end(struct session *s, const char *why)
     timer_stop(&s->whole);
     conn_close(&s->conn);
     leave_list(s);
-    clients_leave(s->service->clients, &s->facts.session.client);
+    if (s->entered)
+        clients_leave(s->service->clients, &s->facts.session.client);
     later_cancel(&s->funeral);
     later_start(&s->burial, s->service->loop, bury, s);
 }

@@ -6,6 +6,7 @@
 
 #include "proxy/decide.h"
 #include "proxy/session.h"
+#include "smtp/proxy_header.h"
 #include "smtp/server.h"
 
 /* Whatever a session waits for has its bit here while it is in flight; whoever clears one calls session_step(). */
@@ -108,6 +109,10 @@ struct session {
     struct spf_query *spf_helo;
     struct store_token *history;
 
+    struct proxy_header_reader proxy; /* while awaits_proxy */
+    bool awaits_proxy;                /* the balancer has not said yet who the client is */
+    bool entered;                     /* the client is counted by the limits and the metrics */
+
     char id[11];
     unsigned messages, commands;
     int64_t begun_ms;
@@ -119,6 +124,13 @@ struct session {
 };
 
 void session_step(struct session *s);
+void session_greet(struct session *s);     /* the first stage */
+void session_start_tls(struct session *s); /* from here on the connection is encrypted, or ends */
+extern const struct conn_events session_conn_events;
+
+/* arrival.c: from the socket to the first stage. */
+void arrival_data(struct session *s, const char *bytes, size_t n);
+
 void session_wait_for(struct session *s, enum wait what);
 void session_got(struct session *s, enum wait what); /* clears the bit and steps */
 const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
