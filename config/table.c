@@ -211,8 +211,8 @@ const struct setting settings[] = {
     {"dns.stale", SET_DURATION, IN(dns.stale_ms), "1h", "0s", "1d",
      .sentence = "While the DNS does not answer, expired answers serve so long (RFC 8767); 0s: not at all."},
     {"dns.forgers", SET_WORD, IN(dns.forgers), "auto", .words = forgers,
-     .sentence = "Who is between us and the servers: expected (many ports, letters of mixed case), none, or auto: none "
-                 "when all servers are on loopback."},
+     .sentence = "Who is between us and the servers: expected (many ports, letters of mixed case), none, or auto: "
+                 "none when all servers are on loopback."},
 
     {"screen.banner_delay", SET_DURATION, IN(screen.banner_delay_ms), "2s", "0s", "30s",
      .sentence = "Before the banner, for clients without a good history only; who talks before it is an "
@@ -289,7 +289,7 @@ const struct setting settings[] = {
     {"dkim.max_signatures", SET_NUMBER, IN(dkim.max_signatures), "6", "1", "50",
      .sentence = "Looked at in one message."},
     {"dkim.sha1", SET_WORD, IN(dkim.sha1), "policy", .words = sha1_results,
-     .sentence = "What an rsa-sha1 signature is called; it is never a pass (RFC 8301 3.1): policy or neutral."},
+     .sentence = "What an rsa-sha1 signature is called, which is never a pass (RFC 8301 3.1): policy, neutral."},
     {"dkim.sign.mode", SET_WORD, IN(signing.mode), "off", .words = sign_modes,
      .sentence = "enforce: what leaves for clients of `networks` is signed. off."},
     {"dkim.sign.signing_table", SET_PATH, IN(signing.signing_table), "",
