@@ -1,7 +1,6 @@
 #include "proxy/spool.h"
 
 #include "base/bug.h"
-#include "base/buf.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FIRST_CHUNK = 4 * 1024, MOST_CHUNK = 64 * 1024, READ_BYTES = 64 * 1024 };
+enum { LEAST_CHUNK = 4 * 1024, MOST_CHUNK = 64 * 1024, READ_BYTES = 64 * 1024 };
 
 struct chunk {
     struct chunk *next;
@@ -27,14 +26,15 @@ struct spool {
     void *arg;
 
     struct chunk *first, *last;
-    uint64_t bytes, in_memory;
+    uint64_t bytes, in_memory; /* in_memory: with those that are being written */
     char tail[2];
+    bool in_file; /* it has outgrown the memory: all of it goes to the file, its beginning too */
 
     /* The file. Only one piece of work is with the helper threads at a time; meanwhile they own `writing`,
      * `read_buf`, `fd` and the results, and the loop owns the rest. */
     int fd;
     bool working, failed, orphaned, was_busy;
-    struct buf unwritten, writing;
+    struct chunk *writing;
     uint64_t written;
     int work_error;
 
@@ -55,23 +55,26 @@ struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, l
     *spool = (struct spool){.loop = loop, .dir = strdup(dir), .memory_max = memory_max, .on_ready = on_ready, .arg = arg, .fd = -1};
     if (spool->dir == NULL)
         out_of_memory();
-    buf_init(&spool->unwritten, SIZE_MAX / 4); /* bounded by spool_is_busy() and one read */
-    buf_init(&spool->writing, SIZE_MAX / 4);
     return spool;
+}
+
+static void free_chunks(struct spool *spool, struct chunk **list)
+{
+    while (*list != NULL) {
+        struct chunk *chunk = *list;
+
+        *list = chunk->next;
+        spool->in_memory -= chunk->n;
+        free(chunk);
+    }
 }
 
 static void destroy(struct spool *spool)
 {
-    while (spool->first != NULL) {
-        struct chunk *next = spool->first->next;
-
-        free(spool->first);
-        spool->first = next;
-    }
+    free_chunks(spool, &spool->first);
+    free_chunks(spool, &spool->writing);
     if (spool->fd >= 0)
         close(spool->fd);
-    buf_fini(&spool->unwritten);
-    buf_fini(&spool->writing);
     free(spool->read_buf);
     free(spool->dir);
     free(spool);
@@ -106,28 +109,32 @@ static int open_file(const char *dir)
     return fd;
 }
 
-static void write_work(void *arg)
+static int write_chunk(struct spool *spool, const struct chunk *chunk, uint64_t at)
 {
-    struct spool *spool = arg;
     size_t done = 0;
 
-    spool->work_error = 0;
-    if (spool->fd < 0)
-        spool->fd = open_file(spool->dir);
-    if (spool->fd < 0) {
-        spool->work_error = errno;
-        return;
-    }
-    while (done < spool->writing.n) {
-        ssize_t n = pwrite(spool->fd, spool->writing.p + done, spool->writing.n - done, (off_t)(spool->written + done));
+    while (done < chunk->n) {
+        ssize_t n = pwrite(spool->fd, chunk->bytes + done, chunk->n - done, (off_t)(at + done));
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
-            spool->work_error = n < 0 ? errno : ENOSPC;
-            return;
-        }
+        if (n <= 0)
+            return n < 0 ? errno : ENOSPC;
         done += (size_t)n;
+    }
+    return 0;
+}
+
+static void write_work(void *arg)
+{
+    struct spool *spool = arg;
+
+    if (spool->fd < 0)
+        spool->fd = open_file(spool->dir);
+    spool->work_error = spool->fd < 0 ? errno : 0;
+    for (const struct chunk *chunk = spool->writing; chunk != NULL && spool->work_error == 0; chunk = chunk->next) {
+        spool->work_error = write_chunk(spool, chunk, spool->written);
+        spool->written += chunk->n;
     }
 }
 
@@ -142,10 +149,12 @@ static void on_written(void *arg)
         destroy(spool);
         return;
     }
-    spool->written += spool->writing.n;
-    buf_fini(&spool->writing);
-    if (spool->work_error != 0)
+    free_chunks(spool, &spool->writing);
+    if (spool->work_error != 0) {
         spool->failed = true;
+        free_chunks(spool, &spool->first);
+        spool->last = NULL;
+    }
     start_writing(spool);
     if (spool->was_busy && !spool_is_busy(spool)) {
         spool->was_busy = false;
@@ -155,50 +164,49 @@ static void on_written(void *arg)
 
 static void start_writing(struct spool *spool)
 {
-    struct buf empty = spool->writing;
-
-    if (spool->failed)
-        buf_fini(&spool->unwritten);
-    if (spool->working || spool->unwritten.n == 0)
+    if (spool->working || spool->first == NULL)
         return;
-    spool->writing = spool->unwritten;
-    spool->unwritten = empty;
+    spool->writing = spool->first;
+    spool->first = spool->last = NULL;
     spool->working = true;
     loop_work(spool->loop, write_work, on_written, spool);
 }
 
 /* ---- adding ---- */
 
-static void add_chunk(struct spool *spool)
+/* The first one fits what has come, so that a small message is in one piece. */
+static size_t room_for(const struct spool *spool, size_t n)
 {
-    size_t room = spool->last == NULL ? FIRST_CHUNK : spool->last->room < MOST_CHUNK ? spool->last->room * 4 : MOST_CHUNK;
+    size_t room = spool->last != NULL ? spool->last->room * 4 : n;
+
+    return room < LEAST_CHUNK ? LEAST_CHUNK : room > MOST_CHUNK ? MOST_CHUNK : room;
+}
+
+static void add_chunk(struct spool *spool, size_t n)
+{
+    size_t room = room_for(spool, n);
     struct chunk *chunk = malloc(sizeof(*chunk) + room);
 
     if (chunk == NULL)
         out_of_memory();
     *chunk = (struct chunk){.room = room};
-    if (spool->last != NULL)
-        spool->last->next = chunk;
-    else
-        spool->first = chunk;
+    *(spool->last != NULL ? &spool->last->next : &spool->first) = chunk;
     spool->last = chunk;
 }
 
-static size_t add_to_memory(struct spool *spool, struct str piece)
+static struct str add_some(struct spool *spool, struct str piece)
 {
     size_t n;
 
     if (spool->last == NULL || spool->last->n == spool->last->room)
-        add_chunk(spool);
+        add_chunk(spool, piece.n);
     n = spool->last->room - spool->last->n;
     if (n > piece.n)
         n = piece.n;
-    if (n > spool->memory_max - spool->in_memory)
-        n = spool->memory_max - spool->in_memory;
     memcpy(spool->last->bytes + spool->last->n, piece.p, n);
     spool->last->n += n;
     spool->in_memory += n;
-    return n;
+    return str_from(piece, n);
 }
 
 void spool_add(struct spool *spool, struct str piece)
@@ -208,19 +216,19 @@ void spool_add(struct spool *spool, struct str piece)
     spool->bytes += piece.n;
     spool->tail[0] = piece.n > 1 ? piece.p[piece.n - 2] : spool->tail[1];
     spool->tail[1] = piece.p[piece.n - 1];
-    while (piece.n > 0 && spool->in_memory < spool->memory_max)
-        piece = str_from(piece, add_to_memory(spool, piece));
-    if (piece.n == 0 || spool->failed)
-        return;
-    buf_add_str(&spool->unwritten, piece);
-    start_writing(spool);
+    while (piece.n > 0 && !spool->failed)
+        piece = add_some(spool, piece);
+    if (spool->in_memory > spool->memory_max)
+        spool->in_file = true;
+    if (spool->in_file)
+        start_writing(spool);
     if (spool_is_busy(spool))
         spool->was_busy = true;
 }
 
 bool spool_is_busy(const struct spool *spool)
 {
-    return spool->unwritten.n > SPOOL_UNWRITTEN_MAX;
+    return spool->in_memory > spool->memory_max;
 }
 
 bool spool_settles(struct spool *spool)
@@ -241,7 +249,7 @@ uint64_t spool_bytes(const struct spool *spool)
 
 bool spool_is_in_memory(const struct spool *spool)
 {
-    return spool->in_memory == spool->bytes;
+    return !spool->in_file;
 }
 
 bool spool_ends_with_crlf(const struct spool *spool)
@@ -287,7 +295,7 @@ static void on_read(void *arg)
     spool->on_ready(spool->arg);
 }
 
-/* The part of the file: what the disk has not written yet is waited for first. */
+/* What the disk has not written yet is waited for first. */
 static enum spool_status read_file(struct spool *spool, struct str *piece_out)
 {
     if (spool->failed)
@@ -301,7 +309,7 @@ static enum spool_status read_file(struct spool *spool, struct str *piece_out)
         spool->was_busy = true; /* on_written() calls on_ready, and we come back */
         return SPOOL_WAIT;
     }
-    if (spool->in_memory + spool->read_file_at >= spool->bytes)
+    if (spool->read_file_at >= spool->bytes)
         return SPOOL_END;
     if (spool->read_buf == NULL && (spool->read_buf = malloc(READ_BYTES)) == NULL)
         out_of_memory();
@@ -313,14 +321,14 @@ static enum spool_status read_file(struct spool *spool, struct str *piece_out)
 
 enum spool_status spool_read(struct spool *spool, struct str *piece_out)
 {
-    if (!spool->read_started) {
-        spool->read_started = true;
+    if (spool->in_file)
+        return read_file(spool, piece_out);
+    if (!spool->read_started)
         spool->read_chunk = spool->first;
-    }
-    if (spool->read_chunk != NULL) {
-        *piece_out = str_make(spool->read_chunk->bytes, spool->read_chunk->n);
-        spool->read_chunk = spool->read_chunk->next;
-        return SPOOL_PIECE;
-    }
-    return read_file(spool, piece_out);
+    spool->read_started = true;
+    if (spool->read_chunk == NULL)
+        return SPOOL_END;
+    *piece_out = str_make(spool->read_chunk->bytes, spool->read_chunk->n);
+    spool->read_chunk = spool->read_chunk->next;
+    return SPOOL_PIECE;
 }

@@ -3,9 +3,10 @@
  *
  * Ownership  The session owns the spool; spool_free() may be called at any time, also while the disk works: the memory
  *            goes when the disk is done.
- * Limits     Up to `memory_max` octets are kept in memory; what comes behind them goes to the file, written by the loop's
- *            helper threads (no disk access on the loop). While more than SPOOL_UNWRITTEN_MAX waits for the disk,
- *            spool_is_busy(): the caller stops reading the client, and goes on at `on_ready`.
+ * Limits     Up to `memory_max` octets are kept in memory. A message that outgrows it goes to the file as a whole, written by
+ *            the loop's helper threads (no disk access on the loop), and its memory is freed as that goes on. While more
+ *            than `memory_max` waits for the disk, spool_is_busy(): the caller stops reading the client, and goes on at
+ *            `on_ready`. So no message ever has more memory than `memory_max` and the piece that went beyond it.
  * Errors     A disk that refuses makes spool_failed() true; the message can then only be deferred (452 4.3.1).
  */
 #ifndef PROXY_SPOOL_H
@@ -13,8 +14,6 @@
 
 #include "base/loop.h"
 #include "base/str.h"
-
-enum { SPOOL_UNWRITTEN_MAX = 1024 * 1024 };
 
 struct spool;
 
