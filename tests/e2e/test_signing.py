@@ -116,7 +116,7 @@ def verified(whole, server):
 
 
 def test_two_signatures(t):
-    """Outgoing mail gets two signatures, RSA and Ed25519, and is else the same; OpenDKIM and dkimpy pass both."""
+    """Outgoing mail gets two signatures and nothing else but Received; OpenDKIM and dkimpy verify both."""
     opendkim = t.start(Verifier(t.dir, t.dns))
     receiver = t.start(
         Postfix(t.dir / "receiver", RECEIVER + f"smtpd_milters = inet:127.0.0.1:{opendkim.port}\n")
@@ -160,7 +160,7 @@ def test_canonicalization_and_expiry(t):
 
 
 def test_opendkim_tables(t):
-    """OpenDKIM's SigningTable (refile:, *@example.org) and KeyTable work as they are: the first match signs."""
+    """OpenDKIM's SigningTable (refile:, *@example.org) and KeyTable work as they are: first match."""
     rsa, ed = key_file(t.dir, "rsa.key", t.world.good_rsa), key_file(t.dir, "ed.key", t.world.good_ed25519)
     (t.dir / "KeyTable").write_text(
         f"# name domain:selector:file\n"

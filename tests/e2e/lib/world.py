@@ -17,6 +17,7 @@ LISTED = Host("127.0.1.3", "mx.listed.test")  # the same for listed.test, but bl
 BOT = Host("127.0.1.4", "bot.test")  # its address has no name
 LIAR = Host("127.0.1.5", "liar.test")  # its address has a name that has another address
 SENDER = Host("127.0.1.6", "mx.sender.test")  # where the sending Postfix says it is
+SPAMMER = Host("127.0.1.7", "host.spam.test")  # the list of domains names.test has this name
 
 SPAM_LIST = {"zone": "bl.test", "score": 8, "codes": ["127.0.0.2-127.0.0.11"]}
 ALLOW_LIST = {"zone": "allow.test", "score": -8, "codes": ["127.0.0.2"]}
