@@ -11,8 +11,7 @@
 #include <string.h>
 
 /*
- * The life of one domain: is_wanted (no I/O but the store) → destinations (DNS) → lease → build → mail after
- * mail → end of the lease. Each step ends in the next one or in end_domain().
+ * The life of one domain: destinations (DNS), lease, build, mail after mail, end of the lease. Each step ends in the next one or in end_domain().
  */
 
 struct candidate {
