@@ -11,7 +11,8 @@
 #include <string.h>
 
 /*
- * The life of one domain: destinations (DNS), lease, build, mail after mail, end of the lease. Each step ends in the next one or in end_domain().
+ * The life of one domain: destinations (DNS), lease, build, mail after mail, end of the lease. Each step ends
+ * in the next one or in end_domain().
  */
 
 struct candidate {
