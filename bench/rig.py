@@ -1,4 +1,4 @@
-"""What all sides of the comparison share: a resolver, signed messages, a sink, and the counting of CPU and memory."""
+"""What all sides of the comparison share: a resolver, signed messages, a sink, and the meters."""
 import base64
 import glob
 import json
@@ -10,7 +10,8 @@ import subprocess
 import time
 
 RESOLVER, SINK = "127.0.0.1", "127.0.0.1:2600"
-HOSTNAME, RELAY_DOMAIN, SENDER, HELO = "mx.rcpt.example", "rcpt.example", "sender.example", "mail.sender.example"
+HOSTNAME, RELAY_DOMAIN = "mx.rcpt.example", "rcpt.example"
+SENDER, HELO = "sender.example", "mail.sender.example"
 SELECTOR = "bench"
 CLIENTS, NETWORK = 64, 1  # the clients are 127.1.0.1, 127.1.1.1 … 127.1.63.1
 LISTED_NETWORK = 7        # 127.7.*.1 are the same, but on the first DNS list
@@ -45,7 +46,7 @@ def answers(address):
 
 
 class Meter:
-    """CPU and memory of a side: a cgroup of its own where one can be made, else /proc over its process trees."""
+    """CPU and memory of a side: by a cgroup of its own where one can be made, else by /proc."""
 
     def __init__(self, name):
         self.roots, self.group = [], None
@@ -73,7 +74,7 @@ class Meter:
         return process
 
     def trees(self):
-        """All that descend from our roots: pid to clock ticks, of it and of the children that it has buried."""
+        """All that descend from our roots: pid to clock ticks, with those of the children it has buried."""
         parents, ticks = {}, {}
         for path in glob.glob("/proc/[0-9]*/stat"):
             try:
@@ -125,13 +126,15 @@ def record(text):
 
 
 def zone(name):
-    return [f'local-zone: "{name}." static', record(f"{name}. 3600 IN SOA ns.example. host.example. 1 3600 600 86400 3600")]
+    return [f'local-zone: "{name}." static',
+            record(f"{name}. 3600 IN SOA ns.example. host.example. 1 3600 600 86400 3600")]
 
 
 def world(public_key):
-    """Clients with names, two lists with their test entries (RFC 5782 5), and a sender with SPF, DKIM and DMARC."""
+    """Clients with names, lists with test entries (RFC 5782 5), and a sender with SPF, DKIM and DMARC."""
     lines = []
-    for name in ("example", SENDER, "clients.example", "bl1.example", "bl2.example", "127.in-addr.arpa", RELAY_DOMAIN):
+    for name in ("example", SENDER, RELAY_DOMAIN, "clients.example", "bl1.example", "bl2.example",
+                 "127.in-addr.arpa"):
         lines += zone(name)
     networks = (NETWORK, LISTED_NETWORK)
     allowed = " ".join(f"ip4:127.{network}.0.0/16" for network in networks)
@@ -149,8 +152,9 @@ def world(public_key):
     lines += [record(f"2.0.0.127.{bl}.example. 3600 IN A 127.0.0.2") for bl in ("bl1", "bl2")]
     for client in range(ADDRESSES):
         for network in networks:
-            lines.append(record(f"1.{client}.{network}.127.in-addr.arpa. 3600 IN PTR c{client}.clients.example."))
-            lines.append(record(f"c{client}.clients.example. 3600 IN A 127.{network}.{client}.1"))
+            host = f"c{client}.clients.example."
+            lines.append(record(f"1.{client}.{network}.127.in-addr.arpa. 3600 IN PTR {host}"))
+            lines.append(record(f"{host} 3600 IN A 127.{network}.{client}.1"))
         lines.append(record(f"1.{client}.{LISTED_NETWORK}.127.bl1.example. 3600 IN A 127.0.0.2"))
     return lines
 
@@ -192,8 +196,9 @@ class Rig:
     def __init__(self, here, load_program):
         self.here, self.load_program, self.sink = here, load_program, None
         self.log = open(f"{here}/rig.log", "w")
-        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                     "-subj", f"/CN={HOSTNAME}", "-keyout", f"{here}/key.pem", "-out", f"{here}/cert.pem")
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                     "-days", "2", "-subj", f"/CN={HOSTNAME}", "-keyout", f"{here}/key.pem",
+                     "-out", f"{here}/cert.pem")
         self.start_resolver(self.sign_messages())
 
     def openssl(self, *arguments, give_it=b""):
@@ -214,8 +219,8 @@ class Rig:
         self.messages = {2: [], 20: [], 200: []}
         for size, paths in self.messages.items():
             for number in range(8):
-                header = (f"From: News <news@{SENDER}>\r\nTo: user@{RELAY_DOMAIN}\r\nSubject: {number} of {size} kB\r\n"
-                          "Date: Mon, 01 Sep 2025 12:00:00 +0000\r\n"
+                header = (f"From: News <news@{SENDER}>\r\nTo: user@{RELAY_DOMAIN}\r\n"
+                          f"Subject: {number} of {size} kB\r\nDate: Mon, 01 Sep 2025 12:00:00 +0000\r\n"
                           f"Message-ID: <{size}.{number}@{SENDER}>\r\nMIME-Version: 1.0\r\n"
                           "Content-Type: text/plain; charset=utf-8\r\n\r\n")
                 message = (header + line * ((size * 1000 - len(header) - 500) // len(line))).encode()
@@ -224,10 +229,11 @@ class Rig:
                 paths.append(f"{self.here}/{size}.{number}.eml")
                 with open(paths[-1], "wb") as file:
                     file.write(signature + message)
-        return base64.b64encode(self.openssl("rsa", "-pubout", "-outform", "DER", give_it=key)).decode()
+        public = self.openssl("rsa", "-pubout", "-outform", "DER", give_it=key)
+        return base64.b64encode(public).decode()
 
     def start_resolver(self, public_key):
-        """One unbound thread with all names as local data: the same answers, at the same price, for every side."""
+        """One unbound thread with all names as local data: the same answers, at the same price, for all."""
         path = self.write("unbound.conf", UNBOUND.format(ip=RESOLVER, here=self.here) +
                           "".join(f"    {line}\n" for line in world(public_key)))
         subprocess.Popen(["unbound", "-d", "-c", path], stdout=self.log, stderr=self.log)
@@ -259,7 +265,8 @@ class Rig:
 
     def hold(self, address, sessions, *options):
         """Idle sessions; returns the process that holds them until its standard input is closed."""
-        command = [self.load_program, "-m", "idle", "-c", "100", "-a", str(ADDRESSES), "-N", str(sessions), *options, address]
+        command = [self.load_program, "-m", "idle", "-c", "100", "-a", str(ADDRESSES), "-N", str(sessions),
+                   *options, address]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if holder.stdout.readline().strip() != f"ready {sessions}":
             raise SystemExit(f"bench: {address} did not hold {sessions} sessions")

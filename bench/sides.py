@@ -1,6 +1,6 @@
-"""The programs that are compared. Each stands on an address of its own in front of the same sink, asks the same resolver,
-and makes the same checks: PTR and back, two DNS lists, the sender's domain, SPF (HELO and MAIL FROM), DKIM, DMARC and the
-greylist; and writes its log to a file."""
+"""The programs that are compared. Each stands on an address of its own in front of the same sink, asks the
+same resolver, and makes the same checks: PTR and back, two DNS lists, the sender's domain, SPF (HELO and
+MAIL FROM), DKIM, DMARC and the greylist; and writes its log to a file."""
 import os
 
 from rig import HOSTNAME, RELAY_DOMAIN, RESOLVER, SINK, Meter, answers, give, until
@@ -58,14 +58,14 @@ runtime: {{user: nobody}}
 
 
 class Smtpguard(Side):
-    """What is not set here is the default. The greylist never stops asking for a client, so its row is written each time."""
+    """What is not set is the default. The greylist asks for every client every time, so a row is written."""
     spool_memory, cache_entries = "1M", 100000
 
     def start(self):
         here = give(f"{self.rig.here}/{self.address}", "nobody")
         path = self.rig.write(f"{here}/smtpguard.yaml", SMTPGUARD.format(
-            hostname=HOSTNAME, domain=RELAY_DOMAIN, address=self.address, sink=SINK, resolver=RESOLVER, here=here,
-            rig=self.rig.here, spool_memory=self.spool_memory, cache_entries=self.cache_entries))
+            hostname=HOSTNAME, domain=RELAY_DOMAIN, address=self.address, sink=SINK, resolver=RESOLVER,
+            here=here, rig=self.rig.here, spool_memory=self.spool_memory, cache_entries=self.cache_entries))
         self.run(self.program, "run", "-c", path)
 
 
@@ -136,18 +136,18 @@ policyd-spf unix - n n - 0 spawn user=policyd-spf argv=/usr/bin/policyd-spf {her
 
 
 class Debian(Side):
-    """Postfix with postgrey, policyd-spf, OpenDKIM and OpenDMARC, as Debian's packages and their manuals set them up, with
-    the exceptions for local clients taken out (here all clients are local) and the milters on unix sockets."""
+    """Postfix with postgrey, policyd-spf, OpenDKIM and OpenDMARC, as Debian's packages and their manuals set
+    them up, with the exceptions for local clients taken out (here all are local), milters on unix sockets."""
 
     def start(self):
         self.here = f"{self.rig.here}/debian"
         self.write("local-hosts", "192.0.2.1\n")
         self.write("empty", "")
         self.start_postgrey()
-        self.start_milter("opendkim", "-x", f"Mode v\nInternalHosts {self.here}/local-hosts\nNameservers {RESOLVER}\n"
-                          f"AuthservID {HOSTNAME}\nAlwaysAddARHeader yes\n")
-        self.start_milter("opendmarc", "-c", f"IgnoreHosts {self.here}/local-hosts\nTrustedAuthservIDs {HOSTNAME}\n"
-                          f"AuthservID {HOSTNAME}\nRejectFailures false\n")
+        self.start_milter("opendkim", "-x", f"Mode v\nInternalHosts {self.here}/local-hosts\n"
+                          f"Nameservers {RESOLVER}\nAuthservID {HOSTNAME}\nAlwaysAddARHeader yes\n")
+        self.start_milter("opendmarc", "-c", f"IgnoreHosts {self.here}/local-hosts\nRejectFailures false\n"
+                          f"TrustedAuthservIDs {HOSTNAME}\nAuthservID {HOSTNAME}\n")
         self.start_postfix()
 
     def write(self, name, text):
@@ -160,15 +160,16 @@ class Debian(Side):
 
     def start_milter(self, program, option, settings):
         folder = give(f"{self.here}/{program}", program)
-        self.run(program, "-f", option, self.write(f"{program}.conf", f"{settings}UserID {program}\nUMask 000\nSyslog yes\n"
-                                                   f"Socket local:{folder}/socket\nPidFile {folder}/pid\n"))
+        path = self.write(f"{program}.conf", f"{settings}UserID {program}\nUMask 000\nSyslog yes\n"
+                          f"Socket local:{folder}/socket\nPidFile {folder}/pid\n")
+        self.run(program, "-f", option, path)
 
     def start_postfix(self):
-        self.write("policyd-spf.conf", "debugLevel = 1\nTestOnly = 1\nHELO_reject = Fail\nMail_From_reject = Fail\n"
-                   "skip_addresses = 192.0.2.1/32\n")
+        self.write("policyd-spf.conf", "debugLevel = 1\nTestOnly = 1\nHELO_reject = Fail\n"
+                   "Mail_From_reject = Fail\nskip_addresses = 192.0.2.1/32\n")
         ip, port = SINK.split(":")
-        self.write("etc/main.cf", MAIN_CF.format(here=self.here, rig=self.rig.here, hostname=HOSTNAME, domain=RELAY_DOMAIN,
-                                                 sink_ip=ip, sink_port=port))
+        self.write("etc/main.cf", MAIN_CF.format(here=self.here, rig=self.rig.here, hostname=HOSTNAME,
+                                                 domain=RELAY_DOMAIN, sink_ip=ip, sink_port=port))
         self.write("etc/master.cf", MASTER_CF.format(here=self.here, address=self.address))
         os.makedirs(f"{self.here}/queue")
         give(f"{self.here}/data", "postfix")
