@@ -186,9 +186,15 @@ static int set_backend(const char *verb, struct cli_report *r)
 /* What the settings do not say yet is an option. */
 static int set_daily(const char *verb, struct cli_report *r)
 {
-    const struct cli_report_options *o = &r->options;
-    const char *hostname = r->lookup.config->hostname, *at = o->from != NULL ? strrchr(o->from, '@') : NULL;
+    struct cli_report_options *o = &r->options;
+    const struct report_settings *settings = &r->lookup.config->reports;
+    const char *hostname = r->lookup.config->hostname, *at;
 
+    if (o->from == NULL && settings->from != NULL && *settings->from != '\0')
+        o->from = settings->from;
+    if (o->org_name == NULL && settings->org_name != NULL && *settings->org_name != '\0')
+        o->org_name = settings->org_name;
+    at = o->from != NULL ? strrchr(o->from, '@') : NULL;
     if (o->hostname != NULL)
         hostname = o->hostname;
     if (hostname == NULL || hostname[0] == '\0')
@@ -206,6 +212,8 @@ static int set_daily(const char *verb, struct cli_report *r)
     r->daily.daily_cap = (unsigned)o->daily_cap;
     r->daily.verp = !o->null_sender;
     r->daily.dry_run_dir = o->dry_run_dir;
+    r->daily.suppress = settings->suppress;
+    r->daily.suppress_count = settings->suppress_count;
     return set_backend(verb, r);
 }
 

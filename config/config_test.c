@@ -251,8 +251,6 @@ static const struct {
     {"verify", "backends: [{tls: verify}]\n",
      "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
      "opportunistic\n"},
-    {"XCLIENT", "listen: [{xclient: [10.0.0.0/8]}]\n",
-     "F:4:20: listen[0].xclient: XCLIENT from clients is not built yet; leave it at its default, empty\n"},
     {"LMTP", "backends: [{protocol: lmtp}]\n",
      "F:4:23: backends[0].protocol: LMTP is not built yet; leave it at its default, smtp\n"},
     {"a backend's domains", "backends: [{domains: [a.example]}]\n",

@@ -113,8 +113,8 @@ const struct setting settings[] = {
                  "octet)."},
     {"listen[].proxy_protocol", SET_NETWORKS, IN_LISTEN(proxy_protocol), "",
      .sentence = "Networks (balancers) that must begin with a PROXY header, version 1 or 2; nobody else may."},
-    {"listen[].xclient", SET_NETWORKS, IN_LISTEN(xclient), "", .later = "XCLIENT from clients",
-     .sentence = "Networks that may use XCLIENT. Not built yet."},
+    {"listen[].xclient", SET_NETWORKS, IN_LISTEN(xclient), "",
+     .sentence = "Networks that may use XCLIENT: a proxy in front that names its client."},
 
     {"backends", SET_RECORDS, IN(backends), "{}", COUNT_AT(backends_count), EACH(struct backend_settings),
      .sentence = "The MTA behind us; the first healthy one in order."},

@@ -1,6 +1,7 @@
 #include "proxy/session_in.h"
 
 #include "base/hash.h"
+#include "smtp/xclient.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -78,6 +79,7 @@ static void set_up_tls(struct session *s)
     smtp_server_offer_starttls(s->server, s->service->tls_server != NULL &&
                                               (tls == LISTEN_TLS_STARTTLS || tls == LISTEN_TLS_REQUIRE));
     smtp_server_require_tls(s->server, tls == LISTEN_TLS_REQUIRE);
+    smtp_server_offer_xclient(s->server, net_list_has(&s->listen->xclient, &s->facts.session.client));
     if (tls == LISTEN_TLS_IMPLICIT)
         session_start_tls(s);
 }
@@ -110,6 +112,7 @@ static void enter(struct session *s)
     const struct config *config = s->service->config;
 
     s->entered = true;
+    s->counted = s->facts.session.client;
     s->facts.session.outbound = s->listen->role == ROLE_OUTBOUND;
     s->facts.session.trusted = net_list_has(&config->networks, &s->facts.session.client);
     record_connect(s);
@@ -166,6 +169,28 @@ void arrival_data(struct session *s, const char *bytes, size_t n)
             conn_receive(s->conn, in.p, in.n);
         return;
     }
+}
+
+/* ---- XCLIENT ---- */
+
+/* What was found out about the one who speaks is forgotten: it was not the client. What is said of the client's name is not
+ * believed either, but looked up. */
+bool arrival_introduce(struct session *s, const char **why_out)
+{
+    const struct config *config = s->service->config;
+    struct smtp_xclient who;
+
+    if (!smtp_xclient_parse(s->mem, s->event.command->argument, &who, why_out))
+        return false;
+    checks_cancel_session(s);
+    s->introduced = true;
+    if ((who.given & SMTP_XCLIENT_ADDR) && !(who.unavailable & SMTP_XCLIENT_ADDR)) {
+        s->facts.session = (struct session_facts){.client = who.addr, .outbound = s->listen->role == ROLE_OUTBOUND};
+        s->facts.session.trusted = net_list_has(&config->networks, &who.addr);
+    }
+    if (who.given & SMTP_XCLIENT_PORT)
+        s->facts.session.client_port = who.port;
+    return true;
 }
 
 /* ---- */

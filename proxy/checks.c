@@ -1,5 +1,7 @@
 #include "proxy/session_in.h"
 
+#include "report/ourselves.h"
+
 #include <string.h>
 
 /*
@@ -148,7 +150,7 @@ void check_banner(struct session *s)
 {
     const struct screen_settings *screen = &s->service->config->screen;
 
-    if (!is_inbound(s) || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 || s->listen->tls == LISTEN_TLS_IMPLICIT ||
+    if (!is_inbound(s) || s->introduced || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 || s->listen->tls == LISTEN_TLS_IMPLICIT ||
         clients_is_good(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop)))
         return;
     timer_start(&s->budget, s->service->loop, screen->banner_delay_ms, on_banner_due, s);
@@ -527,6 +529,19 @@ static struct history_entry history_entry(const struct session *s)
     return entry;
 }
 
+/* Reports about reports would go to and fro for ever. */
+static bool is_report_mail(const struct session *s)
+{
+    const struct report_settings *settings = &s->service->config->reports;
+    const char *at = strrchr(settings->from, '@');
+    struct report_identity us = {.org_name = settings->org_name, .email = settings->from,
+                                 .submitter = at != NULL ? at + 1 : "", .hostname = s->service->config->hostname};
+
+    return s->tx->recipients != NULL &&
+           ourselves_is_report_mail(s->tx->mem, &s->tx->intake->header, s->facts.message.from_domain,
+                                    s->tx->recipients->address, &us);
+}
+
 static void on_counted(enum store_status status, void *arg)
 {
     struct session *s = arg;
@@ -542,7 +557,7 @@ void check_counted(struct session *s)
     struct history_entry entry;
 
     if (!s->service->config->reports.aggregate || m->dmarc == NULL || m->discovery == NULL ||
-        !history_is_wanted(m->discovery))
+        !history_is_wanted(m->discovery) || is_report_mail(s))
         return;
     entry = history_entry(s);
     s->tx->counting = history_add(&s->service->history, s->service->loop, &entry, on_counted, s);

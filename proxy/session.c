@@ -202,6 +202,19 @@ static bool rest(struct session *s)
     return false;
 }
 
+/* The session begins anew, as another client's. */
+static void take_xclient(struct session *s)
+{
+    const char *why;
+
+    if (!arrival_introduce(s, &why)) {
+        smtp_server_answer(s->server, 501, "", str_of(why));
+        return;
+    }
+    smtp_server_answer(s->server, 220, "", STR(""));
+    begin_stage(s, AT_CONNECT);
+}
+
 static bool next_event(struct session *s)
 {
     if (s->waits & (WAIT_TLS | WAIT_BACKEND))
@@ -227,6 +240,9 @@ static bool next_event(struct session *s)
         break;
     case SMTP_EV_MESSAGE:
         begin_stage(s, AT_MESSAGE);
+        break;
+    case SMTP_EV_XCLIENT:
+        take_xclient(s);
         break;
     case SMTP_EV_RESET:
         reset_transaction(s);
@@ -632,7 +648,7 @@ void session_end(struct session *s, const char *why)
     conn_close(&s->conn);
     leave_list(s);
     if (s->entered)
-        clients_leave(s->service->clients, &s->facts.session.client);
+        clients_leave(s->service->clients, &s->counted);
     later_cancel(&s->funeral);
     later_start(&s->burial, s->service->loop, bury, s);
 }

@@ -111,7 +111,9 @@ struct session {
 
     struct proxy_header_reader proxy; /* while awaits_proxy */
     bool awaits_proxy;                /* the balancer has not said yet who the client is */
-    bool entered;                     /* the client is counted by the limits and the metrics */
+    bool entered;                     /* counted by the limits, as this host, and the metrics */
+    struct ip counted;
+    bool introduced;                  /* by XCLIENT: nobody waits at the banner */
 
     char id[11];
     unsigned messages, commands;
@@ -129,6 +131,7 @@ void session_start_tls(struct session *s); /* from here on the connection is enc
 extern const struct conn_events session_conn_events;
 
 /* arrival.c: from the socket to the first stage. */
+bool arrival_introduce(struct session *s, const char **why_out); /* XCLIENT: another client, from here on */
 void arrival_data(struct session *s, const char *bytes, size_t n);
 
 void session_wait_for(struct session *s, enum wait what);

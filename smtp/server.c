@@ -36,7 +36,7 @@ struct smtp_server {
     bool skipping;   /* the rest of a line that was too long */
     size_t skipped;
 
-    bool esmtp, helo_seen, tls_offered, tls_required, tls_done;
+    bool esmtp, helo_seen, tls_offered, tls_required, tls_done, xclient_offered;
     bool mail_seen, mail_utf8, helo_due;
     unsigned recipients, errors, idle_commands;
     /* The message, whether it comes by DATA (then only `lines` of it is used) or in chunks. */
@@ -81,6 +81,11 @@ void smtp_server_offer_starttls(struct smtp_server *server, bool offer)
 void smtp_server_require_tls(struct smtp_server *server, bool require)
 {
     server->tls_required = require;
+}
+
+void smtp_server_offer_xclient(struct smtp_server *server, bool offer)
+{
+    server->xclient_offered = offer;
 }
 
 bool smtp_server_in_transaction(const struct smtp_server *server)
@@ -195,6 +200,8 @@ static void write_ehlo(struct smtp_server *server)
         buf_add_z(server->out, "250-SMTPUTF8\r\n");
     if (s->offer.dsn)
         buf_add_z(server->out, "250-DSN\r\n");
+    if (server->xclient_offered)
+        buf_add_z(server->out, "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n");
     if (s->offer.chunking)
         buf_add_z(server->out, "250-CHUNKING\r\n");
     buf_fmt(server->out, "250-LIMITS RCPTMAX=%u\r\n", s->recipients_max); /* RFC 9422 */
@@ -276,6 +283,10 @@ static void accept_command(struct smtp_server *server)
     case SMTP_EV_DATA:
         begin_message(server);
         break;
+    case SMTP_EV_XCLIENT:
+        server->esmtp = server->helo_seen = false;
+        server->state = NOT_GREETED;
+        break;
     default:
         break;
     }
@@ -290,7 +301,8 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
     server->state = COMMANDS;
     if (server->due == SMTP_EV_HELO)
         answer_helo(server, code, enhanced, text);
-    else if (!is_chunk || code >= 400) /* a chunk is not asked for: its reply comes at its end */
+    /* A chunk is not asked for, its reply comes at its end; the reply to XCLIENT is the new greeting. */
+    else if (code >= 400 || (!is_chunk && server->due != SMTP_EV_XCLIENT))
         smtp_reply_write(server->out, code, enhanced, text);
     if (code >= 500)
         server->errors++;
@@ -385,6 +397,18 @@ static bool do_starttls(struct smtp_server *server, struct smtp_event *event_out
         reply(server, 502, "5.5.1", "STARTTLS is not offered");
     else
         return wait_for_answer(server, SMTP_EV_STARTTLS, event_out);
+    return false;
+}
+
+/* Postfix's XCLIENT_README: before MAIL, and only for those who may. */
+static bool do_xclient(struct smtp_server *server, struct smtp_event *event_out)
+{
+    if (!server->xclient_offered)
+        reply(server, 502, "5.5.1", "Command not implemented");
+    else if (server->mail_seen)
+        reply(server, 503, "5.5.1", "XCLIENT within a transaction");
+    else
+        return wait_for_answer(server, SMTP_EV_XCLIENT, event_out);
     return false;
 }
 
@@ -498,6 +522,8 @@ static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
         return do_helo(server, event_out);
     case SMTP_STARTTLS:
         return do_starttls(server, event_out);
+    case SMTP_XCLIENT:
+        return do_xclient(server, event_out);
     case SMTP_MAIL:
         return do_mail(server, event_out);
     case SMTP_RCPT:

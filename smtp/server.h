@@ -40,6 +40,7 @@ enum smtp_event_kind {
     SMTP_EV_RCPT,        /* waits */
     SMTP_EV_DATA,        /* waits: answer 354 to take the message, or refuse. Of BDAT the first chunk asks likewise */
     SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
+    SMTP_EV_XCLIENT,     /* waits: answer 220 and greet anew, as if that client had just connected, or refuse */
     SMTP_EV_RESET,       /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
     SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */
 };
@@ -63,6 +64,7 @@ void smtp_server_free(struct smtp_server **server);
 void smtp_server_tease(struct smtp_server *server);
 void smtp_server_greet(struct smtp_server *server, int code, const char *text); /* 220, 421 or 554 */
 void smtp_server_offer_starttls(struct smtp_server *server, bool offer); /* in EHLO, from now on */
+void smtp_server_offer_xclient(struct smtp_server *server, bool offer);
 void smtp_server_require_tls(struct smtp_server *server, bool require);  /* MAIL before TLS is 530 5.7.0 */
 
 /* Lends bytes to the dialogue: they are read in place by smtp_server_next(), so that a body is not copied

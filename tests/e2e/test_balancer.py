@@ -8,7 +8,7 @@ from lib import certificate
 from lib.check import Skipped, has, same, starts, true, wait_for
 from lib.client import Client
 from lib.mail import message
-from lib.process import Daemon, free_port, listens
+from lib.process import Daemon, free_port, listens, run
 from lib.world import BOT, GOOD, OTHER
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -97,11 +97,9 @@ def test_limits_are_the_clients(t):
     guard = behind(t)
     guard.change(limits={"connections_per_client": 2})
     first = [connect(guard) for _ in range(3)]
-    for client in first:
+    for client, greeting in zip(first, ("220 ", "220 ", "421 4.7.0 Too many connections")):
         client.send(version_1(GOOD))
-    starts(first[0].read(), "220 ")
-    starts(first[1].read(), "220 ")
-    starts(first[2].read(), "421 4.7.0 Too many connections")
+        starts(client.read(), greeting)
     with connect(guard) as client:
         client.send(version_1(OTHER))
         starts(client.read(), "220 ")
@@ -163,3 +161,37 @@ def test_haproxy(t):
             has(t.postfix.delivery(bob).message, f"spf=pass smtp.mailfrom={sender}".encode())
     finally:
         haproxy.stop()
+
+
+def test_xclient(t):
+    """A proxy in front that may say XCLIENT names its client; what it says is judged as if that client had come itself."""
+    listen = {"name": "mx", "address": f"127.0.0.1:{free_port()}", "role": "mx", "tls": "none", "xclient": [f"{BOT.address}/32"]}
+    guard = t.guard(listen=[listen])
+    for host, sender in ((GOOD, "alice@good.test"), (OTHER, "x@other.test")):
+        bob = t.recipient()
+        with Client(port_of(guard), BOT) as client:
+            has(client.ehlo(), "XCLIENT NAME ADDR")
+            client.say("XCLIENT ADDR=[wrong]", "501 5.5.4")
+            client.say(f"XCLIENT ADDR={host.address} PORT=4711 NAME=[UNAVAILABLE]", "220 ")
+            client.say("MAIL FROM:<>", "503 5.5.1")  # its EHLO is still due
+            client.host = host
+            client.ehlo()
+            client.say(f"MAIL FROM:<{sender}>", "250 ")
+            client.say("XCLIENT ADDR=127.0.1.9", "503 5.5.1")
+            client.say(f"RCPT TO:<{bob}>", "250 ")
+            starts(client.data(message(sender=sender, recipient=bob)), "250 ")
+            client.quit()
+        has(t.postfix.delivery(bob).message, f"spf=pass smtp.mailfrom={sender}".encode())
+    with Client(port_of(guard), OTHER) as client:
+        true("XCLIENT" not in client.ehlo(), "it is offered to everybody")
+        client.say("XCLIENT ADDR=127.0.1.1", "502 5.5.1")
+        client.quit()
+
+
+def test_swaks_says_xclient(t):
+    """swaks, as operators use it to try what a client would get."""
+    listen = {"name": "mx", "address": f"127.0.0.1:{free_port()}", "role": "mx", "tls": "none", "xclient": ["127.0.0.1/32"]}
+    guard, bob = t.guard(listen=[listen]), t.recipient()
+    run("swaks", "--server", f"127.0.0.1:{port_of(guard)}", "--helo", "mx.good.test", "--from", "alice@good.test", "--to", bob,
+        "--xclient-addr", GOOD.address)
+    has(t.postfix.delivery(bob).message, b"spf=pass smtp.mailfrom=alice@good.test")
