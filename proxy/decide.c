@@ -58,13 +58,19 @@ static enum mode address_mode(const struct config *config, const struct facts *f
 
 static const struct verdict accepted = {.action = ACTION_ACCEPT};
 
+/* Our own clients skip the inbound checks. */
+static bool is_ours(const struct facts *facts)
+{
+    return facts->session.trusted || facts->session.outbound;
+}
+
 /* ---- the greeting and HELO ---- */
 
 struct verdict decide_greeting(const struct config *config, const struct facts *facts)
 {
     struct verdict v = accepted;
 
-    if (facts->session.early_talker)
+    if (facts->session.early_talker && !is_ours(facts))
         refuse(&v, config_mode(config, config->screen.early_talker), ACTION_DROP, "early-talker", 554, "5.5.1",
                "You spoke before the greeting; wait for the 220 (RFC 5321 4.3.1)");
     return v;
@@ -75,7 +81,7 @@ struct verdict decide_helo(const struct config *config, const struct facts *fact
     enum mode mode = config_mode(config, config->screen.helo);
     struct verdict v = accepted;
 
-    if (facts->session.trusted || facts->session.outbound)
+    if (is_ours(facts))
         return v;
     switch (facts->session.helo_form) {
     case HELO_NOT_A_NAME:
@@ -260,7 +266,7 @@ struct verdict decide_greylist(const struct config *config, const struct facts *
     enum mode mode = observe_if(facts->session.gateway, config_mode(config, config->greylist.mode));
     struct verdict v = accepted;
 
-    if (grey != NULL && grey_must_wait(grey->verdict))
+    if (grey != NULL && grey_must_wait(grey->verdict) && !is_ours(facts) && !facts->recipient.postmaster)
         refuse(&v, mode, ACTION_GREYLIST, "greylist", 451, "4.7.1",
                "Greylisted: please try again in %lld seconds", (long long)grey->wait_s);
     return v;
@@ -378,6 +384,8 @@ static bool dmarc_refuses(const struct config *config, const struct facts *facts
     if (dmarc != NULL && dmarc->result == DMARC_TEMPERROR && config->dmarc.on_temperror == ON_DEFER)
         return refuse(v, mode, ACTION_DEFER, "dmarc", 451, "4.7.1",
                       "The DMARC policy of %.200s cannot be read now, try again later", domain);
+    if (dmarc != NULL && dmarc->result == DMARC_TEMPERROR && config->dmarc.on_temperror == ON_REJECT)
+        return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1", "The DMARC policy of %.200s cannot be read", domain);
     if (policy == DMARC_POLICY_REJECT ||
         (policy == DMARC_POLICY_QUARANTINE && config->dmarc.quarantine == DMARC_QUARANTINE_REJECT))
         return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
