@@ -158,6 +158,14 @@ static size_t find_in_table(struct dkim_keyring *ring, struct arena *mem, struct
     return ring->table != NULL ? dkim_table_find(ring->table, mem, local, domain, false, found) : 0;
 }
 
+static bool is_among(const struct dkim_sign_key *keys, size_t count, const struct dkim_sign_key *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i].domain, key->domain) == 0 && strcmp(keys[i].selector, key->selector) == 0)
+            return true;
+    return false;
+}
+
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                          struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out)
 {
@@ -168,10 +176,10 @@ size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct st
     count += find_in_table(ring, mem, local, domain, found + count);
     *hidden_out = false;
     for (size_t i = 0; i < count && n < DKIM_TABLE_FOUND_MAX; i++)
-        if (may_use(ring, found[i].key))
-            keys_out[n++] = found[i];
-        else
+        if (!may_use(ring, found[i].key))
             *hidden_out = true;
+        else if (!is_among(keys_out, n, &found[i]))
+            keys_out[n++] = found[i];
     return n;
 }
 

@@ -47,7 +47,8 @@ struct dkim_keyring *dkim_keyring_load(const struct dkim_keyring_settings *setti
 struct dkim_keyring *dkim_keyring_ref(struct dkim_keyring *ring);
 void dkim_keyring_unref(struct dkim_keyring **ring); /* NULL is fine; leaves NULL */
 
-/* The keys to sign with for an author, without those that the world cannot see; *hidden_out: there were such. */
+/* The keys to sign with for an author, each d= and s= once, without those that the world cannot see; *hidden_out:
+ * there were such. */
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                          struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out);
 
