@@ -78,7 +78,7 @@ const char *dnsbl_selftest_verdict(const struct dnsbl_list *list, const struct d
     if (*silent_out)
         return "it does not answer";
     if (!lists_it(listed))
-        return domains ? "it does not list its test entry: it is out of order, or has another one"
+        return domains ? "it does not list its test entry: it is out of order, or has another one (test_name)"
                        : "it does not list 127.0.0.2: it is out of order, or does not serve this resolver";
     return NULL;
 }
