@@ -304,7 +304,7 @@ const struct setting settings[] = {
     {"dkim.sign.keys[].selector", SET_DOMAIN, IN_KEY(selector), NULL,
      .sentence = "The signature's s=."},
     {"dkim.sign.keys[].key", SET_PATH, IN_KEY(path), NULL,
-     .sentence = "The private key: a PEM file, read before privileges are dropped."},
+     .sentence = "The private key: a PEM file that runtime.user may read."},
     {"dkim.sign.keys[].match", SET_TEXTS, IN_KEY(match), "",
      .second = offsetof(struct dkim_keyring_key, match_count),
      .sentence = "Authors it signs for, as in *@example.net; empty: all of its domain."},
