@@ -27,7 +27,7 @@ enum wait {
     WAIT_FROM_DOMAIN = 1 << 13,
     WAIT_ARC = 1 << 14,
     WAIT_COUNTED = 1 << 15,
-    WAIT_SPOOL = 1 << 14,
+    WAIT_SPOOL = 1 << 16,
 };
 
 enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };
