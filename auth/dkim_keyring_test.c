@@ -114,7 +114,8 @@ static void test_own_keys(void **state)
 {
     static const char *const news[] = {"*@news.example.org", "boss@*"};
     struct bed *b = *state;
-    struct dkim_keyring_key keys[3] = {key_of("Example.ORG", "A1", b->one), key_of("example.org", "b", b->two),
+    struct dkim_keyring_key keys[3] = {key_of("Example.ORG", "A1", b->one),
+                                       key_of("example.org", "b", b->two),
                                        key_of("example.net", "n", b->three)};
     struct dkim_keyring_settings settings = of_keys(keys, COUNT(keys));
 
@@ -189,8 +190,8 @@ static void test_with_tables(void **state)
     struct dkim_keyring_settings settings = of_keys(keys, COUNT(keys));
     struct dkim_sign_key key;
 
-    settings.key_table = write_file(b, "K", str_fmt(b->mem, "k example.org:table:%s\nb example.org:both:%s\n",
-                                                    b->two, b->three));
+    settings.key_table = write_file(
+        b, "K", str_fmt(b->mem, "k example.org:table:%s\nb example.org:both:%s\n", b->two, b->three));
     settings.signing_table =
         str_fmt(b->mem, "refile:%s", write_file(b, "S", "a@example.org b\n*@example.org k\n* k\n"));
     t_true(load(b, &settings) != NULL);
@@ -268,25 +269,26 @@ static void test_seen(void **state)
 static void test_faults(void **state)
 {
     struct bed *b = *state;
-    struct dkim_keyring_key keys[3] = {key_of("example.org", "a", "/none/a"), key_of("example.org", "b", b->one),
+    struct dkim_keyring_key keys[3] = {key_of("example.org", "a", "/none/a"),
+                                       key_of("example.org", "b", b->one),
                                        key_of("example.org", "c", path_in(b, "K"))};
     struct dkim_keyring_settings settings = of_keys(keys, COUNT(keys));
 
     t_case("each key that cannot be read is a line, and there is no keyring", NULL);
     write_file(b, "K", "no key\n");
     t_true(load(b, &settings) == NULL);
-    t_same_z(buf_z(&b->faults),
-             str_fmt(b->mem,
-                     "/none/a cannot be opened: No such file or directory\n"
-                     "%s: this is no private key (PEM, not encrypted)\n",
-                     path_in(b, "K")));
+    t_same_z(buf_z(&b->faults), str_fmt(b->mem,
+                                        "/none/a cannot be opened: No such file or directory\n"
+                                        "%s: this is no private key (PEM, not encrypted)\n",
+                                        path_in(b, "K")));
     t_case("so is each fault of the tables", NULL);
     settings = of_keys(keys + 1, 1);
     settings.key_table = path_in(b, "K");
     settings.signing_table = write_file(b, "S", "example.org k\n");
     t_true(load(b, &settings) == NULL);
-    t_same_z(buf_z(&b->faults), str_fmt(b->mem, "%s/K:1: a key is NAME DOMAIN:SELECTOR:KEY\n"
-                                                "%s/S:1: the KeyTable has no usable key \"k\"\n",
+    t_same_z(buf_z(&b->faults), str_fmt(b->mem,
+                                        "%s/K:1: a key is NAME DOMAIN:SELECTOR:KEY\n"
+                                        "%s/S:1: the KeyTable has no usable key \"k\"\n",
                                         b->folder, b->folder));
     t_case("a key that others can read is a warning, and signs", NULL);
     settings = of_keys(keys + 1, 1);
@@ -347,7 +349,8 @@ static void *use(void *arg)
 static void test_threads(void **state)
 {
     struct bed *b = *state;
-    struct dkim_keyring_key keys[2] = {key_of("example.org", "a", b->one), key_of("example.org", "b", b->two)};
+    struct dkim_keyring_key keys[2] = {key_of("example.org", "a", b->one),
+                                       key_of("example.org", "b", b->two)};
     struct dkim_keyring_settings settings = of_keys(keys, COUNT(keys));
     struct dkim_sign_key key;
     pthread_t threads[THREADS];
