@@ -189,6 +189,8 @@ static void on_spf_helo(const struct spf_answer *answer, void *arg)
 
     s->spf_helo = NULL;
     s->facts.session.spf_helo = answer;
+    if (s->facts.transaction.null_sender) /* the recipient is waiting for it */
+        s->facts.transaction.spf = answer;
     session_got(s, WAIT_SPF_HELO);
 }
 

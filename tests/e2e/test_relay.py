@@ -184,6 +184,20 @@ def test_pipelining(t):
         fields_added(t.postfix.delivery(recipient), mail)
 
 
+def test_pipelined_bounce(t):
+    """The null sender has the SPF of its HELO, also when it is at RCPT before the DNS has answered."""
+    guard, bob = t.guard(), t.recipient()
+    mail = message(recipient=bob)
+    with guard.client(GOOD) as client:
+        client.send(f"EHLO mx.good.test\r\nMAIL FROM:<>\r\nRCPT TO:<{bob}>\r\nDATA\r\n".encode())
+        same([client.read()[:3] for _ in range(4)], ["250", "250", "250", "354"], "the replies")
+        client.send(stuffed(mail))
+        starts(client.read(), "250 ")
+    verdict, _ = fields_added(t.postfix.delivery(bob), mail)
+    for words in ("spf=pass smtp.helo=mx.good.test", "dmarc=pass"):
+        has(verdict, words)
+
+
 def test_smtplib(t):
     """Python's smtplib sends two messages in one session."""
     guard, bob = t.guard(), t.recipient()
