@@ -346,6 +346,10 @@ static enum dmarc_policy local_policy(const struct config *config, const struct 
 
     if (dmarc == NULL || dmarc->result != DMARC_FAIL || trusted_hop_vouches(config, facts))
         return DMARC_POLICY_NONE;
+    if (dmarc->policy == DMARC_POLICY_NONE)
+        return DMARC_POLICY_NONE;
+    if (config->dmarc.quarantine == DMARC_QUARANTINE_REJECT) /* whatever would only be marked */
+        return DMARC_POLICY_REJECT;
     if (dmarc->policy != DMARC_POLICY_REJECT || config->dmarc.reject == DMARC_REJECT_ALWAYS)
         return dmarc->policy;
     return config->dmarc.reject == DMARC_REJECT_EVIDENCE && has_evidence(config, facts) ? DMARC_POLICY_REJECT
@@ -386,8 +390,7 @@ static bool dmarc_refuses(const struct config *config, const struct facts *facts
                       "The DMARC policy of %.200s cannot be read now, try again later", domain);
     if (dmarc != NULL && dmarc->result == DMARC_TEMPERROR && config->dmarc.on_temperror == ON_REJECT)
         return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1", "The DMARC policy of %.200s cannot be read", domain);
-    if (policy == DMARC_POLICY_REJECT ||
-        (policy == DMARC_POLICY_QUARANTINE && config->dmarc.quarantine == DMARC_QUARANTINE_REJECT))
+    if (policy == DMARC_POLICY_REJECT)
         return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
                       "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From",
                       domain, dmarc_policy_name(dmarc->policy));
