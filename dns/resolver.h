@@ -1,5 +1,5 @@
 /*
- * dns/resolver.h - the real resolver: c-ares on a loop, with a cache           (the door to c-ares)
+ * dns/resolver.h - the real resolver: questions, and a cache of their answers
  *
  * One a worker, no locks. Identical questions in flight are asked once. Answers are kept for their TTL
  * (1 s to 1 day), negative ones for the SOA's (RFC 2308), in at most `cache_entries` and 512 octets for each
