@@ -35,14 +35,18 @@ def give(path, user):
     return path
 
 
-def answers(address):
-    """Whether an SMTP server greets there."""
+def connects(address, greeting=b""):
+    """Whether somebody listens there, and begins with the greeting."""
     host, port = address.split(":")
     try:
         with socket.create_connection((host, int(port)), 5) as connection:
-            return connection.recv(3) == b"220"
+            return connection.recv(len(greeting)) == greeting if greeting else True
     except OSError:
         return False
+
+
+def answers(address):
+    return connects(address, b"220")
 
 
 class Meter:
@@ -193,8 +197,8 @@ def resolves():
 class Rig:
     """The surroundings, in a folder that goes with us."""
 
-    def __init__(self, here, load_program):
-        self.here, self.load_program, self.sink = here, load_program, None
+    def __init__(self, here, run_id, load_program):
+        self.here, self.run_id, self.load_program, self.sink = here, run_id, load_program, None
         self.log = open(f"{here}/rig.log", "w")
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                      "-days", "2", "-subj", f"/CN={HOSTNAME}", "-keyout", f"{here}/key.pem",

@@ -3,14 +3,16 @@ same resolver, and makes the same checks: PTR and back, two DNS lists, the sende
 MAIL FROM), DKIM, DMARC and the greylist; and writes its log to a file."""
 import os
 
-from rig import HOSTNAME, RELAY_DOMAIN, RESOLVER, SINK, Meter, answers, give, until
+from rig import HOSTNAME, RELAY_DOMAIN, RESOLVER, SINK, Meter, answers, connects, give, until
 
 
 class Side:
-    def __init__(self, rig, run_id, name, address, program=None):
+    def __init__(self, rig, name, address, program=None):
         self.rig, self.name, self.address, self.program = rig, name, address, program
-        self.meter = Meter(f"{run_id}-{address.split(':')[1]}")
-        self.log = open(f"{rig.here}/{address}.log", "w")
+        self.port = int(address.split(":")[1])
+        self.here = f"{rig.here}/{self.port}"
+        self.meter = Meter(f"{rig.run_id}-{self.port}")
+        self.log = open(f"{self.here}.log", "w")
         self.start()
         until(lambda: answers(address), f"the greeting of {name}")
         self.at_rest_kib = self.meter.memory_kib()
@@ -59,13 +61,14 @@ runtime: {{user: nobody}}
 
 class Smtpguard(Side):
     """What is not set is the default. The greylist asks for every client every time, so a row is written."""
-    spool_memory, cache_entries = "1M", 100000
+    spool_memory, cache_entries, sink = "1M", 100000, SINK
 
     def start(self):
-        here = give(f"{self.rig.here}/{self.address}", "nobody")
-        path = self.rig.write(f"{here}/smtpguard.yaml", SMTPGUARD.format(
-            hostname=HOSTNAME, domain=RELAY_DOMAIN, address=self.address, sink=SINK, resolver=RESOLVER,
-            here=here, rig=self.rig.here, spool_memory=self.spool_memory, cache_entries=self.cache_entries))
+        give(self.here, "nobody")
+        path = self.rig.write(f"{self.here}/smtpguard.yaml", SMTPGUARD.format(
+            here=self.here, rig=self.rig.here, hostname=HOSTNAME, domain=RELAY_DOMAIN, address=self.address,
+            sink=self.sink, resolver=RESOLVER, spool_memory=self.spool_memory,
+            cache_entries=self.cache_entries))
         self.run(self.program, "run", "-c", path)
 
 
@@ -95,6 +98,11 @@ relay_transport = relay:[{sink_ip}]:{sink_port}
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {rig}/cert.pem
 smtpd_tls_key_file = {rig}/key.pem
+default_process_limit = 600
+smtpd_client_connection_count_limit = 1000
+"""
+
+CHECKS_CF = """
 smtpd_helo_required = yes
 smtpd_recipient_restrictions = reject_unauth_destination,
     reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname,
@@ -104,8 +112,11 @@ smtpd_recipient_restrictions = reject_unauth_destination,
 policyd-spf_time_limit = 3600
 smtpd_milters = unix:{here}/opendkim/socket, unix:{here}/opendmarc/socket
 milter_default_action = tempfail
-default_process_limit = 600
-smtpd_client_connection_count_limit = 1000
+"""
+
+BACKEND_CF = """
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_authorized_xclient_hosts = {xclient_hosts}
 """
 
 MASTER_CF = """
@@ -135,41 +146,17 @@ policyd-spf unix - n n - 0 spawn user=policyd-spf argv=/usr/bin/policyd-spf {her
 """
 
 
-class Debian(Side):
-    """Postfix with postgrey, policyd-spf, OpenDKIM and OpenDMARC, as Debian's packages and their manuals set
-    them up, with the exceptions for local clients taken out (here all are local), milters on unix sockets."""
-
-    def start(self):
-        self.here = f"{self.rig.here}/debian"
-        self.write("local-hosts", "192.0.2.1\n")
-        self.write("empty", "")
-        self.start_postgrey()
-        self.start_milter("opendkim", "-x", f"Mode v\nInternalHosts {self.here}/local-hosts\n"
-                          f"Nameservers {RESOLVER}\nAuthservID {HOSTNAME}\nAlwaysAddARHeader yes\n")
-        self.start_milter("opendmarc", "-c", f"IgnoreHosts {self.here}/local-hosts\nRejectFailures false\n"
-                          f"TrustedAuthservIDs {HOSTNAME}\nAuthservID {HOSTNAME}\n")
-        self.start_postfix()
+class Postfix(Side):
+    """An instance of its own, which hands its mail to the sink."""
 
     def write(self, name, text):
         return self.rig.write(f"{self.here}/{name}", text)
 
-    def start_postgrey(self):
-        self.run("postgrey", "--inet=127.0.0.1:10023", f"--dbdir={give(f'{self.here}/postgrey', 'postgrey')}",
-                 "--delay=1", "--auto-whitelist-clients=0", f"--whitelist-clients={self.here}/empty",
-                 f"--whitelist-recipients={self.here}/empty")
-
-    def start_milter(self, program, option, settings):
-        folder = give(f"{self.here}/{program}", program)
-        path = self.write(f"{program}.conf", f"{settings}UserID {program}\nUMask 000\nSyslog yes\n"
-                          f"Socket local:{folder}/socket\nPidFile {folder}/pid\n")
-        self.run(program, "-f", option, path)
-
-    def start_postfix(self):
-        self.write("policyd-spf.conf", "debugLevel = 1\nTestOnly = 1\nHELO_reject = Fail\n"
-                   "Mail_From_reject = Fail\nskip_addresses = 192.0.2.1/32\n")
+    def start_postfix(self, settings):
         ip, port = SINK.split(":")
-        self.write("etc/main.cf", MAIN_CF.format(here=self.here, rig=self.rig.here, hostname=HOSTNAME,
-                                                 domain=RELAY_DOMAIN, sink_ip=ip, sink_port=port))
+        self.write("etc/main.cf", settings + MAIN_CF.format(
+            here=self.here, rig=self.rig.here, hostname=HOSTNAME, domain=RELAY_DOMAIN, sink_ip=ip,
+            sink_port=port))
         self.write("etc/master.cf", MASTER_CF.format(here=self.here, address=self.address))
         os.makedirs(f"{self.here}/queue")
         give(f"{self.here}/data", "postfix")
@@ -178,3 +165,58 @@ class Debian(Side):
     def is_done(self):
         return not any(files for folder in ("maildrop", "incoming", "active", "deferred")
                        for _, _, files in os.walk(f"{self.here}/queue/{folder}"))
+
+
+class Debian(Postfix):
+    """Postfix with postgrey, policyd-spf, OpenDKIM and OpenDMARC, as Debian's packages and their manuals set
+    them up, with the exceptions for local clients taken out (here all are local), milters on unix sockets."""
+
+    def start(self):
+        self.write("local-hosts", "192.0.2.1\n")
+        self.write("empty", "")
+        self.write("policyd-spf.conf", "debugLevel = 1\nTestOnly = 1\nHELO_reject = Fail\n"
+                   "Mail_From_reject = Fail\nskip_addresses = 192.0.2.1/32\n")
+        self.run("postgrey", "--inet=127.0.0.1:10023", f"--dbdir={give(f'{self.here}/postgrey', 'postgrey')}",
+                 "--delay=1", "--auto-whitelist-clients=0", f"--whitelist-clients={self.here}/empty",
+                 f"--whitelist-recipients={self.here}/empty")
+        until(lambda: connects("127.0.0.1:10023"), "postgrey")
+        self.start_milter("opendkim", "-x", f"Mode v\nInternalHosts {self.here}/local-hosts\n"
+                          f"Nameservers {RESOLVER}\nAuthservID {HOSTNAME}\nAlwaysAddARHeader yes\n")
+        self.start_milter("opendmarc", "-c", f"IgnoreHosts {self.here}/local-hosts\nRejectFailures false\n"
+                          f"TrustedAuthservIDs {HOSTNAME}\nAuthservID {HOSTNAME}\n")
+        self.start_postfix(CHECKS_CF.format(here=self.here))
+
+    def start_milter(self, program, option, settings):
+        folder = give(f"{self.here}/{program}", program)
+        path = self.write(f"{program}.conf", f"{settings}UserID {program}\nUMask 000\nSyslog yes\n"
+                          f"Socket local:{folder}/socket\nPidFile {folder}/pid\n")
+        self.run(program, "-f", option, path)
+        until(lambda: os.path.exists(f"{folder}/socket"), f"the socket of {program}")
+
+
+class Backend(Postfix):
+    def __init__(self, rig, name, address, xclient_hosts):
+        self.xclient_hosts = xclient_hosts
+        super().__init__(rig, name, address)
+
+    def start(self):
+        self.start_postfix(BACKEND_CF.format(xclient_hosts=self.xclient_hosts))
+
+
+class SmtpguardBeforePostfix(Smtpguard):
+    """With a real Postfix behind it, which is told the true client by XCLIENT; only smtpguard's CPU counts.
+    A Postfix that takes XCLIENT from 127.0.0.1 alone binds a connection to the client that it was told."""
+    xclient_hosts = "127.0.0.1"
+
+    def start(self):
+        self.sink = f"127.0.0.1:{self.port + 100}"
+        self.backend = Backend(self.rig, f"Postfix behind {self.name}", self.sink, self.xclient_hosts)
+        super().start()
+
+    def is_done(self):
+        return self.backend.is_done()
+
+
+class SmtpguardBeforeTrustingPostfix(SmtpguardBeforePostfix):
+    """A Postfix that takes XCLIENT from everybody who can reach its port: connections serve any client."""
+    xclient_hosts = "static:all"
