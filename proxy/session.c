@@ -89,7 +89,8 @@ static void decide(struct session *s)
 {
     struct verdict before = s->verdict;
 
-    timer_stop(&s->budget);
+    if (!(s->waits & WAIT_TLS)) /* a handshake in front of the greeting keeps its deadline */
+        timer_stop(&s->budget);
     if (s->stage->decide == NULL)
         return;
     s->verdict = s->stage->decide(s->service->config, &s->facts);
@@ -342,6 +343,7 @@ static void reset_transaction(struct session *s)
         return;
     checks_cancel_transaction(s);
     relay_close(&tx->relay);
+    timer_stop(&s->budget); /* on_rate(), when RSET comes between two chunks */
     intake_free(s);
     buf_fini(&tx->trace);
     s->tx = NULL;

@@ -644,6 +644,35 @@ static void test_time_runs_out_in_a_handshake(void **state)
     t_same_int(heard.n, 0);
 }
 
+/* Deadlines are long: it is enough to see that they are there, or not. */
+static void test_deadline_of_a_handshake(void **state)
+{
+    (void)state;
+    open_bed(usual_settings);
+    t_case("where TLS comes first, its handshake has a deadline", "8314 3");
+    connect_client("192.0.2.1", LISTEN_TLS_IMPLICIT);
+    let_it_be_read();
+    t_true(timer_is_started(&service->sessions->budget));
+}
+
+static void test_reset_between_chunks(void **state)
+{
+    (void)state;
+    open_bed(usual_settings);
+    t_case("RSET behind a chunk ends the watch over the data rate as well", "3030 2");
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<c@d.test>", "250");
+    say(STR("BDAT 5\r\nFrom:"));
+    expect("250");
+    t_true(timer_is_started(&service->sessions->budget));
+    ask("RSET", "250");
+    t_true(service->sessions->tx == NULL);
+    t_true(!timer_is_started(&service->sessions->budget));
+}
+
 #define ON_BED(test) cmocka_unit_test_teardown(test, close_bed)
 
 int main(void)
@@ -656,6 +685,8 @@ int main(void)
         ON_BED(test_large_message),
         cmocka_unit_test(test_waits),
         ON_BED(test_time_runs_out_in_a_handshake),
+        ON_BED(test_deadline_of_a_handshake),
+        ON_BED(test_reset_between_chunks),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
