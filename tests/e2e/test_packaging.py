@@ -1,9 +1,9 @@
-"""What is linked is what is installed: on a fresh machine, in the container, and by who reads the manual."""
+"""What people are told is true: the packages they need, the words of the log, the manual page."""
 
 import pathlib
 import re
 
-from lib.check import true
+from lib.check import same, true
 from lib.process import run
 
 HERE = pathlib.Path(__file__).resolve().parents[2]
@@ -24,3 +24,27 @@ def test_libraries(t):
         words = set(re.findall(r"[a-z0-9.+-]+", (HERE / place).read_text()))
         for package in sorted(needed):
             true(package in words, f"{place} does not name {package}")
+
+
+def test_words(t):
+    """Every event, key and check of the log, and every metric, is documented, and nothing else is."""
+    run("env", "-C", HERE, "tests/words")
+
+
+def told_by(t, *verb):
+    """The usage of a verb, or of all."""
+    return b"".join(run(t.house.binary, *verb, "--help")[1:]).decode()
+
+
+def test_manual_page(t):
+    """The manual page is well formed, and tells of the verbs that there are, with their options."""
+    page = HERE / "packaging/smtpguard.8"
+    complaints = run("mandoc", "-Tlint", page, check=False)[1:]
+    same([line for line in b"".join(complaints).splitlines() if b"smtpguard.8" in line], [], "mandoc")
+    shown = " ".join(re.sub(".\b", "", run("mandoc", "-Tascii", page)[1].decode()).split())
+    verbs = re.findall(r"^  ([a-z-]+(?: [a-z]+)?) +[A-Z]", told_by(t), re.M)
+    true(len(verbs) > 20, "no verbs found")
+    for verb in verbs:
+        true(f" smtpguard {verb} " in shown, f"the manual page does not tell of {verb}")
+        for option in re.findall(r"--[a-z0-9-]+", told_by(t, *verb.split()).partition("\n")[0]):
+            true(option in shown, f"the manual page does not tell of {verb} {option}")
