@@ -132,7 +132,8 @@ $(LONG): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
 long-binaries: $(LONG)
-check-long: test-deps
+check-long:
+	@packaging/install-deps build test long
 	@$(MAKE) --no-print-directory all long-binaries
 	@tests/long/run $(BUILD)
 
