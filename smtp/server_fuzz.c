@@ -62,7 +62,11 @@ static void take_event(struct game *game, const struct smtp_event *event)
         end_message(game, event);
         break;
     case SMTP_EV_STARTTLS:
-        answer(game, 454, 454);
+    case SMTP_EV_XCLIENT:
+        answer(game, 454, 554);
+        break;
+    case SMTP_EV_RESET:
+        game->in_body = false; /* chunks without an end */
         break;
     case SMTP_EV_HELO:
     case SMTP_EV_MAIL:
@@ -119,14 +123,16 @@ static unsigned check_replies(struct str text)
 
 static void play(struct game *game, const uint8_t *head, struct str input, size_t piece)
 {
-    struct smtp_server_settings settings = {
-        .hostname = "mx.test",
-        .message_bytes_max = head[4] * 4u,
-        .recipients_max = 1 + head[5] % 4u,
-        .errors_max = 1 + head[6] % 8u,
-        .line_bytes_max = 40,
-        .offer = {
-            .size = head[7] & 1, .eightbitmime = head[7] & 2, .smtputf8 = head[7] & 4, .dsn = head[7] & 8}};
+    struct smtp_server_settings settings = {.hostname = "mx.test",
+                                            .message_bytes_max = head[4] * 4u,
+                                            .recipients_max = 1 + head[5] % 4u,
+                                            .errors_max = 1 + head[6] % 8u,
+                                            .line_bytes_max = 40,
+                                            .offer = {.size = head[7] & 1,
+                                                      .eightbitmime = head[7] & 2,
+                                                      .smtputf8 = head[7] & 4,
+                                                      .dsn = head[7] & 8,
+                                                      .chunking = head[7] & 64}};
 
     *game = (struct game){.answers = head};
     buf_init(&game->out, 1 << 26);
@@ -134,6 +140,7 @@ static void play(struct game *game, const uint8_t *head, struct str input, size_
     game->server = smtp_server_new(&settings, &game->out, take_body, game);
     smtp_server_offer_starttls(game->server, head[7] & 16);
     smtp_server_require_tls(game->server, head[7] & 32);
+    smtp_server_offer_xclient(game->server, head[7] & 128);
     smtp_server_greet(game->server, 220, "");
     while (input.n > 0 && !game->closed) {
         say(game, str_upto(input, piece));
