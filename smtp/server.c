@@ -38,7 +38,7 @@ struct smtp_server {
 
     bool esmtp, helo_seen, tls_offered, tls_required, tls_done, xclient_offered;
     bool mail_seen, mail_utf8, helo_due;
-    unsigned recipients, errors, idle_commands;
+    unsigned recipients, deferred, errors, idle_commands; /* deferred: recipients of this transaction, by 4xx */
     /* The message, whether it comes by DATA (then only `lines` of it is used) or in chunks. */
     struct smtp_chunk_decoder message;
     bool by_chunks; /* BDAT has begun it */
@@ -213,7 +213,7 @@ static void write_ehlo(struct smtp_server *server)
 static void end_transaction(struct smtp_server *server)
 {
     server->mail_seen = false;
-    server->recipients = 0;
+    server->recipients = server->deferred = 0;
     server->by_chunks = server->chunks_refused = false;
 }
 
@@ -275,7 +275,8 @@ static void accept_command(struct smtp_server *server)
     case SMTP_EV_MAIL:
         server->mail_seen = true;
         server->mail_utf8 = server->command.smtputf8;
-        server->recipients = 0;
+        server->recipients = server->deferred = 0;
+        server->chunks_refused = false; /* those were of a MAIL that was refused, or of none */
         break;
     case SMTP_EV_RCPT:
         server->recipients++;
@@ -306,6 +307,8 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
         smtp_reply_write(server->out, code, enhanced, text);
     if (code >= 500)
         server->errors++;
+    else if (code >= 400 && server->due == SMTP_EV_RCPT)
+        server->deferred++;
     if (server->due == SMTP_EV_MESSAGE) {
         end_transaction(server);
         server->idle_commands = 0;
@@ -433,7 +436,7 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
         reply(server, 503, "5.5.1", "Need MAIL before RCPT");
     else if (server->by_chunks)
         reply(server, 503, "5.5.1", "The message has begun");
-    else if (server->recipients >= server->settings.recipients_max)
+    else if (server->recipients >= server->settings.recipients_max || server->deferred >= server->settings.recipients_max)
         reply(server, 452, "4.5.3", "Too many recipients");
     else if (server->command.smtputf8 && !server->mail_utf8) /* RFC 6531 3.5 */
         reply(server, 553, "5.6.7", "A recipient beyond ASCII needs SMTPUTF8 in MAIL");

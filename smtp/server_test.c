@@ -446,6 +446,66 @@ static void test_smuggling_suite(void **state)
     arena_free(&mem);
 }
 
+/* ---- recipients that are deferred, and chunks that are refused ---- */
+
+static void expect_reply(const char *want)
+{
+    t_true(str_starts(buf_str(&out), str_of(want)));
+    buf_clear(&out);
+}
+
+static void test_deferred_recipients(void **state)
+{
+    static const char rcpt[] = "RCPT TO:<a@b.test>\r\n";
+
+    (void)state;
+    open_server(1000, 3);
+    smtp_server_greet(server, 220, "");
+    say("EHLO x\r\nMAIL FROM:<>\r\n");
+    for (int transaction = 0; transaction < 2; transaction++) {
+        t_case("as many recipients are judged and deferred as may be taken", "5321 4.5.3.1.8");
+        for (int i = 0; i < 100; i++) {
+            smtp_server_feed(server, rcpt, strlen(rcpt));
+            t_same_int(next(), SMTP_EV_RCPT);
+            answer(451);
+            t_true(smtp_server_keep(server));
+        }
+        t_case("more are deferred without being judged, until the next transaction", "5321 4.5.3.1.10");
+        buf_clear(&out);
+        smtp_server_feed(server, rcpt, strlen(rcpt));
+        t_same_int(next(), SMTP_EV_NEED_INPUT);
+        t_true(smtp_server_keep(server));
+        expect_reply("452 4.5.3 ");
+        say("RSET\r\nMAIL FROM:<>\r\n");
+    }
+    t_same_int(smtp_server_errors(server), 0);
+    close_server();
+}
+
+static void test_refused_chunk(void **state)
+{
+    static const struct smtp_server_settings settings = {.hostname = "mx.test", .message_bytes_max = 1000,
+                                                         .recipients_max = 100, .errors_max = 10,
+                                                         .line_bytes_max = 1000, .offer = {.chunking = true}};
+
+    (void)state;
+    t_case("a chunk without a transaction is no fault of the message that comes next", "3030 2");
+    buf_init(&out, 1024 * 1024);
+    buf_init(&body, 1024 * 1024);
+    server = smtp_server_new(&settings, &out, collect, NULL);
+    smtp_server_greet(server, 220, "");
+    say("EHLO x\r\n");
+    buf_clear(&out);
+    say("BDAT 6 LAST\r\nRSET\r\n"); /* the octets of the chunk */
+    expect_reply("503 5.5.1 ");
+    say("MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n");
+    buf_clear(&out);
+    t_same_int(say("BDAT 3 LAST\r\na\r\n").kind, SMTP_EV_MESSAGE);
+    expect_reply("250 ");
+    t_same_str_z(buf_str(&body), "a\r\n");
+    close_server();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +516,8 @@ int main(void)
         cmocka_unit_test(test_wrap_within_tls),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_smuggling_suite),
+        cmocka_unit_test(test_deferred_recipients),
+        cmocka_unit_test(test_refused_chunk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
