@@ -174,22 +174,26 @@ void arrival_data(struct session *s, const char *bytes, size_t n)
 /* ---- XCLIENT ---- */
 
 /* What was found out about the one who speaks is forgotten: it was not the client. What is said of the client's name is not
- * believed either, but looked up. */
+ * believed either, but looked up. The word may be the client's own from here on (nginx passes it through), so it may introduce
+ * somebody else only if it could have done so from its own address, as with Postfix; an unknown client is nobody's friend. */
 bool arrival_introduce(struct session *s, const char **why_out)
 {
-    const struct config *config = s->service->config;
+    struct session_facts *f = &s->facts.session;
     struct smtp_xclient who;
+    bool is_known;
 
     if (!smtp_xclient_parse(s->mem, s->event.command->argument, &who, why_out))
         return false;
     checks_cancel_session(s);
     s->introduced = true;
-    if ((who.given & SMTP_XCLIENT_ADDR) && !(who.unavailable & SMTP_XCLIENT_ADDR)) {
-        s->facts.session = (struct session_facts){.client = who.addr, .outbound = s->listen->role == ROLE_OUTBOUND};
-        s->facts.session.trusted = net_list_has(&config->networks, &who.addr);
+    if (who.given & SMTP_XCLIENT_ADDR) {
+        is_known = !(who.unavailable & SMTP_XCLIENT_ADDR);
+        *f = (struct session_facts){.client = is_known ? who.addr : f->client, .outbound = s->listen->role == ROLE_OUTBOUND};
+        f->trusted = is_known && net_list_has(&s->service->config->networks, &f->client);
+        smtp_server_offer_xclient(s->server, is_known && net_list_has(&s->listen->xclient, &f->client));
     }
     if (who.given & SMTP_XCLIENT_PORT)
-        s->facts.session.client_port = who.port;
+        f->client_port = who.port;
     return true;
 }
 

@@ -172,12 +172,14 @@ def test_xclient(t):
         with Client(port_of(guard), BOT) as client:
             has(client.ehlo(), "XCLIENT NAME ADDR")
             client.say("XCLIENT ADDR=[wrong]", "501 5.5.4")
+            client.say("MAIL FROM:<>", "250 ")
+            client.say(f"XCLIENT ADDR={host.address}", "503 5.5.1")
+            client.say("RSET", "250 ")
             client.say(f"XCLIENT ADDR={host.address} PORT=4711 NAME=[UNAVAILABLE]", "220 ")
             client.say("MAIL FROM:<>", "503 5.5.1")  # its EHLO is still due
             client.host = host
             client.ehlo()
             client.say(f"MAIL FROM:<{sender}>", "250 ")
-            client.say("XCLIENT ADDR=127.0.1.9", "503 5.5.1")
             client.say(f"RCPT TO:<{bob}>", "250 ")
             starts(client.data(message(sender=sender, recipient=bob)), "250 ")
             client.quit()
@@ -186,6 +188,22 @@ def test_xclient(t):
         true("XCLIENT" not in client.ehlo(), "it is offered to everybody")
         client.say("XCLIENT ADDR=127.0.1.1", "502 5.5.1")
         client.quit()
+
+
+def test_xclient_lends_no_rights(t):
+    """Whoever was introduced has the rights of its own address: it introduces nobody, and an unknown one relays nothing."""
+    front = f"{BOT.address}/32"
+    listen = {"name": "mx", "address": f"127.0.0.1:{free_port()}", "role": "mx", "tls": "none", "xclient": [front]}
+    guard = t.guard(listen=[listen], networks=[front])
+    for address in (GOOD.address, "[UNAVAILABLE]"):
+        with Client(port_of(guard), BOT) as client:
+            has(client.ehlo(), "XCLIENT")
+            client.say(f"XCLIENT ADDR={address}", "220 ")
+            true("XCLIENT" not in client.ehlo(GOOD.name), "it is offered to whom was introduced")
+            client.say(f"XCLIENT ADDR={BOT.address}", "502 5.5.1")
+            client.say("MAIL FROM:<alice@good.test>", "250 ")
+            client.say("RCPT TO:<bob@elsewhere.test>", "550 5.7.1 We do not relay")
+            client.quit()
 
 
 def test_swaks_says_xclient(t):
