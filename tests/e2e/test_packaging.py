@@ -48,3 +48,39 @@ def test_manual_page(t):
         true(f" smtpguard {verb} " in shown, f"the manual page does not tell of {verb}")
         for option in re.findall(r"--[a-z0-9-]+", told_by(t, *verb.split()).partition("\n")[0]):
             true(option in shown, f"the manual page does not tell of {verb} {option}")
+
+
+def documents():
+    return [HERE / "README.md", HERE / "CONTRIBUTING.md", *sorted((HERE / "docs").glob("*.md"))]
+
+
+def anchors(page):
+    return {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+            for line in re.findall(r"^#+ (.*)$", page.read_text(), re.M)}
+
+
+def test_links(t):
+    """What the documents link to, and the files that they name, are there."""
+    for page in documents():
+        text = page.read_text()
+        for link in re.findall(r"\]\(([^)#]*(?:#[^)]+)?)\)", text):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            true(link.startswith("http") or target.exists(), f"{page.name}: {link} leads nowhere")
+            true(not anchor or anchor in anchors(target), f"{page.name}: {link}: no such heading")
+        for name in re.findall(r"`([a-z0-9_]+/[A-Za-z0-9_/.]+\.(?:c|h|py|txt|md))`", text):
+            true((HERE / name).exists(), f"{page.name}: there is no {name}")
+
+
+def test_settings(t):
+    """Each setting that a document names by its path is one."""
+    keys = set(re.findall(r'^    \{"([^"]+)", SET_', (HERE / "config/table.c").read_text(), re.M))
+    known = {key[:end.start()] for key in keys for end in re.finditer(r"\.|$", key)}
+    known |= {key.replace("[]", "") for key in known}
+    true(len(keys) > 100, "no settings found")
+    sections = {key.partition(".")[0].replace("[]", "") for key in keys if "." in key}
+    events = {"reports.failed", "reports.stopped", "log.dropped"}
+    for page in documents():
+        for word in re.findall(r"`([a-z]+(?:\[\])?(?:\.[a-z0-9_]+(?:\[\])?)+)[`:]", page.read_text()):
+            if word.partition(".")[0].replace("[]", "") in sections - {"version"} and word not in events:
+                true(word in known, f"{page.name}: {word} is no setting")
