@@ -86,7 +86,7 @@ static struct ip key_of(const struct ip *ip)
 
 static struct slice *lock_slice(struct clients *clients, const struct ip *key)
 {
-    /* By the high bits: the table in the slice takes the low ones, and would otherwise use one bucket in sixteen. */
+    /* By the high bits: the table in the slice takes the low ones, and would use one bucket in sixteen. */
     struct slice *slice = &clients->slices[(hash_bytes(key, sizeof(*key)) >> 32) % SLICES];
 
     pthread_mutex_lock(&slice->lock);

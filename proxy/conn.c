@@ -175,7 +175,7 @@ void conn_write(struct conn *conn, const struct iovec *pieces, int count)
 {
     struct buf wire;
 
-    /* A peer that has ended its side may still read ours. Within a handshake there is no way to say anything. */
+    /* A peer that has ended its side may still read ours. Within a handshake nothing can be said. */
     if (conn->closed || (conn->tls != NULL && !conn->tls_open))
         return;
     if (conn->tls == NULL) {

@@ -1,9 +1,10 @@
 /*
  * tests/fakebackend.h - a scripted mail server on the test's own loop, for what real ones seldom do
  *
- * Without rules it takes everything. A rule is "VERB=reply"; "2.VERB=reply" is for the second connection only,
- * "VERB#2=reply" for the second time on a connection, and the first rule that fits holds. Verbs are those of SMTP, and
- * CONNECT, BODY (the first octets of a message), DOT (its end). A reply is text with its CRLFs, and may end with
+ * Without rules it takes everything. A rule is "VERB=reply"; "2.VERB=reply" is for the second connection
+ * only, "VERB#2=reply" for the second time on a connection, and the first rule that fits holds. Verbs are
+ * those of SMTP, and CONNECT, BODY (the first octets of a message), DOT (its end). A reply is text with its
+ * CRLFs, and may end with
  *     !close   hang up
  *     !pause   read no more
  * No text at all is silence; "+" in front means: the usual reply follows.
@@ -37,8 +38,11 @@ void fakebackend_read_on(struct fakebackend *fake); /* after !pause */
 unsigned fakebackend_visits(const struct fakebackend *fake); /* connections so far */
 unsigned fakebackend_open(const struct fakebackend *fake);   /* connections now */
 unsigned fakebackend_taken(const struct fakebackend *fake);  /* messages that were answered 2xx */
-unsigned fakebackend_heard(const struct fakebackend *fake, const char *verb); /* how often, in all */
-struct str fakebackend_message(const struct fakebackend *fake); /* the last one that came whole, without transparency */
-struct str fakebackend_commands(const struct fakebackend *fake); /* "1 EHLO mx.test\n1 MAIL FROM:<>\n…": connection, line */
+/* How often it heard a verb, on all connections. */
+unsigned fakebackend_heard(const struct fakebackend *fake, const char *verb);
+/* The last message that came whole, without transparency. */
+struct str fakebackend_message(const struct fakebackend *fake);
+/* Number of the connection, and the line: "1 EHLO mx.test\n1 MAIL FROM:<>\n…" */
+struct str fakebackend_commands(const struct fakebackend *fake);
 
 #endif
