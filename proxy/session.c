@@ -11,7 +11,7 @@
  */
 
 enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, AT_RECORD, NOWHERE };
-enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000 };
+enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
 typedef void session_fn(struct session *s);
@@ -185,9 +185,23 @@ static void on_idle(void *arg)
 
 static void reset_transaction(struct session *s);
 
+/* False: the client asks on and on, and does not read what we say. */
+static bool send_replies(struct session *s)
+{
+    bool fits = !s->out.overflow;
+
+    if (!fits)
+        buf_clear(&s->out); /* rather nothing than half a reply */
+    conn_write_buf(s->conn, &s->out);
+    return fits && conn_queued(s->conn) <= UNREAD_MAX;
+}
+
 static bool rest(struct session *s)
 {
-    conn_write_buf(s->conn, &s->out);
+    if (!send_replies(s)) {
+        session_end(s, "it does not read our replies");
+        return false;
+    }
     if (s->held_back && !s->paused) {
         s->held_back = false;
         conn_resume(s->conn);

@@ -673,6 +673,31 @@ static void test_reset_between_chunks(void **state)
     t_true(!timer_is_started(&service->sessions->budget));
 }
 
+static void test_deaf_client(void **state)
+{
+    static const char nothing[] = "BDAT 0\r\n";
+    enum { TIMES = 1000, GROUPS = 4000, LENGTH = sizeof(nothing) - 1 };
+    char group[TIMES * LENGTH];
+
+    (void)state;
+    open_bed(usual_settings);
+    for (size_t i = 0; i < TIMES; i++)
+        memcpy(group + i * LENGTH, nothing, LENGTH);
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<c@d.test>", "250");
+    t_case("a client that reads no reply is let go, and costs little memory until then", "5321 4.5.3.2");
+    watch_stop(&client_watch);
+    for (int i = 0; service->sessions != NULL; i++) {
+        t_true(i < GROUPS);
+        t_true(conn_queued(service->sessions->conn) <= 256 * 1024);
+        say(str_make(group, sizeof(group)));
+        let_it_be_read();
+    }
+}
+
 #define ON_BED(test) cmocka_unit_test_teardown(test, close_bed)
 
 int main(void)
@@ -687,6 +712,7 @@ int main(void)
         ON_BED(test_time_runs_out_in_a_handshake),
         ON_BED(test_deadline_of_a_handshake),
         ON_BED(test_reset_between_chunks),
+        ON_BED(test_deaf_client),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
