@@ -324,35 +324,41 @@ static bool is_in_force(const struct dkim_signer *s, const struct dkim_field *fi
            field->expires_unix > s->now_unix && !field->has_length;
 }
 
-/* Our own private key tells what its public half would: the DNS need not be asked. */
-static void look_at_claim(struct dkim_signer *s, struct job *job, const struct header_field *written,
-                          const struct dkim_key *own_key, struct dkim_hash *hash)
+/* Our own private key tells what its public half would: the DNS need not be asked. Making that half costs as
+ * much as signing, and it is rarely needed. */
+static bool fits_header(struct dkim_signer *s, const struct job *job, const struct dkim_field *field,
+                        const struct header_field *written)
+{
+    struct dkim_key *own_key = dkim_key_new(str_of(dkim_private_record(s->mem, job->by.key)));
+    struct dkim_hash *hash = dkim_hash_new();
+    struct dkim_own own = {written, field->b_whole};
+    uint8_t digest[DKIM_HASH_BYTES];
+    bool fits;
+
+    dkim_fields_hash(s->fields, field->header_canon, field->names, &own, hash, digest);
+    fits = dkim_key_verify(own_key, digest, field->signature, field->signature_bytes);
+    dkim_hash_drop(&hash);
+    dkim_key_free(&own_key);
+    return fits;
+}
+
+static void look_at_claim(struct dkim_signer *s, struct job *job, const struct header_field *written)
 {
     struct claimed *claim = &job->claims[job->claims_count];
-    struct dkim_own own;
-    uint8_t digest[DKIM_HASH_BYTES];
 
     if (dkim_field_parse(s->mem, written->value, &claim->field) != NULL || !is_by(&claim->field, &job->by) ||
         !is_in_force(s, &claim->field))
         return;
-    own = (struct dkim_own){written, claim->field.b_whole};
-    dkim_fields_hash(s->fields, claim->field.header_canon, claim->field.names, &own, hash, digest);
-    claim->header_fits =
-        dkim_key_verify(own_key, digest, claim->field.signature, claim->field.signature_bytes);
+    claim->header_fits = fits_header(s, job, &claim->field, written);
     claim->body = dkim_bodies_want(s->bodies, claim->field.body_canon, false, 0);
     job->claims_count++;
 }
 
 static void look_for_claims(struct dkim_signer *s, struct job *job)
 {
-    struct dkim_key *own_key = dkim_key_new(str_of(dkim_private_record(s->mem, job->by.key)));
-    struct dkim_hash *hash = dkim_hash_new();
-
     for (size_t i = 0; i < s->header->count && job->claims_count < OWN_TRIED; i++)
         if (str_same_z(s->header->fields[i].name, "DKIM-Signature"))
-            look_at_claim(s, job, &s->header->fields[i], own_key, hash);
-    dkim_hash_drop(&hash);
-    dkim_key_free(&own_key);
+            look_at_claim(s, job, &s->header->fields[i]);
 }
 
 static bool has_signed(const struct job *job)
