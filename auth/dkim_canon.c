@@ -1,6 +1,9 @@
 #include "auth/dkim_canon.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* A run of this length is hashed where it lies; shorter ones are gathered, for a hash call costs as much as
  * copying some hundred octets. */
@@ -21,13 +24,22 @@ void dkim_canon_flush(struct dkim_canon_out *out)
     out->staged = 0;
 }
 
+static void put_elsewhere(struct dkim_canon_out *out, const char *p, size_t n)
+{
+    dkim_canon_flush(out);
+    if (n >= LONG_RUN) {
+        out->sink(out->arg, p, n);
+        return;
+    }
+    memcpy(out->stage, p, n);
+    out->staged = n;
+}
+
 static void put(struct dkim_canon_out *out, const char *p, size_t n)
 {
     out->bytes += n;
-    if (n >= LONG_RUN || n > sizeof(out->stage) - out->staged)
-        dkim_canon_flush(out);
-    if (n >= LONG_RUN) {
-        out->sink(out->arg, p, n);
+    if (n >= LONG_RUN || n > DKIM_STAGE_BYTES - out->staged) {
+        put_elsewhere(out, p, n);
         return;
     }
     memcpy(out->stage + out->staged, p, n);
@@ -176,26 +188,63 @@ static void simple_add(struct dkim_canon_body *body, struct str piece)
 
 typedef uint8_t lane __attribute__((vector_size(16)));
 
-/* Skips octets that stand for themselves whatever they are next to, as long as the next one is known: stops
- * at a tab, at two octets of control or blank in a row, at the last octet. Blanks and line ends are among
- * those. */
+static lane lane_at(const char *p)
+{
+    lane octets;
+
+    memcpy(&octets, p, sizeof(octets));
+    return octets;
+}
+
+/* One bit an octet, each of which is 0 or 255. */
+static unsigned bits_of(lane octets)
+{
+#ifdef __SSE2__
+    return (unsigned)_mm_movemask_epi8((__m128i)octets);
+#else
+    unsigned bits = 0;
+
+    for (unsigned i = 0; i < sizeof(octets); i++)
+        bits |= (octets[i] & 1u) << i;
+    return bits;
+#endif
+}
+
+/* The place of the first octet that is 255; the size of a lane: there is none. */
+static size_t first_set(lane octets)
+{
+    unsigned bits = bits_of(octets);
+
+    return bits != 0 ? (size_t)__builtin_ctz(bits) : sizeof(octets);
+}
+
+/* Skips octets that stand for themselves whatever they are next to, as long as the next two are known: stops
+ * at a tab, at two octets of control or blank in a row (but a line end between two lines with content),
+ * before the last two octets. */
 static const char *skip_plain(const char *p, const char *end)
 {
-    while (end - p > (ptrdiff_t)sizeof(lane)) {
-        uint64_t half[2];
-        lane here, next, odd;
+    while (end - p > (ptrdiff_t)sizeof(lane) + 1) {
+        lane here = lane_at(p), next = lane_at(p + 1), third = lane_at(p + 2);
+        lane line_end = (lane)((here == '\r') & (next == '\n') & (third > ' '));
+        size_t plain = first_set((lane)(((here <= ' ') & (next <= ' ')) | (here == '\t')) & ~line_end);
 
-        memcpy(&here, p, sizeof(here));
-        memcpy(&next, p + 1, sizeof(next));
-        odd = (lane)((here <= ' ') & (next <= ' ')) | (lane)(here == '\t');
-        memcpy(half, &odd, sizeof(half));
-        if ((half[0] | half[1]) != 0)
-            break;
-        p += sizeof(lane);
+        p += plain;
+        if (plain < sizeof(lane))
+            return p;
     }
     while (end - p > 1 && *p != '\t' && ((uint8_t)p[0] > ' ' || (uint8_t)p[1] > ' '))
         p++;
     return p;
+}
+
+/* Line ends, and then content: the start of that, else NULL. */
+static const char *skip_line_ends(const char *p, const char *end)
+{
+    const char *start = p;
+
+    while (end - p > 1 && p[0] == '\r' && p[1] == '\n')
+        p += 2;
+    return p > start && p < end && (uint8_t)*p > ' ' ? p : NULL;
 }
 
 /* The end of a stretch that is its own relaxed form. It begins with content and ends before a blank or a CR
@@ -203,17 +252,100 @@ static const char *skip_plain(const char *p, const char *end)
 static const char *own_form_until(const char *p, const char *end)
 {
     for (;;) {
+        const char *content;
+
         p = skip_plain(p, end);
         if (p == end || is_wsp(*p))
             return p;
-        if (*p != '\r')
-            p++; /* the last octet, or a control: content */
-        else if (end - p > 2 && p[1] == '\n' && (uint8_t)p[2] > ' ')
-            p += 2; /* a line end between two lines with content */
-        else
+        content = *p == '\r' ? skip_line_ends(p, end) : p + 1; /* the last octet, or a control: content */
+        if (content == NULL)
             return p;
+        p = content;
     }
 }
+
+/* ---- blocks: text of short lines, indented or blank ---- */
+
+enum { BLOCK = 64 };
+_Static_assert(DKIM_STAGE_SLACK >= sizeof(lane), "a run is copied in whole lanes");
+
+/* One bit an octet. */
+struct marks {
+    uint64_t blanks, tabs, line_ends;
+};
+
+static struct marks marks_of(const char *p)
+{
+    struct marks m = {0, 0, 0};
+    uint64_t cr = 0, lf = 0;
+
+    for (size_t i = 0; i < BLOCK; i += sizeof(lane)) {
+        lane here = lane_at(p + i), tab = (lane)(here == '\t');
+
+        m.tabs |= (uint64_t)bits_of(tab) << i;
+        m.blanks |= (uint64_t)bits_of(tab | (lane)(here == ' ')) << i;
+        cr |= (uint64_t)bits_of((lane)(here == '\r')) << i;
+        lf |= (uint64_t)bits_of((lane)(here == '\n')) << i;
+    }
+    cr &= lf >> 1 | UINT64_C(1) << (BLOCK - 1); /* the last one may be of a line end */
+    m.line_ends = cr | (lf & cr << 1);
+    return m;
+}
+
+/* Copies the octets of the block that `keep` names to the stage, a run at a time, tabs as blanks. */
+static void put_kept(struct dkim_canon_out *out, const char *p, uint64_t keep, uint64_t tabs)
+{
+    char *start, *to;
+
+    if (out->staged > DKIM_STAGE_BYTES - BLOCK)
+        dkim_canon_flush(out);
+    start = to = out->stage + out->staged;
+    for (uint64_t rest = keep; rest != 0;) {
+        size_t at = (size_t)__builtin_ctzll(rest);
+        uint64_t above = rest & (rest + (rest & -rest)); /* without its lowest run */
+        uint64_t run = rest ^ above;
+        size_t n = BLOCK - (size_t)__builtin_clzll(run) - at;
+
+        for (size_t i = 0; i < n; i += sizeof(lane))
+            memcpy(to + i, p + at + i, sizeof(lane));
+        to += n;
+        rest = above;
+    }
+    for (tabs &= keep; tabs != 0; tabs &= tabs - 1)
+        start[__builtin_popcountll(keep & ((tabs & -tabs) - 1))] = ' ';
+    out->staged += (size_t)(to - start);
+    out->bytes += (size_t)(to - start);
+}
+
+/* From behind content, up to and with the last content of the block; 0: the block has none, or is its own
+ * form. A blank counts when content follows, not another blank or a line end. */
+static size_t put_block(struct dkim_canon_out *out, const char *p)
+{
+    struct marks m = marks_of(p);
+    uint64_t content = ~(m.blanks | m.line_ends), whole, keep;
+    size_t n;
+
+    if (content == 0)
+        return 0;
+    n = BLOCK - (size_t)__builtin_clzll(content);
+    whole = ~UINT64_C(0) >> (BLOCK - n);
+    keep = whole & ~(m.blanks & (m.blanks | m.line_ends) >> 1);
+    if (keep == whole && (m.tabs & whole) == 0)
+        return 0;
+    put_kept(out, p, keep, m.tabs);
+    return n;
+}
+
+static const char *put_blocks(struct dkim_canon_out *out, const char *p, const char *end)
+{
+    size_t n = 1;
+
+    for (; n > 0 && end - p >= (ptrdiff_t)(BLOCK + sizeof(lane)); p += n)
+        n = put_block(out, p);
+    return p;
+}
+
+/* ---- relaxed, octet by octet where nothing faster will do ---- */
 
 /* Blanks before a line end are gone (RFC 6376 3.4.4). */
 static void end_line(struct dkim_canon_body *body)
@@ -224,6 +356,14 @@ static void end_line(struct dkim_canon_body *body)
 
 static const char *skip_wsp(const char *p, const char *end)
 {
+    while (end - p >= (ptrdiff_t)sizeof(lane)) {
+        lane here = lane_at(p);
+        size_t blanks = first_set((lane)((here != ' ') & (here != '\t')));
+
+        p += blanks;
+        if (blanks < sizeof(lane))
+            return p;
+    }
     while (p < end && is_wsp(*p))
         p++;
     return p;
@@ -255,6 +395,8 @@ static void relaxed_add(struct dkim_canon_body *body, struct str piece)
             p = *p == '\r' ? p + 1 : own_form_until(p, end);
             release(body);
             put(&body->out, start, (size_t)(p - start));
+            if (p - start < BLOCK)
+                p = put_blocks(&body->out, p, end);
         }
     }
 }

@@ -14,13 +14,15 @@ enum dkim_canon { DKIM_SIMPLE, DKIM_RELAXED };
 
 typedef void dkim_sink_fn(void *arg, const char *p, size_t n);
 
+enum { DKIM_STAGE_BYTES = 4096, DKIM_STAGE_SLACK = 16 };
+
 /* What was written and has not gone to the sink yet. */
 struct dkim_canon_out {
     dkim_sink_fn *sink;
     void *arg;
     uint64_t bytes; /* canonical octets so far */
     size_t staged;
-    char stage[4096];
+    char stage[DKIM_STAGE_BYTES + DKIM_STAGE_SLACK];
 };
 
 void dkim_canon_out_init(struct dkim_canon_out *out, dkim_sink_fn *sink, void *arg);
