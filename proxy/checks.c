@@ -162,12 +162,24 @@ void check_banner(struct session *s)
 
 /* ---- HELO ---- */
 
+/* What the HELO before this one has left; no transaction is open that could lead to it. */
+static void forget_helo(struct session *s)
+{
+    spf_cancel(&s->spf_helo);
+    s->waits &= ~(unsigned)WAIT_SPF_HELO;
+    s->facts.session.spf_helo = NULL;
+    if (s->helo_mem != NULL)
+        session_bury(s, s->helo_mem);
+    s->helo_mem = arena_new(0);
+}
+
 void check_helo(struct session *s)
 {
     struct str helo = s->event.command->argument;
     struct endpoint local = conn_local(s->conn);
 
-    s->facts.session.helo = str_dup(s->mem, str_upto(helo, 255));
+    forget_helo(s);
+    s->facts.session.helo = str_dup(s->helo_mem, str_upto(helo, 255));
     s->facts.session.helo_form = helo_form_of(helo, &s->facts.session.client, s->service->config->hostname, &local.ip);
     if (is_inbound(s))
         s->facts.session.gateway = clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
@@ -198,15 +210,10 @@ void check_spf_helo(struct session *s)
 {
     struct spf_ask ask;
 
-    if (s->spf_helo != NULL) { /* a second EHLO, with the first one's answer still due */
-        spf_cancel(&s->spf_helo);
-        s->waits &= ~(unsigned)WAIT_SPF_HELO;
-    }
-    s->facts.session.spf_helo = NULL;
     if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || s->facts.session.helo_form != HELO_NAME)
         return;
     ask = spf_ask(s, SPF_HELO, "");
-    s->spf_helo = spf_start(s->mem, s->service->dns, &ask, on_spf_helo, s);
+    s->spf_helo = spf_start(s->helo_mem, s->service->dns, &ask, on_spf_helo, s);
     session_wait_for(s, WAIT_SPF_HELO);
 }
 

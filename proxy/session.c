@@ -339,16 +339,24 @@ static void on_funeral(void *arg)
 {
     struct session *s = arg;
 
-    while (s->dead != NULL) {
-        struct transaction *tx = s->dead;
-        struct arena *mem = tx->mem;
+    while (s->graves != NULL) {
+        struct arena *mem = s->graves->mem;
 
-        s->dead = tx->next_dead;
+        s->graves = s->graves->next;
         arena_free(&mem);
     }
 }
 
-/* Its memory goes on the next turn of the loop: the answer that ended it may still be on the stack. */
+void session_bury(struct session *s, struct arena *mem)
+{
+    struct grave *grave = ARENA_NEW(mem, struct grave);
+
+    *grave = (struct grave){mem, s->graves};
+    s->graves = grave;
+    later_start(&s->funeral, s->service->loop, on_funeral, s);
+}
+
+/* The answer that ended it may still be on the stack. */
 static void reset_transaction(struct session *s)
 {
     struct transaction *tx = s->tx;
@@ -361,9 +369,7 @@ static void reset_transaction(struct session *s)
     intake_free(s);
     buf_fini(&tx->trace);
     s->tx = NULL;
-    tx->next_dead = s->dead;
-    s->dead = tx;
-    later_start(&s->funeral, s->service->loop, on_funeral, s);
+    session_bury(s, tx->mem);
     s->facts.transaction = (struct transaction_facts){0};
     s->facts.recipient = (struct recipient_facts){0};
     s->facts.message = (struct message_facts){0};
@@ -629,6 +635,7 @@ static void bury(void *arg)
     struct arena *mem = s->mem;
 
     on_funeral(s);
+    arena_free(&s->helo_mem);
     smtp_server_free(&s->server);
     proxy_header_reader_fini(&s->proxy);
     buf_fini(&s->out);

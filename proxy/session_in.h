@@ -57,7 +57,6 @@ struct recipient {
 /* Everything of one MAIL … end of message; its arena goes with it. */
 struct transaction {
     struct arena *mem;
-    struct transaction *next_dead;
     struct recipient *recipients, **recipients_end; /* those the backend took */
     unsigned accepted, refused, deferred;
     uint64_t declared_size;
@@ -82,6 +81,12 @@ struct transaction {
     const char *unsigned_why;    /* why mail of our own clients could not be signed */
 };
 
+/* Memory that goes on the next turn of the loop, because a caller on the stack may still use it. It lies in that memory. */
+struct grave {
+    struct arena *mem;
+    struct grave *next;
+};
+
 struct session {
     struct service *service;
     const struct listen_settings *listen;
@@ -91,7 +96,9 @@ struct session {
     struct smtp_server *server;
     struct buf out;
     struct facts facts;
-    struct transaction *tx, *dead;
+    struct arena *helo_mem; /* of the last HELO: its name and its SPF. NULL before the first */
+    struct transaction *tx;
+    struct grave *graves;
     struct verdict verdict;
 
     const struct stage *stage; /* NULL: at rest, the client's turn */
@@ -133,6 +140,8 @@ extern const struct conn_events session_conn_events;
 /* arrival.c: from the socket to the first stage. */
 bool arrival_introduce(struct session *s, const char **why_out); /* XCLIENT: another client, from here on */
 void arrival_data(struct session *s, const char *bytes, size_t n);
+
+void session_bury(struct session *s, struct arena *mem); /* frees it, soon */
 
 void session_wait_for(struct session *s, enum wait what);
 void session_got(struct session *s, enum wait what); /* clears the bit and steps */

@@ -698,6 +698,29 @@ static void test_deaf_client(void **state)
     }
 }
 
+static void test_many_greetings(void **state)
+{
+    size_t bytes;
+
+    (void)state;
+    open_bed(usual_settings);
+    t_case("a session that greets again and again keeps the memory of one greeting", "5321 4.1.4");
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    bytes = arena_bytes(service->sessions->mem);
+    for (int i = 0; i < 90; i++)
+        ask("EHLO client.test", "250");
+    t_case("also when the answer to the one before is still due, and ends it", "2920 3.1");
+    for (int i = 0; i < 3; i++)
+        say(STR("EHLO client.test\r\nMAIL FROM:<>\r\nRCPT TO:<c@d.test>\r\nEHLO client.test\r\n"));
+    for (int i = 0; i < 12; i++)
+        expect("250");
+    ask("NOOP", "250");
+    t_same_int(arena_bytes(service->sessions->mem), bytes);
+    t_true(arena_bytes(service->sessions->helo_mem) < 16 * 1024);
+}
+
 #define ON_BED(test) cmocka_unit_test_teardown(test, close_bed)
 
 int main(void)
@@ -713,6 +736,7 @@ int main(void)
         ON_BED(test_deadline_of_a_handshake),
         ON_BED(test_reset_between_chunks),
         ON_BED(test_deaf_client),
+        ON_BED(test_many_greetings),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
