@@ -11,6 +11,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from lib.process import free_port
+
 UDP_BYTES = 1232
 
 
@@ -55,7 +57,7 @@ class ScriptedDns:
                     if reply:
                         self.wfile.write(len(reply).to_bytes(2, "big") + reply)
 
-        self.udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Udp)
+        self.udp = socketserver.ThreadingUDPServer(("127.0.0.1", free_port()), Udp)
         self.address = "127.0.0.1:%d" % self.udp.server_address[1]
         self.tcp = socketserver.ThreadingTCPServer(self.udp.server_address, Tcp)
         self.udp.daemon_threads = self.tcp.daemon_threads = True
