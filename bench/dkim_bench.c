@@ -1,10 +1,11 @@
 /*
  * bench/dkim_bench.c - what it costs to verify and to sign, beside the floor
  *
- * The floor is what nobody can do without: RSA-2048 over one hash and SHA-256 over the body, by the same calls of
- * OpenSSL, timed in the same run in turns with the whole. The aim is 1.3 times that and 15 us: for the header, the
- * canonical form, the tags, the answer. relaxed/relaxed, rsa-2048, the key warm in the cache, the body in pieces
- * of 16 KiB as sockets give them, one signature over the usual fields. Ends with 1 when a row misses the aim.
+ * The floor is what nobody can do without: RSA-2048 over one hash and SHA-256 over the body, by the same calls
+ * of OpenSSL, timed in the same run in turns with the whole. The aim is 1.3 times that and 15 us: for the
+ * header, the canonical form, the tags, the answer. relaxed/relaxed, rsa-2048, the key warm in the cache, the
+ * body in pieces of 16 KiB as sockets give them, one signature over the usual fields. Ends with 1 when a row
+ * misses the aim.
  */
 #include "auth/dkim.h"
 #include "auth/dkim_canon.h"
@@ -167,7 +168,8 @@ static void canonicalize(struct work *w)
 /* ---- the messages ---- */
 
 static const char section_text[] =
-    "Received: from mx.example.org (mx.example.org [192.0.2.1])\r\n\tby mail.example.net with ESMTPS id 4711;\r\n"
+    "Received: from mx.example.org (mx.example.org [192.0.2.1])\r\n\tby mail.example.net with ESMTPS id "
+    "4711;\r\n"
     "\tMon, 1 Jun 2026 07:46:40 +0000\r\nDate: Mon, 1 Jun 2026 07:46:39 +0000\r\n"
     "From: Joe <joe@example.org>\r\nTo: Jane <jane@example.net>\r\nSubject: a report\r\n"
     "Message-ID: <1@example.org>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
@@ -218,7 +220,8 @@ static double time_turn(struct work *w, work_fn *fn, int rounds)
 
 enum { WHOLE, RSA, SHA, CANON, PARTS };
 
-/* The parts take turns, so that whatever else the machine does meets all of them; each one's best turn counts. */
+/* The parts take turns, so that whatever else the machine does meets all of them; each one's best turn
+ * counts. */
 static void measure(struct work *w, work_fn *const parts[PARTS], int rounds, double us_out[PARTS])
 {
     for (int turn = 0; turn < TURNS; turn++)
@@ -234,10 +237,11 @@ static bool report(const char *verb, size_t size, size_t kind, const double us[P
 {
     double floor = us[RSA] + us[SHA], aim = 1.3 * floor + 15;
 
-    printf("%-6s  %-5s  %-8s  %8.1f us  %7.0f a second  floor %8.1f us (RSA %6.1f, SHA-256 %7.1f)  ratio %.2f  "
-           "of the aim %3.0f %%  canonical form %6.1f us, rest %5.1f us\n",
-           verb, sizes[size].name, kinds[kind].name, us[WHOLE], 1e6 / us[WHOLE], floor, us[RSA], us[SHA],
-           us[WHOLE] / floor, 100 * us[WHOLE] / aim, us[CANON], us[WHOLE] - floor - us[CANON]);
+    printf(
+        "%-6s  %-5s  %-8s  %8.1f us  %7.0f a second  floor %8.1f us (RSA %6.1f, SHA-256 %7.1f)  ratio %.2f  "
+        "of the aim %3.0f %%  canonical form %6.1f us, rest %5.1f us\n",
+        verb, sizes[size].name, kinds[kind].name, us[WHOLE], 1e6 / us[WHOLE], floor, us[RSA], us[SHA],
+        us[WHOLE] / floor, 100 * us[WHOLE] / aim, us[CANON], us[WHOLE] - floor - us[CANON]);
     return us[WHOLE] <= aim;
 }
 
