@@ -153,6 +153,7 @@ install: all
 # ---- the house ----
 layers:
 	@tests/layers
+	@tests/words
 
 headers:
 	@for h in $$(ls $(addsuffix /*.h,$(FOLDERS)) tests/*.h 2>/dev/null); do \
