@@ -342,6 +342,18 @@ static void on_group(struct link *link)
     }
 }
 
+/* The backend closes connections that have rested for long. */
+static void forget(struct link *link)
+{
+    struct link **at = &resting;
+
+    while (*at != link)
+        at = &(*at)->next;
+    *at = link->next;
+    close(link->fd);
+    free(link);
+}
+
 static void on_link(struct link *link, uint32_t events)
 {
     ssize_t n;
@@ -351,6 +363,10 @@ static void on_link(struct link *link, uint32_t events)
     if (!(events & EPOLLIN))
         return;
     n = recv(link->fd, scratch, sizeof(scratch), 0);
+    if (n == 0 && link->state == RESTING) {
+        forget(link);
+        return;
+    }
     check(n > 0, "reading from the backend");
     for (const char *p = scratch, *eol; p < scratch + n; p = eol + 1) {
         eol = memchr(p, '\n', (size_t)(scratch + n - p));

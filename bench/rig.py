@@ -16,6 +16,7 @@ SELECTOR = "bench"
 CLIENTS, NETWORK = 64, 1  # the clients are 127.1.0.1, 127.1.1.1 … 127.1.63.1
 LISTED_NETWORK = 7        # 127.7.*.1 are the same, but on the first DNS list
 ADDRESSES = 250           # with names, in both networks
+CGROUPS = {"/sys/fs/cgroup/cpuacct": "cpuacct.usage", "/sys/fs/cgroup": "cpu.stat"}  # version 1, version 2
 
 
 def until(condition, what, seconds=20):
@@ -54,7 +55,7 @@ class Meter:
 
     def __init__(self, name):
         self.roots, self.group = [], None
-        for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
+        for base, usage in CGROUPS.items():
             if os.path.exists(f"{base}/cgroup.procs"):
                 self.group, self.usage = f"{base}/{name}", usage
                 break
@@ -197,8 +198,8 @@ def resolves():
 class Rig:
     """The surroundings, in a folder that goes with us."""
 
-    def __init__(self, here, run_id, load_program):
-        self.here, self.run_id, self.load_program, self.sink = here, run_id, load_program, None
+    def __init__(self, here, load_program):
+        self.here, self.load_program, self.sink = here, load_program, None
         self.log = open(f"{here}/rig.log", "w")
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                      "-days", "2", "-subj", f"/CN={HOSTNAME}", "-keyout", f"{here}/key.pem",

@@ -11,7 +11,7 @@ class Side:
         self.rig, self.name, self.address, self.program = rig, name, address, program
         self.port = int(address.split(":")[1])
         self.here = f"{rig.here}/{self.port}"
-        self.meter = Meter(f"{rig.run_id}-{self.port}")
+        self.meter = Meter(f"{os.path.basename(rig.here)}-{self.port}")
         self.log = open(f"{self.here}.log", "w")
         self.start()
         until(lambda: answers(address), f"the greeting of {name}")
