@@ -289,10 +289,10 @@ static void answer_greeting(struct session *s)
 {
     record_stage(s, s->moment);
     if (!verdict_refuses(&s->verdict)) {
-        smtp_server_greet(s->server, 220, "");
+        smtp_server_greet(s->server, 220, "", "");
         return;
     }
-    smtp_server_greet(s->server, s->verdict.code, s->verdict.text);
+    smtp_server_greet(s->server, s->verdict.code, s->verdict.enhanced, s->verdict.text);
 }
 
 /* ---- STARTTLS ---- */

@@ -173,7 +173,7 @@ void smtp_server_tease(struct smtp_server *server)
     buf_fmt(server->out, "220-%s ESMTP\r\n", server->settings.hostname);
 }
 
-void smtp_server_greet(struct smtp_server *server, int code, const char *text)
+void smtp_server_greet(struct smtp_server *server, int code, const char *enhanced, const char *text)
 {
     if (code == 220) {
         /* "ESMTP" in the greeting is what makes old clients say EHLO. */
@@ -181,7 +181,7 @@ void smtp_server_greet(struct smtp_server *server, int code, const char *text)
         server->state = COMMANDS;
         return;
     }
-    smtp_reply_write(server->out, code, code == 421 ? "4.3.2" : "5.7.1", str_of(text));
+    smtp_reply_write(server->out, code, enhanced, str_of(text));
     close_dialogue(server, "refused at the greeting");
 }
 

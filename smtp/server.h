@@ -62,7 +62,8 @@ void smtp_server_free(struct smtp_server **server);
 /* The first line of a greeting of several ("220-…"), while its end is not due yet: who answers to it does not read
  * replies. A refusal afterwards is a line with a code of its own, as postscreen does it. */
 void smtp_server_tease(struct smtp_server *server);
-void smtp_server_greet(struct smtp_server *server, int code, const char *text); /* 220, 421 or 554 */
+/* 220, whose words are its own; or 421 or 554. */
+void smtp_server_greet(struct smtp_server *server, int code, const char *enhanced, const char *text);
 void smtp_server_offer_starttls(struct smtp_server *server, bool offer); /* in EHLO, from now on */
 void smtp_server_offer_xclient(struct smtp_server *server, bool offer);
 void smtp_server_require_tls(struct smtp_server *server, bool require);  /* MAIL before TLS is 530 5.7.0 */

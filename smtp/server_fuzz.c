@@ -141,7 +141,7 @@ static void play(struct game *game, const uint8_t *head, struct str input, size_
     smtp_server_offer_starttls(game->server, head[7] & 16);
     smtp_server_require_tls(game->server, head[7] & 32);
     smtp_server_offer_xclient(game->server, head[7] & 128);
-    smtp_server_greet(game->server, 220, "");
+    smtp_server_greet(game->server, 220, "", "");
     while (input.n > 0 && !game->closed) {
         say(game, str_upto(input, piece));
         input = str_from(input, piece < input.n ? piece : input.n);

@@ -99,7 +99,7 @@ static void test_input_waits(void **state)
     t_true(smtp_server_keep(server));
     t_same_int(smtp_server_waiting(server), 8);
     t_same_int(out.n, 0);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
 
     t_case("while an answer is due, what comes is kept", NULL);
     t_same_int(next(), SMTP_EV_HELO);
@@ -140,13 +140,13 @@ static void test_free_anywhere(void **state)
     (void)state;
     t_case("it may be freed while an answer is due, and within a message", NULL);
     open_server(1000, 100);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     smtp_server_feed(server, "EHLO x\r\nNOOP\r\n", 14);
     t_same_int(next(), SMTP_EV_HELO);
     t_true(smtp_server_keep(server));
     close_server();
     open_server(1000, 100);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n");
     say("half a mess");
     close_server();
@@ -160,7 +160,7 @@ static void test_sink(void **state)
 
     (void)state;
     open_server(10, 100);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n");
     t_case("the octets of a message go to the sink as they come", NULL);
     say("12345");
@@ -190,7 +190,7 @@ static void test_knowledge(void **state)
 {
     (void)state;
     open_server(1000, 3);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     t_case("EHLO makes it ESMTP, HELO does not", "5321 2.2.1");
     t_true(!smtp_server_is_esmtp(server));
     say("EHLO x\r\n");
@@ -217,7 +217,7 @@ static void test_knowledge(void **state)
     t_case("after a handshake it is ESMTP no more, and in no transaction", "3207 4.2");
     open_server(1000, 3);
     smtp_server_offer_starttls(server, true);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\nMAIL FROM:<>\r\n");
     smtp_server_feed(server, "STARTTLS\r\nNOOP\r\n", 16);
     t_same_int(next(), SMTP_EV_STARTTLS);
@@ -237,12 +237,12 @@ static void test_wrap_within_tls(void **state)
     open_server(1000, 3);
     smtp_server_tls_started(server);
     t_same_int(next(), SMTP_EV_NEED_INPUT);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     smtp_server_offer_starttls(server, true);
     say("EHLO x\r\nSTARTTLS\r\n");
-    t_same_str_z(buf_str(&out),
-                 "220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n"
-                 "250-8BITMIME\r\n250-LIMITS RCPTMAX=100\r\n250 ENHANCEDSTATUSCODES\r\n503 5.5.1 TLS is already active\r\n");
+    t_same_str_z(buf_str(&out), "220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n"
+                                "250-8BITMIME\r\n250-LIMITS RCPTMAX=100\r\n250 ENHANCEDSTATUSCODES\r\n503 "
+                                "5.5.1 TLS is already active\r\n");
     close_server();
 }
 
@@ -373,7 +373,7 @@ static void test_model(void **state)
 
         open_server(1000, 100);
         smtp_server_offer_starttls(server, true);
-        smtp_server_greet(server, 220, "");
+        smtp_server_greet(server, 220, "", "");
         t_case(str_fmt(mem, "game %05u: each digit a move", game), "5321 4.1.4");
         for (unsigned rest = all / MOVES; rest > 0; rest /= MOVES)
             compare_move(&model, (enum move)(game / rest % MOVES), &messages);
@@ -393,7 +393,7 @@ static void play_smuggling(struct str odd_end)
     unsigned messages = 0, mails = 0;
 
     open_server(100000, 100);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\nMAIL FROM:<one@a.test>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n");
     buf_init(&text, 4096);
     buf_add_z(&text, "Subject: one\r\n\r\ntext");
@@ -460,7 +460,7 @@ static void test_deferred_recipients(void **state)
 
     (void)state;
     open_server(1000, 3);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\nMAIL FROM:<>\r\n");
     for (int transaction = 0; transaction < 2; transaction++) {
         t_case("as many recipients are judged and deferred as may be taken", "5321 4.5.3.1.8");
@@ -484,16 +484,19 @@ static void test_deferred_recipients(void **state)
 
 static void test_refused_chunk(void **state)
 {
-    static const struct smtp_server_settings settings = {.hostname = "mx.test", .message_bytes_max = 1000,
-                                                         .recipients_max = 100, .errors_max = 10,
-                                                         .line_bytes_max = 1000, .offer = {.chunking = true}};
+    static const struct smtp_server_settings settings = {.hostname = "mx.test",
+                                                         .message_bytes_max = 1000,
+                                                         .recipients_max = 100,
+                                                         .errors_max = 10,
+                                                         .line_bytes_max = 1000,
+                                                         .offer = {.chunking = true}};
 
     (void)state;
     t_case("a chunk without a transaction is no fault of the message that comes next", "3030 2");
     buf_init(&out, 1024 * 1024);
     buf_init(&body, 1024 * 1024);
     server = smtp_server_new(&settings, &out, collect, NULL);
-    smtp_server_greet(server, 220, "");
+    smtp_server_greet(server, 220, "", "");
     say("EHLO x\r\n");
     buf_clear(&out);
     say("BDAT 6 LAST\r\nRSET\r\n"); /* the octets of the chunk */

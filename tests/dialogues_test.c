@@ -461,18 +461,19 @@ static struct str take_group(struct run *run)
 
 static void greet(struct run *run)
 {
-    struct str code_text = STR("220"), text = STR("");
+    struct str code_text = STR("220"), enhanced = STR(""), text = STR("");
     uint64_t code = 220;
 
     if (due(run)->kind == 'G') {
         str_cut(due(run)->text, ' ', &code_text, &text);
+        str_cut(text, ' ', &enhanced, &text);
         str_to_u64(code_text, 599, &code);
         run->at++;
-        smtp_server_greet(run->server, (int)code, str_dup(run->mem, text));
+        smtp_server_greet(run->server, (int)code, str_dup(run->mem, enhanced), str_dup(run->mem, text));
         pump(run);
         return;
     }
-    smtp_server_greet(run->server, 220, "");
+    smtp_server_greet(run->server, 220, "", "");
     buf_clear(&run->out);
 }
 

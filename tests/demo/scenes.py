@@ -161,7 +161,7 @@ def early_talker(scene):
         client.send(b"EHLO bot.clients.test\r\nMAIL FROM:<alice@example.test>\r\n")
         reply = client.read()  # its first line is the banner's, "220-…": bait
         scene.reply = reply._replace(text=reply.text.split("\n")[-1])
-        scene.expect_refused(554, "5.7.1")
+        scene.expect_refused(554, "5.5.1")
         if client.read().code != 0:
             raise Differs("the connection stays open")
 

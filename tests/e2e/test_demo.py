@@ -150,7 +150,7 @@ def test_early_talker(t):
     with guard.client(GOOD, greeting=None) as client:
         same(client.line(), b"220-mx.example.net ESMTP\r\n")  # bait: who answers it reads no replies
         client.send(b"EHLO mx.good.test\r\n")
-        starts(client.read(), "554 5.7.1 You spoke before the greeting")
+        starts(client.read(), "554 5.5.1 You spoke before the greeting")
         true(client.ended(), "the connection stays open")
     starts(deliver(guard, GOOD, "alice@good.test", bob, message(recipient=bob)), "250 ")
     starts(deliver(guard, GOOD, "alice@good.test", bob, message(recipient=bob)), "250 ")

@@ -273,7 +273,7 @@ def test_early_talkers(t):
         with guard.client(GOOD, greeting=None) as client:
             starts(client.line().decode(), "220-")
             client.send(early)
-            starts(client.read(), "554 5.7.1 You spoke before the greeting")
+            starts(client.read(), "554 5.5.1 You spoke before the greeting")
             true(client.ended(), "the connection stays open")
 
 
