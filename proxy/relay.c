@@ -585,7 +585,8 @@ static void on_message(struct link *link, const struct smtp_reply *reply)
     struct relay_reply copy = {.code = reply->code, .enhanced = str_dup(relay->mem, reply->enhanced),
                                .text = str_copy(relay->mem, reply->text), .backend = link->backend->settings->address};
 
-    bool unfinished = relay->state == RELAY_SENDING; /* a chunk can be refused before all of it was sent */
+    /* A chunk can be refused before all of it was sent; nothing can be taken before. */
+    bool unfinished = relay->state == RELAY_SENDING || conn_queued(link->conn) > 0;
 
     if (reply->code < 300)
         link->refusals = link->resets = 0;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ enum { WATCH_MS = 5000, WORKERS_MAX = 64, REPORTERS_MAX = 100 };
 
 struct server {
     struct loop *loop;
-    const struct config *config;
+    const struct config *config; /* the admin thread looks at it under the lock */
+    pthread_mutex_t config_lock;
     struct tls_context *tls_server, *tls_client;
     struct dkim_keyring *keyring;
     struct store *store;
@@ -229,10 +231,12 @@ static void take_over(struct server *server, const struct config *fresh, struct 
 
     tls_context_unref(&server->tls_server);
     dkim_keyring_unref(&server->keyring);
-    config_unref(&server->config);
     server->tls_server = tls;
     server->keyring = keyring;
+    pthread_mutex_lock(&server->config_lock);
+    config_unref(&server->config);
     server->config = fresh;
+    pthread_mutex_unlock(&server->config_lock);
     setup.parts = parts_of(server);
 
     for (size_t i = 0; i < server->workers_count; i++) {
@@ -383,14 +387,19 @@ static void add_line(char *text, size_t text_bytes, const char *line)
 
 static bool is_ready(char *why, size_t why_bytes, void *arg)
 {
-    const struct server *server = arg;
+    struct server *server = arg;
+    const struct config *config;
     char labels[128];
     bool reachable = false;
 
-    for (size_t i = 0; i < server->config->backends_count; i++) {
-        snprintf(labels, sizeof(labels), "address=\"%s\"", server->config->backends[i].address);
+    pthread_mutex_lock(&server->config_lock);
+    config = config_ref(server->config);
+    pthread_mutex_unlock(&server->config_lock);
+    for (size_t i = 0; i < config->backends_count; i++) {
+        snprintf(labels, sizeof(labels), "address=\"%s\"", config->backends[i].address);
         reachable = reachable || metric_value(metric_gauge("smtpguard_upstream_up", "", labels)) != 0;
     }
+    config_unref(&config);
     why[0] = '\0';
     if (!reachable)
         add_line(why, why_bytes, "no backend can be reached");
@@ -483,6 +492,7 @@ int server_run(const struct config *config, struct fail *fail)
     struct server server = {.config = config};
     int result;
 
+    pthread_mutex_init(&server.config_lock, NULL);
     make_gauges();
     server.loop = loop_new();
     server.clients = clients_new();

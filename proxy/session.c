@@ -575,7 +575,7 @@ static void on_data(const char *bytes, size_t n, void *arg)
 
 static bool is_delivering(const struct session *s)
 {
-    return s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND);
+    return s->stage == &life[AT_RECORD] || (s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND));
 }
 
 /* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for and logged. */

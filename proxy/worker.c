@@ -174,6 +174,14 @@ static void free_order(struct order *order)
     free(order);
 }
 
+/* Nobody would accept what the kernel gives to these sockets. */
+static void close_unused(const struct order *order)
+{
+    for (size_t i = 0; i < order->setup.parts.config->listens_count; i++)
+        if (order->listeners[i] >= 0)
+            close(order->listeners[i]);
+}
+
 static void on_adopt(void *arg)
 {
     struct order *order = arg;
@@ -181,12 +189,15 @@ static void on_adopt(void *arg)
     struct fail fail;
     struct service *service = service_new(worker->loop, &order->setup.parts, &fail);
 
-    if (service != NULL && !worker->draining)
+    if (service != NULL && !worker->draining) {
         put_in_service(worker, service, order->listeners);
-    else if (service == NULL)
+        free_order(order);
+        return;
+    }
+    if (service == NULL)
         log_note(LOG_ERROR, "reload.failed", "a worker keeps the settings it had: %s", fail.text);
-    else
-        service_free(&service);
+    service_free(&service);
+    close_unused(order);
     free_order(order);
 }
 
