@@ -62,15 +62,35 @@ static int list(struct cli_report *r)
     return outcome != 0 ? CLI_UNREACHABLE : CLI_FINE;
 }
 
+static void tell_change(const struct cli_report *r)
+{
+    struct buf out;
+    struct json json;
+
+    buf_init(&out, LIST_BYTES_MAX);
+    json_init(&json, &out);
+    json_object(&json);
+    json_put_z(&json, "whom", r->options.words[0]);
+    json_put_bool(&json, "suppressed", !r->options.remove);
+    json_object_end(&json);
+    puts(buf_z(&out));
+    buf_fini(&out);
+}
+
 static int change(struct cli_report *r)
 {
+    int code;
+
     r->waiting = 1;
     if (r->options.remove)
         suppress_remove(r->store, r->lookup.loop, r->options.words[0], cli_report_on_change, r);
     else
         suppress_by_hand(r->store, r->lookup.loop, r->options.words[0], r->options.reason,
                          cli_report_on_change, r);
-    return cli_report_wait(r);
+    code = cli_report_wait(r);
+    if (code == CLI_FINE && r->options.json)
+        tell_change(r);
+    return code;
 }
 
 int cli_report_suppress(int argc, char **argv)

@@ -666,7 +666,8 @@ def test_who_gets_none(t):
         + '*._report._dmarc.service.test. TXT "v=DMARC1"\n',
     )
     guard = reporter(t, dns, backend, suppress=["hushed.test", "dmarc@deaf.test"])
-    same(guard.cli("report", "suppress", "--reason", "asked us", "silenced.test")[0], 0, "report suppress")
+    said = answer(guard, "report", "suppress", "--reason", "asked us", "silenced.test")
+    same(said, {"whom": "silenced.test", "suppressed": True}, "report suppress")
     for domain in cases:
         mail = forged(domain, "reject", REFUSED) if domain == "forged.test" else passing(domain)
         play(t, guard, [mail], "bob@example.net")
