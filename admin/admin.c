@@ -87,10 +87,10 @@ static const struct {
     const char *path;
     page_fn *page;
 } pages[] = {
-    {"/",        page_index  },
+    {"/", page_index},
     {"/metrics", page_metrics},
-    {"/healthz", page_health },
-    {"/readyz",  page_ready  },
+    {"/healthz", page_health},
+    {"/readyz", page_ready},
 };
 
 static page_fn *find_page(const char *method, const char *path)

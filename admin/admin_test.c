@@ -10,10 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct endpoint loopback = {
-    {4, {127, 0, 0, 1}},
-    0
-};
+static const struct endpoint loopback = {{4, {127, 0, 0, 1}}, 0};
 static bool ready_now;
 
 static bool on_ready(char *why, size_t why_bytes, void *arg)

@@ -13,16 +13,16 @@
 
 struct authres {
     const char *authserv_id;
-    const struct spf_answer *spf;  /* NULL: left out */
-    const char *mail_from;         /* smtp.mailfrom (or smtp.helo by spf->scope) */
+    const struct spf_answer *spf; /* NULL: left out */
+    const char *mail_from;        /* smtp.mailfrom (or smtp.helo by spf->scope) */
     const char *helo;
     const struct dkim_answer *dkim;
     const struct arc_answer *arc;
     const struct dmarc_evaluation *dmarc;
     const struct dmarc_discovery *discovery;
-    const char *from_domain;       /* header.from */
-    enum dmarc_policy applied;     /* what was done: policy.applied / disposition comment */
-    const char *iprev;             /* "pass", "fail", … or NULL; policy.iprev is the address */
+    const char *from_domain;   /* header.from */
+    enum dmarc_policy applied; /* what was done: policy.applied / disposition comment */
+    const char *iprev;         /* "pass", "fail", … or NULL; policy.iprev is the address */
     const char *client_ip;
 };
 

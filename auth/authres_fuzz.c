@@ -42,8 +42,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct dkim_answer dkim = {1, &signature};
     struct dmarc_evaluation dmarc = {.result = DMARC_FAIL};
     struct arc_answer arc = {.result = ARC_FAIL, .sealer = z, .reason = z};
-    struct authres all = {.authserv_id = z, .spf = &spf, .mail_from = z, .helo = z, .dkim = &dkim, .arc = &arc,
-                          .dmarc = &dmarc, .from_domain = z, .iprev = "pass", .client_ip = z};
+    struct authres all = {.authserv_id = z,
+                          .spf = &spf,
+                          .mail_from = z,
+                          .helo = z,
+                          .dkim = &dkim,
+                          .arc = &arc,
+                          .dmarc = &dmarc,
+                          .from_domain = z,
+                          .iprev = "pass",
+                          .client_ip = z};
     struct buf out;
 
     check_claims(text);

@@ -47,7 +47,8 @@ struct dkim_hash;
 struct dkim_hash *dkim_hash_new(void);
 void dkim_hash_add(struct dkim_hash *hash, const char *p, size_t n);
 void dkim_hash_restart(struct dkim_hash *hash, uint8_t hash_out[DKIM_HASH_BYTES]); /* like _end and _new */
-struct dkim_hash *dkim_hash_fork(const struct dkim_hash *hash); /* another that has had all that this one had */
+struct dkim_hash *
+dkim_hash_fork(const struct dkim_hash *hash); /* another that has had all that this one had */
 void dkim_hash_end(struct dkim_hash **hash, uint8_t hash_out[DKIM_HASH_BYTES]);
 void dkim_hash_drop(struct dkim_hash **hash); /* NULL is fine; leaves NULL */
 

@@ -11,13 +11,14 @@ struct entry {
     const struct dkim_keyring_key *settings; /* NULL: of the tables */
     struct dkim_private *own;                /* of the settings' list */
     struct dkim_sign_key key;
-    _Atomic int seen;                        /* enum dkim_published_state */
+    _Atomic int seen; /* enum dkim_published_state */
 };
 
 struct dkim_keyring {
     atomic_uint references;
     struct arena *mem;
-    struct dkim_keyring_settings settings; /* its lists live in the settings' snapshot for the load only: copied */
+    struct dkim_keyring_settings
+        settings; /* its lists live in the settings' snapshot for the load only: copied */
     struct dkim_table *table;
     struct entry *entries;
     size_t count;
@@ -128,7 +129,8 @@ static bool may_use(const struct dkim_keyring *ring, const struct dkim_private *
     return true;
 }
 
-static bool is_for(const struct dkim_keyring_key *settings, const char *domain, struct str address, struct str host)
+static bool is_for(const struct dkim_keyring_key *settings, const char *domain, struct str address,
+                   struct str host)
 {
     for (size_t i = 0; i < settings->match_count; i++)
         if (dkim_table_matches(str_of(settings->match[i]), address))
@@ -151,7 +153,8 @@ static size_t find_own(const struct dkim_keyring *ring, struct str address, stru
     return n;
 }
 
-/* The first match counts, as in OpenDKIM without MultipleSignatures: a last row for everybody else is usual. */
+/* The first match counts, as in OpenDKIM without MultipleSignatures: a last row for everybody else is usual.
+ * */
 static size_t find_in_table(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                             struct dkim_sign_key *found)
 {

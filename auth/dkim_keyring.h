@@ -2,13 +2,17 @@
  * auth/dkim_keyring.h - the keys this site signs with, and which of them may be used now
  *
  * Made of the settings' own list of keys and of OpenDKIM's two tables, at the start (before privileges are
- * dropped) and at each reload (after it, so that key files must be readable for the user that we run as). Shared
+ * dropped) and at each reload (after it, so that key files must be readable for the user that we run as).
+ * Shared
  * by all threads; only what the world can see of a key changes.
  *
- * States     published -> active -> retiring -> revoked is the life of a key (docs/dkim.md). Only an active one
- *            signs, and (by setting) only while the DNS does not show that the world cannot verify it. A revoked
+ * States     published -> active -> retiring -> revoked is the life of a key (docs/dkim.md). Only an active
+ * one
+ *            signs, and (by setting) only while the DNS does not show that the world cannot verify it. A
+ *            revoked
  *            one is over: its file is not read, its record not looked at.
- * Errors     Faults are lines; with one there is no keyring. Warnings (a key file others can read) are lines, too.
+ * Errors     Faults are lines; with one there is no keyring. Warnings (a key file others can read) are lines,
+ * too.
  */
 #ifndef AUTH_DKIM_KEYRING_H
 #define AUTH_DKIM_KEYRING_H
@@ -29,7 +33,7 @@ struct dkim_keyring_key {
 };
 
 struct dkim_keyring_settings {
-    enum mode mode; /* off or enforce */
+    enum mode mode;                        /* off or enforce */
     const char *signing_table, *key_table; /* "" or both */
     const struct dkim_keyring_key *keys;
     size_t keys_count;
@@ -47,7 +51,8 @@ struct dkim_keyring *dkim_keyring_load(const struct dkim_keyring_settings *setti
 struct dkim_keyring *dkim_keyring_ref(struct dkim_keyring *ring);
 void dkim_keyring_unref(struct dkim_keyring **ring); /* NULL is fine; leaves NULL */
 
-/* The keys to sign with for an author, each d= and s= once, without those that the world cannot see; *hidden_out:
+/* The keys to sign with for an author, each d= and s= once, without those that the world cannot see;
+ * *hidden_out:
  * there were such. */
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                          struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out);

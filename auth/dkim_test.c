@@ -53,7 +53,8 @@ struct world {
 
 static void world_begin(struct world *w)
 {
-    *w = (struct world){.mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY}};
+    *w = (struct world){
+        .mem = arena_new(0), .dns = fakedns_new(), .settings = {MODE_ENFORCE, 1024, 6, DKIM_SHA1_POLICY}};
 }
 
 static void world_end(struct world *w)

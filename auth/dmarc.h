@@ -31,15 +31,15 @@ struct dmarc_settings {
 
 struct dmarc_record {
     enum dmarc_policy policy, subdomain_policy, nonexistent_policy; /* sp= and np= have fallen back */
-    bool testing;            /* t=y */
+    bool testing;                                                   /* t=y */
     bool adkim_strict, aspf_strict;
-    char psd;                /* 'y', 'n', or 'u' */
-    const char *const *rua;  /* URIs as published, unchecked */
+    char psd;               /* 'y', 'n', or 'u' */
+    const char *const *rua; /* URIs as published, unchecked */
     size_t rua_count;
     const char *const *ruf;
     size_t ruf_count;
     const char *fo;
-    struct str text;         /* as published */
+    struct str text; /* as published */
 };
 
 enum dmarc_found { DMARC_FOUND, DMARC_NOT_FOUND, DMARC_FOUND_TEMPERROR, DMARC_FOUND_PERMERROR };
@@ -47,11 +47,11 @@ enum dmarc_found { DMARC_FOUND, DMARC_NOT_FOUND, DMARC_FOUND_TEMPERROR, DMARC_FO
 struct dmarc_discovery {
     enum dmarc_found found;
     const char *from_domain;
-    bool from_exists;           /* false: NXDOMAIN, so np= applies; true where nobody had to ask */
-    const char *record_domain;  /* where the record was, or NULL */
-    const char *org_domain;     /* of the From domain */
+    bool from_exists;                  /* false: NXDOMAIN, so np= applies; true where nobody had to ask */
+    const char *record_domain;         /* where the record was, or NULL */
+    const char *org_domain;            /* of the From domain */
     const struct dmarc_record *record; /* NULL: none; of a temperror the author domain's own, if it came */
-    const char *const *queries; /* names asked for TXT, in order */
+    const char *const *queries;        /* names asked for TXT, in order */
     size_t queries_count;
     const char *reason;
     const struct dmarc_known *known; /* what the walk has learnt, for dmarc_align_start; may be NULL */
@@ -65,7 +65,7 @@ struct dmarc_identifier {
 
 struct dmarc_evaluation {
     enum dmarc_result result;
-    enum dmarc_policy policy;  /* what applies to this message: p, sp or np, lowered by t=y */
+    enum dmarc_policy policy; /* what applies to this message: p, sp or np, lowered by t=y */
     bool spf_aligned, dkim_aligned;
     const char *reason;
 };
@@ -87,8 +87,8 @@ void dmarc_cancel(struct dmarc_query **query);
  * `ask` is copied; what it points to lives until the answer. */
 struct dmarc_ask {
     const struct dmarc_discovery *discovery;
-    const struct spf_answer *spf;    /* of MAIL FROM (or of HELO for the null sender); NULL: not checked */
-    const struct dkim_answer *dkim;  /* NULL: not checked */
+    const struct spf_answer *spf;   /* of MAIL FROM (or of HELO for the null sender); NULL: not checked */
+    const struct dkim_answer *dkim; /* NULL: not checked */
 };
 struct dmarc_alignment; /* opaque: in flight */
 typedef void dmarc_done_fn(const struct dmarc_evaluation *evaluation, void *arg);

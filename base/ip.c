@@ -107,10 +107,12 @@ int net_parse(struct str text, struct net *net_out, struct fail *fail)
     bool has_length = str_cut(text, '/', &address, &length);
 
     if (!ip_parse(address, &net.ip))
-        return fail_set(fail, "\"%.*s\" is not a network; write 192.0.2.0/24 or 2001:db8::/32", STR_ARG(text));
+        return fail_set(fail, "\"%.*s\" is not a network; write 192.0.2.0/24 or 2001:db8::/32",
+                        STR_ARG(text));
     bits = net.ip.family == 4 ? 32 : 128;
     if (has_length && !str_to_u64(length, bits, &bits))
-        return fail_set(fail, "\"%.*s\": the prefix length is a number from 0 to %u", STR_ARG(text), (unsigned)bits);
+        return fail_set(fail, "\"%.*s\": the prefix length is a number from 0 to %u", STR_ARG(text),
+                        (unsigned)bits);
     net.bits = (unsigned char)bits;
     base = ip_prefix(&net.ip, net.bits);
     if (!ip_eq(&base, &net.ip)) {

@@ -36,11 +36,11 @@ struct net_list {
     size_t count;
 };
 
-bool ip_parse(struct str text, struct ip *ip_out); /* no brackets, no zone */
+bool ip_parse(struct str text, struct ip *ip_out);                  /* no brackets, no zone */
 const char *ip_format(const struct ip *ip, char text[IP_TEXT_MAX]); /* RFC 5952; returns text */
 const char *ip_text(struct arena *mem, const struct ip *ip);
 bool ip_eq(const struct ip *a, const struct ip *b);
-bool ip_is_any(const struct ip *ip);     /* 0.0.0.0 or :: */
+bool ip_is_any(const struct ip *ip);      /* 0.0.0.0 or :: */
 bool ip_is_loopback(const struct ip *ip); /* 127/8, ::1 */
 bool ip_is_private(const struct ip *ip);  /* RFC 1918, RFC 4193, link-local, 100.64/10, loopback */
 struct ip ip_prefix(const struct ip *ip, unsigned bits); /* with the bits behind the prefix zeroed */

@@ -49,7 +49,11 @@ void json_array_end(struct json *j)
 static size_t utf8_length(struct str s)
 {
     const unsigned char *b = (const unsigned char *)s.p;
-    size_t n = b[0] < 0x80 ? 1 : b[0] >= 0xc2 && b[0] < 0xe0 ? 2 : (b[0] & 0xf0) == 0xe0 ? 3 : b[0] >= 0xf0 && b[0] < 0xf5 ? 4 : 0;
+    size_t n = b[0] < 0x80                   ? 1
+               : b[0] >= 0xc2 && b[0] < 0xe0 ? 2
+               : (b[0] & 0xf0) == 0xe0       ? 3
+               : b[0] >= 0xf0 && b[0] < 0xf5 ? 4
+                                             : 0;
 
     if (n == 0 || n > s.n)
         return 0;

@@ -41,11 +41,9 @@ static struct {
     struct buf waiting[2]; /* by enum log_target */
     uint64_t dropped;      /* since the last report */
     struct metric *lost;
-} shared = {
-    .lock = PTHREAD_MUTEX_INITIALIZER,
-    .work = PTHREAD_COND_INITIALIZER,
-    .waiting = {{.max = LOG_WAITING_BYTES}, {.max = LOG_WAITING_BYTES}}
-};
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER,
+            .work = PTHREAD_COND_INITIALIZER,
+            .waiting = {{.max = LOG_WAITING_BYTES}, {.max = LOG_WAITING_BYTES}}};
 
 /* ---- building a line ---- */
 

@@ -25,7 +25,7 @@ struct loop {
     uv_async_t wake;
     struct timer **heap; /* heap[1] is due first */
     size_t heap_count, heap_room;
-    struct later laters; /* ring with this head */
+    struct later laters;  /* ring with this head */
     pthread_mutex_t lock; /* guards posts, posts_end and stopping */
     struct post *posts, **posts_end;
     bool stopping;
@@ -95,7 +95,8 @@ static void sift_down(struct loop *loop, size_t place)
 
 static void on_alarm(uv_timer_t *alarm);
 
-/* The alarm is only ever moved forward in time lazily: one that rings too early finds nothing due and is set anew. */
+/* The alarm is only ever moved forward in time lazily: one that rings too early finds nothing due and is set
+ * anew. */
 static void set_alarm(struct loop *loop)
 {
     int64_t due, now = (int64_t)uv_now(&loop->uv);
@@ -183,7 +184,8 @@ static void run_laters(struct loop *loop)
     }
 }
 
-/* A chain of them (names in the DNS cache, one after the other) needs no look at the descriptors in between; one without
+/* A chain of them (names in the DNS cache, one after the other) needs no look at the descriptors in between;
+ * one without
  * end gets it all the same. */
 static void on_idle(uv_idle_t *idle)
 {
@@ -274,7 +276,8 @@ static int poll_for(struct watch *watch, unsigned events)
     return uv_events == 0 ? uv_poll_stop(&watch->poll) : uv_poll_start(&watch->poll, uv_events, on_poll);
 }
 
-/* libuv stops a poll that has an error, and a UDP socket has one for each ICMP message: so it is started anew. */
+/* libuv stops a poll that has an error, and a UDP socket has one for each ICMP message: so it is started
+ * anew. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct watch *watch = poll->data;

@@ -21,10 +21,11 @@ struct loop;
 typedef void loop_fn(void *arg);
 
 struct loop *loop_new(void);
-/* After loop_run() has returned. What is due on the next turn still runs; all else that was started is dropped. */
+/* After loop_run() has returned. What is due on the next turn still runs; all else that was started is
+ * dropped. */
 void loop_free(struct loop **loop);
-void loop_run(struct loop *loop);   /* until loop_stop(); may be run again */
-void loop_stop(struct loop *loop);  /* from any thread; what was posted before still runs */
+void loop_run(struct loop *loop);       /* until loop_stop(); may be run again */
+void loop_stop(struct loop *loop);      /* from any thread; what was posted before still runs */
 int64_t loop_now_ms(struct loop *loop); /* monotonic, taken once a turn: cheap */
 
 /* A place for reads: one a loop, so that idle connections need no buffer. Good until the callback returns. */

@@ -21,10 +21,10 @@ struct metric *metric_gauge(const char *name, const char *help, const char *labe
 struct metric *metric_histogram(const char *name, const char *help, const char *labels, const double *bounds,
                                 size_t count);
 
-void metric_add(struct metric *m, int64_t n);      /* counters and gauges */
-void metric_set(struct metric *m, int64_t value);  /* gauges */
+void metric_add(struct metric *m, int64_t n);        /* counters and gauges */
+void metric_set(struct metric *m, int64_t value);    /* gauges */
 void metric_observe(struct metric *m, double value); /* histograms */
-int64_t metric_value(const struct metric *m);      /* counters and gauges */
+int64_t metric_value(const struct metric *m);        /* counters and gauges */
 
 /* Everything in Prometheus's text format 0.0.4, families together, HELP and TYPE once each. */
 void metric_render(struct buf *out);

@@ -37,8 +37,8 @@ static void *get_memory(size_t bytes)
     return p;
 }
 
-static struct stream *new_stream(struct loop *loop, int fd, size_t queue_max, const struct stream_events *events,
-                                 void *arg)
+static struct stream *new_stream(struct loop *loop, int fd, size_t queue_max,
+                                 const struct stream_events *events, void *arg)
 {
     struct stream *stream = get_memory(sizeof(*stream));
     int on = 1;
@@ -104,7 +104,8 @@ struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size
     return stream;
 }
 
-/* Closing a socket with unread input makes the kernel send a reset, which can overtake our last reply (a 421, say):
+/* Closing a socket with unread input makes the kernel send a reset, which can overtake our last reply (a 421,
+ * say):
  * so what has arrived is read away first. */
 static void discard_input(struct stream *stream)
 {
@@ -115,7 +116,8 @@ static void discard_input(struct stream *stream)
             return;
 }
 
-/* Ends without waiting for the kernel's send buffer: the kernel goes on sending after close(). What it has not
+/* Ends without waiting for the kernel's send buffer: the kernel goes on sending after close(). What it has
+ * not
  * taken yet is offered once more; a peer that does not read loses it. */
 void stream_close(struct stream **stream)
 {
@@ -218,7 +220,8 @@ static void receive(struct stream *stream)
     stream->events.on_end(error, stream->arg);
 }
 
-/* One direction a turn: a callback may close the stream, and readiness is level-triggered, so nothing is missed. */
+/* One direction a turn: a callback may close the stream, and readiness is level-triggered, so nothing is
+ * missed. */
 static void on_ready(unsigned ready, void *arg)
 {
     struct stream *stream = arg;

@@ -21,9 +21,9 @@
 struct stream;
 
 struct stream_events {
-    void (*on_connect)(void *arg);                        /* only after stream_connect() */
+    void (*on_connect)(void *arg);                           /* only after stream_connect() */
     void (*on_data)(const char *bytes, size_t n, void *arg); /* bytes are good until it returns */
-    void (*on_drain)(void *arg);                          /* may be NULL */
+    void (*on_drain)(void *arg);                             /* may be NULL */
     void (*on_end)(int error, void *arg);
 };
 
@@ -45,8 +45,10 @@ struct endpoint stream_local(const struct stream *stream);
 struct listener;
 typedef void listener_fn(int fd, const struct endpoint *peer, void *arg); /* takes the descriptor */
 
-/* 0 when nobody listens there. To be asked once, before the first listener_bind(): that one shares the port with every
- * other program of the same user that does so too, and a daemon started twice would serve half of the clients. */
+/* 0 when nobody listens there. To be asked once, before the first listener_bind(): that one shares the port
+ * with every
+ * other program of the same user that does so too, and a daemon started twice would serve half of the
+ * clients. */
 int listener_probe(const struct endpoint *at, struct fail *fail);
 /* Binds and listens; the descriptor survives a drop of privileges. -1 and a fail on error. */
 int listener_bind(const struct endpoint *at, struct fail *fail);

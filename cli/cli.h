@@ -11,7 +11,7 @@
 
 enum {
     CLI_FINE = 0,
-    CLI_NO = 1,           /* the answer is "no" */
+    CLI_NO = 1, /* the answer is "no" */
     CLI_USAGE = 64,
     CLI_BAD_INPUT = 65,
     CLI_UNREACHABLE = 69, /* the daemon */
@@ -27,7 +27,7 @@ struct cli_verb {
     const char *synopsis; /* "[--dns IP:PORT] --ip IP [--helo NAME] …" */
     const char *summary;  /* one sentence */
     int (*run)(int argc, char **argv);
-    const char *codes;    /* what the exit codes mean, where they are an answer; or NULL */
+    const char *codes; /* what the exit codes mean, where they are an answer; or NULL */
 };
 
 int cli_run(int argc, char **argv);
@@ -68,7 +68,8 @@ struct cli_lookup {
     struct dns *dns;
     const struct config *config; /* -c FILE, or the built-in defaults */
 };
-int cli_lookup_open(struct cli_lookup *lookup, const char *config_file, const char *dns_server); /* 0 or an exit code, said why */
+int cli_lookup_open(struct cli_lookup *lookup, const char *config_file,
+                    const char *dns_server); /* 0 or an exit code, said why */
 void cli_lookup_close(struct cli_lookup *lookup);
 
 /* Asks, and waits for the answer, which lives in lookup->mem. */

@@ -13,7 +13,8 @@ const struct cli_verb cli_verbs[] = {
     {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.",
      cli_config_show, NULL},
     {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
-     "May this host send mail for this domain?", cli_test_spf, "1: fail; 75: temperror; 0: every other result"},
+     "May this host send mail for this domain?", cli_test_spf,
+     "1: fail; 75: temperror; 0: every other result"},
     {"test message",
      "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] "
      "[FILE | -]",
@@ -29,29 +30,34 @@ const struct cli_verb cli_verbs[] = {
      "What a client's HELO name is worth, step by step.", cli_test_helo,
      "1: it would be refused; 75: the DNS did not answer; 0: neither"},
     {"dkim genkey", "[--json] [--type rsa-2048|rsa-4096|ed25519] --domain D --selector S [--dir DIR]",
-     "A new key in DIR/S.private, and the record to publish.", cli_dkim_genkey, "65: the file cannot be made"},
+     "A new key in DIR/S.private, and the record to publish.", cli_dkim_genkey,
+     "65: the file cannot be made"},
     {"dkim txt", "[--json] [--domain D] [--selector S] KEYFILE",
      "The record of a key that is there, for a zone file and raw.", cli_dkim_txt, "65: no key"},
     {"dkim check", "[--json] [-c FILE] [--dns IP:PORT] --domain D --selector S [--key FILE]",
-     "Does the world see this key?", cli_dkim_check, "0: it does; 1: it does not; 75: the DNS did not answer"},
+     "Does the world see this key?", cli_dkim_check,
+     "0: it does; 1: it does not; 75: the DNS did not answer"},
     {"dkim sign",
      "[--json] --domain D --selector S --key FILE [--canonicalization relaxed/relaxed] [--identity I] "
      "[--oversign NAME,NAME] [--expire SECONDS] [--now UNIX] [FILE | -]",
      "A message in, the signed message out.", cli_dkim_sign, "65: nothing to sign, or no key"},
     {"doctor", "[--json] [-c FILE] [--dns IP:PORT]",
-     "What is wrong with this host's DNS, names, certificate, files and backends, and what to do.", cli_doctor,
-     "0: it is well, though there may be warnings; 1: something fails"},
-    {"sink", "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt PATTERN] "
-             "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
+     "What is wrong with this host's DNS, names, certificate, files and backends, and what to do.",
+     cli_doctor, "0: it is well, though there may be warnings; 1: something fails"},
+    {"sink",
+     "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt "
+     "PATTERN] "
+     "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},
     {"report list", "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD]",
-     "The domains that asked for DMARC reports, day by day, with the counts of their messages.", cli_report_list,
-     "1: there are none; 69: the store is not available; 0: else"},
+     "The domains that asked for DMARC reports, day by day, with the counts of their messages.",
+     cli_report_list, "1: there are none; 69: the store is not available; 0: else"},
     {"report preview",
      "[-c FILE | --store URL] [--day YYYY-MM-DD] [--format rfc7489|rfc9990] [--mail] [--from ADDR] "
      "[--org-name NAME] [--hostname NAME] [--max-size BYTES] DOMAIN",
      "The aggregate report of a domain and day (yesterday) as XML, or as the mail that would be sent.",
-     cli_report_preview, "1: there is nothing to report; 65: it cannot be built; 69: the store is not available"},
+     cli_report_preview,
+     "1: there is nothing to report; 65: it cannot be built; 69: the store is not available"},
     {"report send",
      "[--json] [-c FILE | --store URL] [--dns IP:PORT] [--day YYYY-MM-DD] --from ADDR [--org-name NAME] "
      "[--hostname NAME] [--backend IP:PORT] [--format rfc7489|rfc9990] [--max-size BYTES] [--daily-cap N] "

@@ -128,18 +128,18 @@ enum {
 };
 
 static const struct option options[] = {
-    {"listen",           required_argument, NULL, LISTEN},
-    {"maildir",              required_argument, NULL, MAILDIR},
-    {"port-file",                  required_argument, NULL, PORT_FILE},
-    {"reject-rcpt",required_argument, NULL, REJECT},
-    {"defer-rcpt",           required_argument, NULL, DEFER},
-    {"reply-data",        required_argument, NULL, REPLY_DATA},
-    {"delay-ms",              required_argument, NULL, DELAY},
-    {"no-pipelining",                  no_argument, NULL, NO_PIPELINING},
-    {"no-xclient",              no_argument, NULL, NO_XCLIENT},
-    {"close-after-dot",            no_argument, NULL, CLOSE},
-    {"json",       no_argument, NULL, JSON},
-    {0             },
+    {"listen", required_argument, NULL, LISTEN},
+    {"maildir", required_argument, NULL, MAILDIR},
+    {"port-file", required_argument, NULL, PORT_FILE},
+    {"reject-rcpt", required_argument, NULL, REJECT},
+    {"defer-rcpt", required_argument, NULL, DEFER},
+    {"reply-data", required_argument, NULL, REPLY_DATA},
+    {"delay-ms", required_argument, NULL, DELAY},
+    {"no-pipelining", no_argument, NULL, NO_PIPELINING},
+    {"no-xclient", no_argument, NULL, NO_XCLIENT},
+    {"close-after-dot", no_argument, NULL, CLOSE},
+    {"json", no_argument, NULL, JSON},
+    {0},
 };
 
 static int add_pattern(struct sink_patterns *patterns, const char *text)

@@ -240,15 +240,9 @@ static const struct {
     const char *verb;
     void (*run)(struct sink_session *s, struct str argument);
 } commands[] = {
-    {"EHLO",    on_ehlo        },
-    {"HELO",    on_hello       },
-    {"XCLIENT", on_xclient     },
-    {"MAIL",    on_mail        },
-    {"RCPT",    on_rcpt        },
-    {"DATA",    on_data_command},
-    {"RSET",    on_reset       },
-    {"NOOP",    on_nothing     },
-    {"QUIT",    on_quit        },
+    {"EHLO", on_ehlo},  {"HELO", on_hello},   {"XCLIENT", on_xclient},
+    {"MAIL", on_mail},  {"RCPT", on_rcpt},    {"DATA", on_data_command},
+    {"RSET", on_reset}, {"NOOP", on_nothing}, {"QUIT", on_quit},
 };
 
 static void run_command(struct sink_session *s, struct str line)

@@ -137,8 +137,8 @@ static int ask(struct run *r, const struct options *o)
         fprintf(stderr, "smtpguard test dnsbl: the settings name no lists (dnsbl.lists); try -c FILE\n");
         return CLI_SETTINGS;
     }
-    r->query = dnsbl_start(r->lookup.mem, r->lookup.dns, health, settings->lists, settings->lists_count, &o->ip,
-                           loop_now_ms(r->lookup.loop), on_answer, r);
+    r->query = dnsbl_start(r->lookup.mem, r->lookup.dns, health, settings->lists, settings->lists_count,
+                           &o->ip, loop_now_ms(r->lookup.loop), on_answer, r);
     timer_start(&deadline, r->lookup.loop, settings->deadline_ms, on_deadline, r);
     loop_run(r->lookup.loop);
     timer_stop(&deadline);

@@ -223,7 +223,8 @@ static void start_arc(struct run *r, int64_t now_unix)
 {
     const struct cli_lookup *l = &r->lookup;
 
-    r->arc_verifier = arc_verify_start(l->mem, l->dns, NULL, &l->config->arc.verify, &r->message.header, now_unix);
+    r->arc_verifier =
+        arc_verify_start(l->mem, l->dns, NULL, &l->config->arc.verify, &r->message.header, now_unix);
     arc_verify_body(r->arc_verifier, r->message.body);
     arc_verify_end(r->arc_verifier, on_arc, r);
 }

@@ -1,3 +1,4 @@
+#include "base/bug.h"
 #include "config/loading.h"
 #include "smtp/address.h"
 
@@ -252,7 +253,8 @@ static void check_signing(struct loading *l)
     bool has_key_table = sign->key_table != NULL && *sign->key_table != '\0';
 
     if (has_signing_table != has_key_table)
-        fault_at(&l->faults, loading_place(l, has_key_table ? "dkim.sign.key_table" : "dkim.sign.signing_table"),
+        fault_at(&l->faults,
+                 loading_place(l, has_key_table ? "dkim.sign.key_table" : "dkim.sign.signing_table"),
                  "dkim.sign: signing_table and key_table go together");
     if (sign->mode == MODE_OFF || !l->complete || has_signing_table != has_key_table)
         return;
@@ -261,6 +263,26 @@ static void check_signing(struct loading *l)
                  "dkim.sign.mode: there are no keys to sign with; write dkim.sign.keys, or the two tables");
     else if (l->faults.count == 0)
         check_keys(l);
+}
+
+/* ---- DMARC ---- */
+
+/* Nothing could ever pass: with p=reject all mail would be refused. Modes that are no words count as off until they are
+ * right, so this comes last. */
+static void check_dmarc(struct loading *l)
+{
+    static const char *const keys[] = {"dmarc.mode", "dkim.mode", "spf.mode"};
+    const struct config *config = l->config;
+    size_t at = 0;
+
+    if (l->faults.count > 0 || config->dmarc.mode == MODE_OFF || config->dkim.mode != MODE_OFF ||
+        config->spf.mode != MODE_OFF)
+        return;
+    while (at + 1 < COUNT(keys) && !is_given(l, keys[at]))
+        at++;
+    fault_at(
+        &l->faults, loading_place(l, keys[at]),
+        "dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, too");
 }
 
 /* ---- reports ---- */
@@ -273,7 +295,8 @@ static void check_reports(struct loading *l)
     if (!reports->aggregate || reports->from == NULL)
         return;
     if (!smtp_mailbox_parse(str_of(reports->from), false, &from) || from.kind != SMTP_DOMAIN_NAME) {
-        fault_at(&l->faults, loading_place(l, *reports->from != '\0' ? "reports.from" : "reports.aggregate.enabled"),
+        fault_at(&l->faults,
+                 loading_place(l, *reports->from != '\0' ? "reports.from" : "reports.aggregate.enabled"),
                  "reports.from: \"%s\" is no address; reports need one to come from", reports->from);
         return;
     }
@@ -310,4 +333,5 @@ void check_config(struct loading *l)
     check_tls(l);
     check_signing(l);
     check_reports(l);
+    check_dmarc(l);
 }

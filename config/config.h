@@ -1,9 +1,11 @@
 /*
  * config/config.h - the settings of a running smtpguard: one immutable snapshot
  *
- * Ownership  A snapshot owns all its strings and lists (one arena). It is reference-counted from any thread; a session
+ * Ownership  A snapshot owns all its strings and lists (one arena). It is reference-counted from any thread;
+ * a session
  *            keeps the one it began with. Nothing in it ever changes after config_load() returned it.
- * Errors     config_load() collects every fault, each as FILE:LINE:COL: what is wrong, what is allowed. With a fault
+ * Errors     config_load() collects every fault, each as FILE:LINE:COL: what is wrong, what is allowed. With
+ * a fault
  *            there is no snapshot.
  * Overrides  SMTPGUARD_BACKENDS__0__ADDRESS=… replaces backends[0].address; faults name the variable.
  */
@@ -146,7 +148,8 @@ struct config {
     struct runtime_settings runtime;
 };
 
-/* Reads and checks a file (NULL: the built-in defaults with the environment's overrides, for the tests' verbs: then
+/* Reads and checks a file (NULL: the built-in defaults with the environment's overrides, for the tests'
+ * verbs: then
  * hostname, domains and backends may be missing). On faults NULL, and faults_out holds a line each. */
 const struct config *config_load(const char *file, struct buf *faults_out);
 const struct config *config_ref(const struct config *config);

@@ -238,6 +238,15 @@ static const struct {
      "F:4:14: store.url: \"mysql://x\" is not a store; write sqlite:PATH\n"},
     {"no HTTP", "admin: {http: \"\"}\n", ""},
 
+    {"DMARC with nothing that could pass", "spf: {mode: off}\ndkim: {mode: off}\n",
+     "F:5:14: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, too\n"},
+    {"DMARC, observed, with nothing that could pass",
+     "dmarc: {mode: observe}\nspf: {mode: off}\ndkim: {mode: off}\n",
+     "F:4:15: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, too\n"},
+    {"none of the three", "dmarc: {mode: off}\nspf: {mode: off}\ndkim: {mode: off}\n", ""},
+    {"DMARC by DKIM alone", "spf: {mode: off}\n", ""},
+    {"DMARC by SPF alone", "dkim: {mode: off}\n", ""},
+
     {"signing without keys", "dkim: {sign: {mode: enforce}}\n",
      "F:4:21: dkim.sign.mode: there are no keys to sign with; write dkim.sign.keys, or the two tables\n"},
     {"one table of two", "dkim: {sign: {key_table: /etc/opendkim/KeyTable}}\n",
@@ -264,7 +273,8 @@ static const struct {
      "at its default, xclient\n"},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
     {"failure reports", "reports: {failure: {enabled: true}}\n",
-     "F:4:30: reports.failure.enabled: reporting on single messages is not built yet; leave it at its default, "
+     "F:4:30: reports.failure.enabled: reporting on single messages is not built yet; leave it at its "
+     "default, "
      "false\n"},
     {"reports from nobody", "reports: {aggregate: {enabled: true}}\n",
      "F:4:32: reports.from: \"\" is no address; reports need one to come from\n"},
@@ -461,7 +471,8 @@ static void test_values(void **state)
         "limits: {new_connections_per_client: 30/10s, message_size: 25M, line: 2K, idle: 1m, errors: 7}\n"
         "dns: {servers: [127.0.0.53, \"[::1]:5353\"], timeout: 2s, tries: 3, forgers: expected}\n"
         "dnsbl: {lists: [{zone: bl.example.org, score: -3, codes: [127.0.0.2-127.0.0.11, 127.0.1.1], "
-        "kind: domains, test_name: DBLtest.com, untested: true}, {zone: b.example.org, score: 1, codes: [127.0.0.2]}]}\n"
+        "kind: domains, test_name: DBLtest.com, untested: true}, {zone: b.example.org, score: 1, codes: "
+        "[127.0.0.2]}]}\n"
         "greylist: {when: always, delay: 5m, allow: [192.0.2.0/24, Example.ORG], ipv4_prefix: 20}\n"
         "spf: {mode: observe, on_fail: reject, on_permerror: defer}\n"
         "dkim: {min_rsa_bits: 2048, sha1: neutral}\n"

@@ -46,14 +46,11 @@ static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"xforward", PASS_XFORWARD, 1},
                                      {"none", PASS_NONE, 0},
                                      {0}};
-static const struct word recipients[] = {
-    {"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
+static const struct word recipients[] = {{"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
 static const struct word list_kinds[] = {
     {"addresses", DNSBL_OF_ADDRESSES, 0}, {"domains", DNSBL_OF_DOMAINS, 0}, {0}};
-static const struct word forgers[] = {{"auto", DNS_FORGERS_AUTO, 0},
-                                      {"expected", DNS_FORGERS_EXPECTED, 0},
-                                      {"none", DNS_FORGERS_NONE, 0},
-                                      {0}};
+static const struct word forgers[] = {
+    {"auto", DNS_FORGERS_AUTO, 0}, {"expected", DNS_FORGERS_EXPECTED, 0}, {"none", DNS_FORGERS_NONE, 0}, {0}};
 static const struct word versions[] = {{"TLSv1.2", TLS_1_2, 0}, {"TLSv1.3", TLS_1_3, 0}, {0}};
 static const struct word whens[] = {{"suspicious", GREY_SUSPICIOUS, 0}, {"always", GREY_ALWAYS, 0}, {0}};
 static const struct word rejects[] = {{"evidence", DMARC_REJECT_EVIDENCE, 0},

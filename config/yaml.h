@@ -38,8 +38,8 @@ struct yaml_node *yaml_read(struct arena *mem, struct str text, struct faults *f
 
 /* A value without a word: empty, ~ or null. */
 bool yaml_is_null(const struct yaml_node *node);
-const char *yaml_kind_name(const struct yaml_node *node); /* for people: "a list", "nothing" */
-bool yaml_has_control(struct str text);                   /* no value may have such an octet */
+const char *yaml_kind_name(const struct yaml_node *node);                /* for people: "a list", "nothing" */
+bool yaml_has_control(struct str text);                                  /* no value may have such an octet */
 struct yaml_node *yaml_get(const struct yaml_node *map, struct str key); /* NULL: not there */
 
 /* For trees that are made by hand (defaults, environment). */

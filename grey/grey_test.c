@@ -10,9 +10,13 @@
 
 enum { T = 1700000000, DELAY = 240, WINDOW = 172800, KEEP = 3110400, HOUR = 3600 };
 
-static const struct grey_settings settings = {
-    .mode = MODE_ENFORCE, .delay_s = DELAY,  .window_s = WINDOW, .keep_s = KEEP,
-    .allow_after = 3,     .ipv4_prefix = 24, .ipv6_prefix = 64};
+static const struct grey_settings settings = {.mode = MODE_ENFORCE,
+                                              .delay_s = DELAY,
+                                              .window_s = WINDOW,
+                                              .keep_s = KEEP,
+                                              .allow_after = 3,
+                                              .ipv4_prefix = 24,
+                                              .ipv6_prefix = 64};
 
 static struct ip ip_of(const char *text)
 {

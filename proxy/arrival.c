@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 /*
- * How a client arrives: the limits, the PROXY header of a balancer in front of us, TLS from the first octet. What comes
- * behind a balancer is judged, limited and logged as the client that the balancer names, and by nothing of its own.
+ * How a client arrives: the limits, the PROXY header of a balancer in front of us, TLS from the first octet.
+ * What comes
+ * behind a balancer is judged, limited and logged as the client that the balancer names, and by nothing of
+ * its own.
  */
 
 enum { PROXY_MS = 5000 }; /* as HAProxy advises, and Postfix waits */
@@ -35,10 +37,11 @@ static const char *refusal_of(struct service *service, const struct ip *ip)
         [CLIENT_TOO_FAST] = "421 4.7.0 Too many new connections from your address, slow down\r\n",
         [CLIENT_SERVER_FULL] = "421 4.3.2 Too many connections, try again later\r\n",
     };
-    static const char *const words[] = {[CLIENT_TOO_MANY_CONNECTIONS] = "connections", [CLIENT_TOO_FAST] = "rate",
+    static const char *const words[] = {[CLIENT_TOO_MANY_CONNECTIONS] = "connections",
+                                        [CLIENT_TOO_FAST] = "rate",
                                         [CLIENT_SERVER_FULL] = "full"};
-    enum clients_refusal refusal = clients_enter(service->clients, &service->config->limits, ip,
-                                                 loop_now_ms(service->loop));
+    enum clients_refusal refusal =
+        clients_enter(service->clients, &service->config->limits, ip, loop_now_ms(service->loop));
     struct log_line line;
     char text[IP_TEXT_MAX];
 
@@ -67,7 +70,10 @@ static struct smtp_server_settings server_settings(const struct service *service
         .recipients_max = config->limits.recipients,
         .errors_max = config->limits.errors,
         .line_bytes_max = config->limits.line_bytes,
-        .offer = {.size = true, .eightbitmime = backend.eightbitmime, .chunking = true, .smtputf8 = backend.smtputf8,
+        .offer = {.size = true,
+                  .eightbitmime = backend.eightbitmime,
+                  .chunking = true,
+                  .smtputf8 = backend.smtputf8,
                   .dsn = backend.dsn},
     };
 }
@@ -91,7 +97,8 @@ static struct session *new_session(struct service *service, const struct listen_
     struct arena *mem = arena_new(2048);
     struct session *s = ARENA_NEW(mem, struct session);
 
-    *s = (struct session){.service = service, .listen = listen, .mem = mem, .begun_ms = loop_now_ms(service->loop)};
+    *s = (struct session){
+        .service = service, .listen = listen, .mem = mem, .begun_ms = loop_now_ms(service->loop)};
     make_id(s->id);
     s->facts.session.client = peer->ip;
     s->facts.session.client_port = peer->port;
@@ -173,9 +180,12 @@ void arrival_data(struct session *s, const char *bytes, size_t n)
 
 /* ---- XCLIENT ---- */
 
-/* What was found out about the one who speaks is forgotten: it was not the client. What is said of the client's name is not
- * believed either, but looked up. The word may be the client's own from here on (nginx passes it through), so it may introduce
- * somebody else only if it could have done so from its own address, as with Postfix; an unknown client is nobody's friend. */
+/* What was found out about the one who speaks is forgotten: it was not the client. What is said of the
+ * client's name is not
+ * believed either, but looked up. The word may be the client's own from here on (nginx passes it through), so
+ * it may introduce
+ * somebody else only if it could have done so from its own address, as with Postfix; an unknown client is
+ * nobody's friend. */
 bool arrival_introduce(struct session *s, const char **why_out)
 {
     struct session_facts *f = &s->facts.session;
@@ -188,7 +198,8 @@ bool arrival_introduce(struct session *s, const char **why_out)
     s->introduced = true;
     if (who.given & SMTP_XCLIENT_ADDR) {
         is_known = !(who.unavailable & SMTP_XCLIENT_ADDR);
-        *f = (struct session_facts){.client = is_known ? who.addr : f->client, .outbound = s->listen->role == ROLE_OUTBOUND};
+        *f = (struct session_facts){.client = is_known ? who.addr : f->client,
+                                    .outbound = s->listen->role == ROLE_OUTBOUND};
         f->trusted = is_known && net_list_has(&s->service->config->networks, &f->client);
         smtp_server_offer_xclient(s->server, is_known && net_list_has(&s->listen->xclient, &f->client));
     }
@@ -199,7 +210,8 @@ bool arrival_introduce(struct session *s, const char **why_out)
 
 /* ---- */
 
-void session_start(struct service *service, const struct listen_settings *listen, int fd, const struct endpoint *peer)
+void session_start(struct service *service, const struct listen_settings *listen, int fd,
+                   const struct endpoint *peer)
 {
     const char *refusal;
     struct session *s;

@@ -5,13 +5,16 @@
 #include <string.h>
 
 /*
- * Each check finds one fact and decides nothing. It starts, remembers what it started, and sets its bit; its callback
- * writes the fact and clears the bit. A check that is switched off or has nothing to ask leaves its fact "not asked".
+ * Each check finds one fact and decides nothing. It starts, remembers what it started, and sets its bit; its
+ * callback
+ * writes the fact and clears the bit. A check that is switched off or has nothing to ask leaves its fact "not
+ * asked".
  */
 
 enum { PTR_NAMES_MAX = 5 };
 
-/* FCrDNS: the names of the PTR are asked for their addresses one by one, until one of them is the client's. */
+/* FCrDNS: the names of the PTR are asked for their addresses one by one, until one of them is the client's.
+ * */
 struct rdns_walk {
     struct session *session;
     const char *names[PTR_NAMES_MAX];
@@ -60,7 +63,10 @@ static void ask_forward(struct rdns_walk *walk)
     if (walk->at < walk->count)
         s->forward_query = dns_query(s->service->dns, type, walk->names[walk->at], on_forward, walk);
     else
-        finish_rdns(s, walk->had_trouble ? RDNS_TEMPERROR : walk->count > 0 ? RDNS_MISMATCH : RDNS_NONE,
+        finish_rdns(s,
+                    walk->had_trouble ? RDNS_TEMPERROR
+                    : walk->count > 0 ? RDNS_MISMATCH
+                                      : RDNS_NONE,
                     walk->count > 0 ? walk->names[0] : NULL);
 }
 
@@ -119,8 +125,9 @@ void check_dnsbl(struct session *s)
 
     if (!is_inbound(s) || settings->mode == MODE_OFF || settings->lists_count == 0)
         return;
-    s->lists = dnsbl_start(s->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
-                           &s->facts.session.client, loop_now_ms(s->service->loop), on_dnsbl, s);
+    s->lists =
+        dnsbl_start(s->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
+                    &s->facts.session.client, loop_now_ms(s->service->loop), on_dnsbl, s);
     timer_start(&s->lists_deadline, s->service->loop, settings->deadline_ms, on_lists_deadline, s);
     session_wait_for(s, WAIT_DNSBL);
 }
@@ -145,12 +152,14 @@ static void on_history(enum store_status status, const void *result, void *arg)
     session_got(s, WAIT_BANNER);
 }
 
-/* Who talks before the greeting does not speak SMTP. Only clients that we do not know to behave have to wait. */
+/* Who talks before the greeting does not speak SMTP. Only clients that we do not know to behave have to wait.
+ * */
 void check_banner(struct session *s)
 {
     const struct screen_settings *screen = &s->service->config->screen;
 
-    if (!is_inbound(s) || s->introduced || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 || s->listen->tls == LISTEN_TLS_IMPLICIT ||
+    if (!is_inbound(s) || s->introduced || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 ||
+        s->listen->tls == LISTEN_TLS_IMPLICIT ||
         clients_is_good(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop)))
         return;
     timer_start(&s->budget, s->service->loop, screen->banner_delay_ms, on_banner_due, s);
@@ -180,16 +189,21 @@ void check_helo(struct session *s)
 
     forget_helo(s);
     s->facts.session.helo = str_dup(s->helo_mem, str_upto(helo, 255));
-    s->facts.session.helo_form = helo_form_of(helo, &s->facts.session.client, s->service->config->hostname, &local.ip);
+    s->facts.session.helo_form =
+        helo_form_of(helo, &s->facts.session.client, s->service->config->hostname, &local.ip);
     if (is_inbound(s))
-        s->facts.session.gateway = clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
+        s->facts.session.gateway =
+            clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
 }
 
 static struct spf_ask spf_ask(const struct session *s, enum spf_scope scope, const char *mail_from)
 {
     const struct session_facts *f = &s->facts.session;
 
-    return (struct spf_ask){.client = f->client, .helo = f->helo, .mail_from = mail_from, .scope = scope,
+    return (struct spf_ask){.client = f->client,
+                            .helo = f->helo,
+                            .mail_from = mail_from,
+                            .scope = scope,
                             .receiver = s->service->config->hostname,
                             .client_name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
                             .now_unix = clock_unix(s->service->clock)};
@@ -234,7 +248,8 @@ void check_spf(struct session *s)
     const struct transaction_facts *f = &s->facts.transaction;
     struct spf_ask ask;
 
-    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || f->null_sender || f->sender.kind != SMTP_DOMAIN_NAME)
+    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || f->null_sender ||
+        f->sender.kind != SMTP_DOMAIN_NAME)
         return;
     ask = spf_ask(s, SPF_MFROM, str_dup(s->tx->mem, f->sender.text));
     s->tx->spf = spf_start(s->tx->mem, s->service->dns, &ask, on_spf, s);
@@ -278,7 +293,8 @@ void check_sender_domain(struct session *s)
 {
     const struct transaction_facts *f = &s->facts.transaction;
 
-    if (!is_inbound(s) || s->service->config->screen.sender_domain == MODE_OFF || f->sender.kind != SMTP_DOMAIN_NAME)
+    if (!is_inbound(s) || s->service->config->screen.sender_domain == MODE_OFF ||
+        f->sender.kind != SMTP_DOMAIN_NAME)
         return;
     ask_sender_domain(s, DNS_MX);
     session_wait_for(s, WAIT_SENDER);
@@ -299,8 +315,8 @@ static struct dnsbl_query *ask_domain_lists(struct session *s, const char *const
 {
     const struct dnsbl_settings *settings = &s->service->config->dnsbl;
 
-    return dnsbl_domain_start(s->tx->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
-                              names, count, loop_now_ms(s->service->loop), done, s);
+    return dnsbl_domain_start(s->tx->mem, s->service->dns, s->service->health, settings->lists,
+                              settings->lists_count, names, count, loop_now_ms(s->service->loop), done, s);
 }
 
 static void on_domains(const struct dnsbl_answer *answer, void *arg)
@@ -382,7 +398,8 @@ void check_recipient(struct session *s)
     s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
     /* <postmaster> without a domain is our own (RFC 5321 4.5.1). */
     f->ours = address->kind == SMTP_DOMAIN_NONE ||
-              (address->kind == SMTP_DOMAIN_NAME && domain_settings_has(&s->service->config->domains, address->domain));
+              (address->kind == SMTP_DOMAIN_NAME &&
+               domain_settings_has(&s->service->config->domains, address->domain));
     f->postmaster = f->ours && str_same_z(address->local, "postmaster");
     if (s->facts.transaction.null_sender)
         s->facts.transaction.spf = s->facts.session.spf_helo;
@@ -406,7 +423,8 @@ static struct grey_client grey_client(const struct session *s)
     const struct spf_answer *spf = s->facts.transaction.spf;
     const struct session_facts *f = &s->facts.session;
 
-    return (struct grey_client){.ip = f->client, .verified_host = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
+    return (struct grey_client){.ip = f->client,
+                                .verified_host = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
                                 .spf_domain = spf != NULL && spf->result == SPF_PASS ? spf->domain : NULL};
 }
 
@@ -414,7 +432,8 @@ void check_greylist(struct session *s)
 {
     const struct grey_settings *settings = &s->service->config->greylist;
     struct grey_client client = grey_client(s);
-    struct grey_ask ask = {.sender = s->facts.transaction.sender.text, .recipient = s->facts.recipient.address.text,
+    struct grey_ask ask = {.sender = s->facts.transaction.sender.text,
+                           .recipient = s->facts.recipient.address.text,
                            .now_unix = clock_unix(s->service->clock)};
 
     if (!is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster ||
@@ -477,7 +496,8 @@ static void on_alignment(const struct dmarc_evaluation *evaluation, void *arg)
 
 void check_alignment(struct session *s)
 {
-    struct dmarc_ask ask = {.discovery = s->facts.message.discovery, .spf = s->facts.transaction.spf,
+    struct dmarc_ask ask = {.discovery = s->facts.message.discovery,
+                            .spf = s->facts.transaction.spf,
                             .dkim = s->facts.message.dkim};
 
     if (ask.discovery == NULL)
@@ -490,7 +510,8 @@ void check_alignment(struct session *s)
 
 static const char *domain_of(struct arena *mem, const struct smtp_address *address)
 {
-    const char *ascii = address->kind == SMTP_DOMAIN_NAME ? mailbox_domain_to_ascii(mem, address->domain) : NULL;
+    const char *ascii =
+        address->kind == SMTP_DOMAIN_NAME ? mailbox_domain_to_ascii(mem, address->domain) : NULL;
 
     return ascii != NULL ? ascii : "";
 }
@@ -498,8 +519,8 @@ static const char *domain_of(struct arena *mem, const struct smtp_address *addre
 static void add_signatures(struct history_entry *entry, const struct dkim_answer *dkim)
 {
     for (size_t i = 0; dkim != NULL && i < dkim->count && entry->dkim_count < HISTORY_DKIM_MAX; i++)
-        entry->dkim[entry->dkim_count++] = (struct history_dkim){dkim->signatures[i].domain, dkim->signatures[i].selector,
-                                                                 dkim->signatures[i].result};
+        entry->dkim[entry->dkim_count++] = (struct history_dkim){
+            dkim->signatures[i].domain, dkim->signatures[i].selector, dkim->signatures[i].result};
 }
 
 /* Was it refused, by us or by the backend, or taken? */
@@ -543,8 +564,10 @@ static bool is_report_mail(const struct session *s)
 {
     const struct report_settings *settings = &s->service->config->reports;
     const char *at = strrchr(settings->from, '@');
-    struct report_identity us = {.org_name = settings->org_name, .email = settings->from,
-                                 .submitter = at != NULL ? at + 1 : "", .hostname = s->service->config->hostname};
+    struct report_identity us = {.org_name = settings->org_name,
+                                 .email = settings->from,
+                                 .submitter = at != NULL ? at + 1 : "",
+                                 .hostname = s->service->config->hostname};
 
     return s->tx->recipients != NULL &&
            ourselves_is_report_mail(s->tx->mem, &s->tx->intake->header, s->facts.message.from_domain,
@@ -577,7 +600,8 @@ void check_counted(struct session *s)
 
 static void give_up_dmarc(struct session *s)
 {
-    static const struct dmarc_evaluation ran_out = {.result = DMARC_TEMPERROR, .reason = "the evaluation took too long"};
+    static const struct dmarc_evaluation ran_out = {.result = DMARC_TEMPERROR,
+                                                    .reason = "the evaluation took too long"};
 
     dmarc_cancel(&s->tx->dmarc);
     dmarc_align_cancel(&s->tx->alignment);
@@ -652,8 +676,9 @@ void checks_cancel_transaction(struct session *s)
     history_cancel(&tx->counting);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
-    s->waits &= ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT | WAIT_BACKEND |
-                           WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL | WAIT_ARC | WAIT_COUNTED);
+    s->waits &=
+        ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT |
+                    WAIT_BACKEND | WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL | WAIT_ARC | WAIT_COUNTED);
 }
 
 void checks_cancel_session(struct session *s)

@@ -147,8 +147,8 @@ static enum clients_refusal judge(struct client *client, const struct limit_sett
     return CLIENT_WELCOME;
 }
 
-enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits, const struct ip *ip,
-                                   int64_t now_ms)
+enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits,
+                                   const struct ip *ip, int64_t now_ms)
 {
     struct ip key = key_of(ip);
     enum clients_refusal refusal;
@@ -249,9 +249,12 @@ bool clients_note_helo(struct clients *clients, const struct ip *ip, const char 
     pthread_mutex_unlock(&slice->lock);
     if (is_new)
         log_note(LOG_ERROR, "gateway",
-                 "clients with unrelated HELO names all come from %s: this is a gateway (container NAT?) that hides their "
-                 "addresses. What depends on the client's address is only observed for it. Use host networking, or a "
-                 "balancer that speaks the PROXY protocol", ip_format(ip, text));
+                 "clients with unrelated HELO names all come from %s: this is a gateway (container NAT?) "
+                 "that hides their "
+                 "addresses. What depends on the client's address is only observed for it. Use host "
+                 "networking, or a "
+                 "balancer that speaks the PROXY protocol",
+                 ip_format(ip, text));
     return is_gateway;
 }
 

@@ -1,8 +1,10 @@
 /*
- * proxy/clients.h - what is known of client hosts across sessions and threads: how many connections, how fast, how well behaved
+ * proxy/clients.h - what is known of client hosts across sessions and threads: how many connections, how
+ * fast, how well behaved
  *
  * A client is an IPv4 address or an IPv6 /64. One table for the process, in slices with a lock each.
- * Limits  CLIENTS_MAX hosts; beyond it the one that was seen least recently and has no connection open makes room.
+ * Limits  CLIENTS_MAX hosts; beyond it the one that was seen least recently and has no connection open makes
+ * room.
  */
 #ifndef PROXY_CLIENTS_H
 #define PROXY_CLIENTS_H
@@ -20,16 +22,18 @@ struct clients *clients_new(void);
 void clients_free(struct clients **clients);
 
 /* Counts a new connection, or refuses it. Every welcome is followed by one clients_leave(). */
-enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits, const struct ip *ip,
-                                   int64_t now_ms);
+enum clients_refusal clients_enter(struct clients *clients, const struct limit_settings *limits,
+                                   const struct ip *ip, int64_t now_ms);
 void clients_leave(struct clients *clients, const struct ip *ip);
 
 /* A host that behaved needs no waiting at the banner: it has once delivered mail that was accepted. */
 void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms);
 bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms);
 
-/* Container truth: behind a NAT gateway all the world arrives from one private address (a Docker bridge, say), and whatever
- * the DNS says about that address says nothing about a client. Notes a HELO name and answers whether this address
+/* Container truth: behind a NAT gateway all the world arrives from one private address (a Docker bridge,
+ * say), and whatever
+ * the DNS says about that address says nothing about a client. Notes a HELO name and answers whether this
+ * address
  * is such a gateway: private, and greeted with more than CLIENTS_GATEWAY_NAMES unrelated names. */
 enum { CLIENTS_GATEWAY_NAMES = 8 };
 bool clients_note_helo(struct clients *clients, const struct ip *ip, const char *helo);

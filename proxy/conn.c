@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A queue holds what the kernel did not take of one piece of a message, or the replies of one group of commands. */
+/* A queue holds what the kernel did not take of one piece of a message, or the replies of one group of
+ * commands. */
 enum { QUEUE_MAX = 4 * 1024 * 1024, PLAIN_MAX = 1024 * 1024, WIRE_MAX = QUEUE_MAX };
 
 struct conn {
@@ -117,7 +118,8 @@ struct conn *conn_accept(struct loop *loop, int fd, const struct conn_events *ev
     return conn;
 }
 
-struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events, void *arg)
+struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events,
+                          void *arg)
 {
     struct conn *conn = new_conn(loop, events, arg);
 

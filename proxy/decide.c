@@ -12,7 +12,8 @@ const char *action_name(enum action action)
     return names[action];
 }
 
-/* Fills the verdict and returns true, unless the check only observes: then its name is noted and the next rule looks. */
+/* Fills the verdict and returns true, unless the check only observes: then its name is noted and the next
+ * rule looks. */
 static bool refuse(struct verdict *v, enum mode mode, enum action action, const char *check, int code,
                    const char *enhanced, const char *format, ...) __attribute__((format(printf, 7, 8)));
 
@@ -71,8 +72,8 @@ struct verdict decide_greeting(const struct config *config, const struct facts *
     struct verdict v = accepted;
 
     if (facts->session.early_talker && !is_ours(facts))
-        refuse(&v, config_mode(config, config->screen.early_talker), ACTION_DROP, "early-talker", 554, "5.5.1",
-               "You spoke before the greeting; wait for the 220 (RFC 5321 4.3.1)");
+        refuse(&v, config_mode(config, config->screen.early_talker), ACTION_DROP, "early-talker", 554,
+               "5.5.1", "You spoke before the greeting; wait for the 220 (RFC 5321 4.3.1)");
     return v;
 }
 
@@ -85,14 +86,16 @@ struct verdict decide_helo(const struct config *config, const struct facts *fact
         return v;
     switch (facts->session.helo_form) {
     case HELO_NOT_A_NAME:
-        refuse(&v, mode, ACTION_REJECT, "helo", 501, "5.5.4", "Your HELO is neither a host name nor an address literal");
+        refuse(&v, mode, ACTION_REJECT, "helo", 501, "5.5.4",
+               "Your HELO is neither a host name nor an address literal");
         break;
     case HELO_BARE_ADDRESS:
         refuse(&v, mode, ACTION_REJECT, "helo", 501, "5.5.4",
                "An address in HELO stands in brackets: say your host name (RFC 5321 4.1.3)");
         break;
     case HELO_OURS:
-        refuse(&v, mode, ACTION_REJECT, "helo", 550, "5.7.1", "You are not me: say your own host name in HELO");
+        refuse(&v, mode, ACTION_REJECT, "helo", 550, "5.7.1",
+               "You are not me: say your own host name in HELO");
         break;
     default:
         break;
@@ -120,7 +123,8 @@ static bool rdns_refuses(const struct config *config, const struct facts *facts,
 
 int decide_list_score(const struct facts *facts)
 {
-    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains, facts->message.domains};
+    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains,
+                                            facts->message.domains};
     int score = 0;
 
     for (size_t i = 0; i < COUNT(answers); i++)
@@ -131,7 +135,8 @@ int decide_list_score(const struct facts *facts)
 /* The list with the most weight is the one that the sender should go to first. */
 static const struct dnsbl_hit *heaviest(const struct facts *facts)
 {
-    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains, facts->message.domains};
+    const struct dnsbl_answer *answers[] = {facts->session.dnsbl, facts->transaction.domains,
+                                            facts->message.domains};
     const struct dnsbl_hit *worst = NULL;
 
     for (size_t i = 0; i < COUNT(answers); i++)
@@ -156,8 +161,8 @@ static bool dnsbl_refuses(const struct config *config, const struct facts *facts
     zone = str_upto(dnsbl_public_zone(hit->list->zone), 150);
     if (hit->name != NULL)
         return refuse(v, mode, ACTION_REJECT, "dnsbl", 554, "5.7.1",
-                      "The name %.150s is listed by %.*s (%s); ask that list how to be removed", hit->name, STR_ARG(zone),
-                      ip_format(&hit->code, code));
+                      "The name %.150s is listed by %.*s (%s); ask that list how to be removed", hit->name,
+                      STR_ARG(zone), ip_format(&hit->code, code));
     return refuse(v, mode, ACTION_REJECT, "dnsbl", 554, "5.7.1",
                   "Your address [%s] is listed by %.*s (%s); ask that list how to be removed",
                   ip_format(&facts->session.client, ip), STR_ARG(zone), ip_format(&hit->code, code));
@@ -169,12 +174,14 @@ static bool sender_refuses(const struct config *config, const struct facts *fact
     struct str domain = str_upto(facts->transaction.sender.domain, 200);
 
     if (facts->transaction.sender_domain == SENDER_MISSING)
-        return refuse(v, mode, ACTION_REJECT, "sender-domain", 550, "5.1.8",
-                      "The sender's domain %.*s has neither MX nor address in the DNS: no answer could reach it",
-                      STR_ARG(domain));
+        return refuse(
+            v, mode, ACTION_REJECT, "sender-domain", 550, "5.1.8",
+            "The sender's domain %.*s has neither MX nor address in the DNS: no answer could reach it",
+            STR_ARG(domain));
     if (facts->transaction.sender_domain == SENDER_NULL_MX)
         return refuse(v, mode, ACTION_REJECT, "sender-domain", 550, "5.7.27",
-                      "The sender's domain %.*s declares that it takes no mail (null MX, RFC 7505)", STR_ARG(domain));
+                      "The sender's domain %.*s declares that it takes no mail (null MX, RFC 7505)",
+                      STR_ARG(domain));
     return false;
 }
 
@@ -203,8 +210,10 @@ static bool spf_refuses(const struct config *config, const struct facts *facts, 
         return false;
     }
     if (on == ON_REJECT && (spf->result == SPF_FAIL || spf->result == SPF_SOFTFAIL))
-        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.23", "SPF %s: %.150s does not let this host send its mail.%s%.150s",
-                      spf_result_name(spf->result), spf->domain, *spf->explanation != '\0' ? " " : "", spf->explanation);
+        return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.23",
+                      "SPF %s: %.150s does not let this host send its mail.%s%.150s",
+                      spf_result_name(spf->result), spf->domain, *spf->explanation != '\0' ? " " : "",
+                      spf->explanation);
     if (on == ON_REJECT)
         return refuse(v, mode, ACTION_REJECT, "spf", 550, "5.7.24", "SPF %s for %.150s: %.150s",
                       spf_result_name(spf->result), spf->domain, spf->reason);
@@ -225,13 +234,15 @@ struct verdict decide_rcpt(const struct config *config, const struct facts *fact
         return v;
     }
     if (!facts->recipient.ours) {
-        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1", "We do not relay mail for this domain");
+        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1",
+               "We do not relay mail for this domain");
         return v;
     }
     if (facts->recipient.postmaster) /* RFC 5321 4.5.1: whoever we refuse must be able to ask why */
         return v;
-    if (dnsbl_refuses(config, facts, &v) || rdns_refuses(config, facts, &v) || sender_refuses(config, facts, &v) ||
-        spf_refuses(config, facts, facts->transaction.spf, &v) || facts->transaction.null_sender)
+    if (dnsbl_refuses(config, facts, &v) || rdns_refuses(config, facts, &v) ||
+        sender_refuses(config, facts, &v) || spf_refuses(config, facts, facts->transaction.spf, &v) ||
+        facts->transaction.null_sender)
         return v;
     spf_refuses(config, facts, facts->session.spf_helo, &v);
     return v;
@@ -277,23 +288,26 @@ struct verdict decide_greylist(const struct config *config, const struct facts *
 static bool framing_refuses(const struct config *config, const struct message_facts *m, struct verdict *v)
 {
     if (m->fault == SMTP_DATA_LONG_LINE)
-        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.0", "A line is longer than %zu octets",
-                      config->limits.line_bytes);
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.0",
+                      "A line is longer than %zu octets", config->limits.line_bytes);
     if (m->fault != SMTP_DATA_OK)
         return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.11",
-                      "The message contains a %s; lines end with CRLF (RFC 5321 2.3.8)", smtp_data_fault_name(m->fault));
+                      "The message contains a %s; lines end with CRLF (RFC 5321 2.3.8)",
+                      smtp_data_fault_name(m->fault));
     if (m->too_big)
-        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "size", 552, "5.3.4", "The message is larger than %llu octets",
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "size", 552, "5.3.4",
+                      "The message is larger than %llu octets",
                       (unsigned long long)config->limits.message_bytes);
     if (m->header_too_big || m->too_many_fields)
         return refuse(v, MODE_ENFORCE, ACTION_REJECT, "header", 552, "5.3.4",
-                      "The header section is larger than %zu octets or %u fields", config->limits.header_bytes,
-                      config->limits.header_fields);
+                      "The header section is larger than %zu octets or %u fields",
+                      config->limits.header_bytes, config->limits.header_fields);
     if (m->starts_folded || m->bad_line)
         return refuse(v, MODE_ENFORCE, ACTION_REJECT, "header", 550, "5.6.0",
                       "The header section has a line that is no header field (RFC 5322 2.2)");
     if (m->received > config->limits.received || m->received_by_us > 3)
-        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "loop", 554, "5.4.6", "Too many hops: the message goes in circles");
+        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "loop", 554, "5.4.6",
+                      "Too many hops: the message goes in circles");
     return m->spool_failed && refuse(v, MODE_ENFORCE, ACTION_DEFER, "spool", 452, "4.3.1",
                                      "No room for the message, try again later");
 }
@@ -306,7 +320,8 @@ static bool from_refuses(const struct config *config, const struct message_facts
                   "Nobody can vouch for this message: %s (RFC 5322 3.6.2)", m->from_why);
 }
 
-/* Has anybody at all vouched for this message, if not its author's domain? A mailing list or a forwarder has. */
+/* Has anybody at all vouched for this message, if not its author's domain? A mailing list or a forwarder has.
+ * */
 static bool somebody_vouches(const struct facts *facts)
 {
     const struct dkim_answer *dkim = facts->message.dkim;
@@ -328,7 +343,8 @@ static bool has_evidence(const struct config *config, const struct facts *facts)
         return false;
     if (!somebody_vouches(facts))
         return true;
-    return decide_list_score(facts) >= config->dnsbl.greylist_score || s->rdns == RDNS_NONE || s->rdns == RDNS_MISMATCH;
+    return decide_list_score(facts) >= config->dnsbl.greylist_score || s->rdns == RDNS_NONE ||
+           s->rdns == RDNS_MISMATCH;
 }
 
 /* A hop that we trust saw DMARC pass before a list or forwarder changed the message. */
@@ -352,8 +368,9 @@ static enum dmarc_policy local_policy(const struct config *config, const struct 
         return DMARC_POLICY_REJECT;
     if (dmarc->policy != DMARC_POLICY_REJECT || config->dmarc.reject == DMARC_REJECT_ALWAYS)
         return dmarc->policy;
-    return config->dmarc.reject == DMARC_REJECT_EVIDENCE && has_evidence(config, facts) ? DMARC_POLICY_REJECT
-                                                                                       : DMARC_POLICY_QUARANTINE;
+    return config->dmarc.reject == DMARC_REJECT_EVIDENCE && has_evidence(config, facts)
+               ? DMARC_POLICY_REJECT
+               : DMARC_POLICY_QUARANTINE;
 }
 
 enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts)
@@ -372,10 +389,12 @@ enum history_override decide_dmarc_override(const struct config *config, const s
         return HISTORY_TRUSTED_FORWARDER;
     if (dmarc->policy == DMARC_POLICY_NONE)
         return facts->message.discovery != NULL && facts->message.discovery->record != NULL &&
-                       facts->message.discovery->record->testing && facts->message.discovery->record->policy != DMARC_POLICY_NONE
+                       facts->message.discovery->record->testing &&
+                       facts->message.discovery->record->policy != DMARC_POLICY_NONE
                    ? HISTORY_TEST_MODE
                    : HISTORY_AS_PUBLISHED;
-    return decide_dmarc_disposition(config, facts) == dmarc->policy ? HISTORY_AS_PUBLISHED : HISTORY_LOCAL_POLICY;
+    return decide_dmarc_disposition(config, facts) == dmarc->policy ? HISTORY_AS_PUBLISHED
+                                                                    : HISTORY_LOCAL_POLICY;
 }
 
 static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
@@ -389,11 +408,13 @@ static bool dmarc_refuses(const struct config *config, const struct facts *facts
         return refuse(v, mode, ACTION_DEFER, "dmarc", 451, "4.7.1",
                       "The DMARC policy of %.200s cannot be read now, try again later", domain);
     if (dmarc != NULL && dmarc->result == DMARC_TEMPERROR && config->dmarc.on_temperror == ON_REJECT)
-        return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1", "The DMARC policy of %.200s cannot be read", domain);
-    if (policy == DMARC_POLICY_REJECT)
         return refuse(v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
-                      "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From",
-                      domain, dmarc_policy_name(dmarc->policy));
+                      "The DMARC policy of %.200s cannot be read", domain);
+    if (policy == DMARC_POLICY_REJECT)
+        return refuse(
+            v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
+            "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From",
+            domain, dmarc_policy_name(dmarc->policy));
     return false;
 }
 
@@ -406,8 +427,8 @@ struct verdict decide_message(const struct config *config, const struct facts *f
     if (from_refuses(config, &facts->message, &v))
         return v;
     /* The name in From may be what tips the scales: the rest was weighed at RCPT. */
-    if (facts->message.domains != NULL && facts->message.domains->score > 0 && !facts->transaction.to_postmaster &&
-        dnsbl_refuses(config, facts, &v))
+    if (facts->message.domains != NULL && facts->message.domains->score > 0 &&
+        !facts->transaction.to_postmaster && dnsbl_refuses(config, facts, &v))
         return v;
     dmarc_refuses(config, facts, &v);
     return v;

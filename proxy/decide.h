@@ -1,11 +1,14 @@
 /*
  * proxy/decide.h - facts and settings in, verdict out
  *
- * Pure: no I/O, no clock, no memory of earlier calls. A table test can try every combination, and `replay` can ask again
- * under other settings. Whether doubt is guilt (temperror, a list that did not answer) is decided here and nowhere else;
+ * Pure: no I/O, no clock, no memory of earlier calls. A table test can try every combination, and `replay`
+ * can ask again
+ * under other settings. Whether doubt is guilt (temperror, a list that did not answer) is decided here and
+ * nowhere else;
  * by default it never is.
  *
- * A check in mode `observe` never refuses: its name goes to `observed`, to be logged and counted. The global mode
+ * A check in mode `observe` never refuses: its name goes to `observed`, to be logged and counted. The global
+ * mode
  * `observe` makes all of them so.
  */
 #ifndef PROXY_DECIDE_H
@@ -20,10 +23,10 @@ enum { VERDICT_TEXT = 400, VERDICT_OBSERVED = 8 };
 
 struct verdict {
     enum action action;
-    int code;                  /* the reply; 0 with ACTION_ACCEPT */
+    int code; /* the reply; 0 with ACTION_ACCEPT */
     const char *enhanced;
-    char text[VERDICT_TEXT];   /* of the reply: what the sender can do about it */
-    const char *check;         /* who decided: "dnsbl", "spf", … ; NULL with ACTION_ACCEPT */
+    char text[VERDICT_TEXT];                /* of the reply: what the sender can do about it */
+    const char *check;                      /* who decided: "dnsbl", "spf", … ; NULL with ACTION_ACCEPT */
     const char *observed[VERDICT_OBSERVED]; /* checks that would have refused */
     size_t observed_count;
 };
@@ -35,11 +38,12 @@ static inline bool verdict_refuses(const struct verdict *v)
 
 struct verdict decide_greeting(const struct config *config, const struct facts *facts);
 struct verdict decide_helo(const struct config *config, const struct facts *facts);
-struct verdict decide_rcpt(const struct config *config, const struct facts *facts);      /* before greylisting */
+struct verdict decide_rcpt(const struct config *config, const struct facts *facts); /* before greylisting */
 struct verdict decide_greylist(const struct config *config, const struct facts *facts);
 struct verdict decide_message(const struct config *config, const struct facts *facts);
 
-/* Must this client wait? NULL: no; else the sign that makes it suspicious ("dnsbl", "rdns", "spf", "helo", "always"). */
+/* Must this client wait? NULL: no; else the sign that makes it suspicious ("dnsbl", "rdns", "spf", "helo",
+ * "always"). */
 const char *decide_is_suspicious(const struct config *config, const struct facts *facts);
 
 /* What all DNS lists say together: of the client's address, of the names it uses, and of the one in From. */

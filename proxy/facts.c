@@ -9,13 +9,14 @@ const char *rdns_state_name(enum rdns_state state)
 
 const char *helo_form_name(enum helo_form form)
 {
-    static const char *const names[] = {"", "name", "literal", "other-literal", "bare-address", "ours", "not-a-name",
-                                        "single-label"};
+    static const char *const names[] = {"",     "name",       "literal",     "other-literal", "bare-address",
+                                        "ours", "not-a-name", "single-label"};
 
     return names[form];
 }
 
-enum helo_form helo_form_of(struct str helo, const struct ip *client, const char *hostname, const struct ip *local)
+enum helo_form helo_form_of(struct str helo, const struct ip *client, const char *hostname,
+                            const struct ip *local)
 {
     struct ip ip;
 

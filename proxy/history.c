@@ -3,8 +3,10 @@
 #include <string.h>
 
 /*
- * A client that has once had a message accepted need not wait at the banner any more (postscreen's idea of a passed
- * test). The table of clients knows it as long as the process lives; behind that the store knows it for longer, and,
+ * A client that has once had a message accepted need not wait at the banner any more (postscreen's idea of a
+ * passed
+ * test). The table of clients knows it as long as the process lives; behind that the store knows it for
+ * longer, and,
  * shared, for the other hosts of a site.
  */
 
@@ -16,7 +18,8 @@ struct question {
     bool praise;
 };
 
-static void change(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+static void change(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                   void *result)
 {
     const struct question *q = question;
     bool good = rows[0].value.n > 0;
@@ -36,8 +39,12 @@ static struct store_token *ask(struct session *s, bool praise, store_done_fn *do
     struct ip client = ip_prefix(&s->facts.session.client, s->facts.session.client.family == 4 ? 32 : 64);
     struct question question = {clock_unix(s->service->clock), praise};
     char key[IP_TEXT_MAX];
-    struct store_request request = {.table = table, .keys = {str_of(ip_format(&client, key))}, .keys_count = 1,
-                                    .change = change, .question = &question, .question_bytes = sizeof(question),
+    struct store_request request = {.table = table,
+                                    .keys = {str_of(ip_format(&client, key))},
+                                    .keys_count = 1,
+                                    .change = change,
+                                    .question = &question,
+                                    .question_bytes = sizeof(question),
                                     .result_bytes = sizeof(bool)};
 
     return store_update(s->service->store, s->service->loop, &request, done, arg);

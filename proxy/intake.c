@@ -3,12 +3,16 @@
 #include "auth/authres.h"
 
 /*
- * The header section gathers in one buffer, because parsers want it whole; the body goes to the spool and, while it passes,
- * through DKIM's hashes. An octet of the body is copied once on its way through this process: from the read buffer into
- * the spool. The header is complete before the body, so keys and policy are asked for while the body still comes.
+ * The header section gathers in one buffer, because parsers want it whole; the body goes to the spool and,
+ * while it passes,
+ * through DKIM's hashes. An octet of the body is copied once on its way through this process: from the read
+ * buffer into
+ * the spool. The header is complete before the body, so keys and policy are asked for while the body still
+ * comes.
  */
 
-/* The verdict waits for the disk, so that a message which could not be kept never gets as far as the backend. */
+/* The verdict waits for the disk, so that a message which could not be kept never gets as far as the backend.
+ * */
 static void look_at_spool(struct session *s)
 {
     if (!spool_settles(s->tx->intake->spool)) {
@@ -40,7 +44,8 @@ void intake_begin(struct session *s)
 
     /* One octet more than allowed tells "too big" from "just fits"; the empty line comes on top. */
     buf_init(&intake->head, limits->header_bytes + 3);
-    intake->spool = spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
+    intake->spool =
+        spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
     s->tx->intake = intake;
 }
 
@@ -106,8 +111,8 @@ static void start_authentication(struct session *s)
 
     check_from_domain(s);
     if (config->dkim.mode != MODE_OFF)
-        intake->dkim = dkim_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->dkim, &intake->header,
-                                         f->from_domain, clock_unix(s->service->clock));
+        intake->dkim = dkim_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->dkim,
+                                         &intake->header, f->from_domain, clock_unix(s->service->clock));
     if (config->arc.verify.mode != MODE_OFF && has_arc(&intake->header))
         intake->arc = arc_verify_start(s->tx->mem, s->service->dns, s->service->keys, &config->arc.verify,
                                        &intake->header, clock_unix(s->service->clock));
@@ -125,8 +130,8 @@ static void start_signing(struct session *s)
 
     if (s->service->keyring == NULL)
         return;
-    intake->signer = signing_start(s->tx->mem, s->service->keyring, &s->service->config->signing, &intake->header,
-                                   clock_unix(s->service->clock), &why);
+    intake->signer = signing_start(s->tx->mem, s->service->keyring, &s->service->config->signing,
+                                   &intake->header, clock_unix(s->service->clock), &why);
     s->tx->unsigned_why = why;
 }
 
@@ -137,7 +142,8 @@ static void header_is_complete(struct session *s, size_t section_bytes)
 
     intake->header_done = true;
     intake->section = str_make(intake->head.p, section_bytes);
-    switch (header_parse(s->tx->mem, intake->section, s->service->config->limits.header_fields, &intake->header)) {
+    switch (header_parse(s->tx->mem, intake->section, s->service->config->limits.header_fields,
+                         &intake->header)) {
     case HEADER_OK:
         break;
     case HEADER_BAD_LINE:

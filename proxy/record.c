@@ -7,14 +7,16 @@
 #include <stdio.h>
 
 /*
- * One line an event; the last line of a transaction carries the verdict and its reason. The words are listed in
+ * One line an event; the last line of a transaction carries the verdict and its reason. The words are listed
+ * in
  * docs/logging.md. Counters have labels from closed sets only: never an address, a domain or a host.
  */
 
 enum { ACTIONS = ACTION_DROP + 1, RESULTS = 7 };
 
 static struct {
-    struct metric *connections, *connections_total, *refused_connections, *messages[ACTIONS], *recipients[ACTIONS];
+    struct metric *connections, *connections_total, *refused_connections, *messages[ACTIONS],
+        *recipients[ACTIONS];
     struct metric *spf[RESULTS], *dkim[RESULTS], *dmarc[RESULTS], *grey[GREY_UNANSWERED + 1];
     struct metric *seconds, *bytes;
 } counters;
@@ -59,17 +61,23 @@ static void make_counters(void)
         metric_counter("smtpguard_connections_refused_total", "Connections refused by the limits.", "");
     for (int i = 0; i < ACTIONS; i++) {
         snprintf(labels, sizeof(labels), "action=\"%s\"", action_name((enum action)i));
-        counters.messages[i] = metric_counter("smtpguard_messages_total", "Messages, by what became of them.", labels);
-        counters.recipients[i] = metric_counter("smtpguard_recipients_total", "Recipients, by what became of them.", labels);
+        counters.messages[i] =
+            metric_counter("smtpguard_messages_total", "Messages, by what became of them.", labels);
+        counters.recipients[i] =
+            metric_counter("smtpguard_recipients_total", "Recipients, by what became of them.", labels);
     }
-    make_result_counters(counters.spf, RESULTS, "smtpguard_spf_results_total", "SPF results of MAIL FROM.", spf_word);
-    make_result_counters(counters.dkim, RESULTS, "smtpguard_dkim_results_total", "DKIM results, one a signature.", dkim_word);
-    make_result_counters(counters.dmarc, DMARC_PERMERROR + 1, "smtpguard_dmarc_results_total", "DMARC results.", dmarc_word);
-    make_result_counters(counters.grey, GREY_UNANSWERED + 1, "smtpguard_greylist_decisions_total", "Greylist answers.",
-                         grey_word);
-    counters.seconds = metric_histogram("smtpguard_session_duration_seconds", "Length of sessions.", "", seconds,
-                                        COUNT(seconds));
-    counters.bytes = metric_histogram("smtpguard_message_size_bytes", "Size of messages.", "", bytes, COUNT(bytes));
+    make_result_counters(counters.spf, RESULTS, "smtpguard_spf_results_total", "SPF results of MAIL FROM.",
+                         spf_word);
+    make_result_counters(counters.dkim, RESULTS, "smtpguard_dkim_results_total",
+                         "DKIM results, one a signature.", dkim_word);
+    make_result_counters(counters.dmarc, DMARC_PERMERROR + 1, "smtpguard_dmarc_results_total",
+                         "DMARC results.", dmarc_word);
+    make_result_counters(counters.grey, GREY_UNANSWERED + 1, "smtpguard_greylist_decisions_total",
+                         "Greylist answers.", grey_word);
+    counters.seconds = metric_histogram("smtpguard_session_duration_seconds", "Length of sessions.", "",
+                                        seconds, COUNT(seconds));
+    counters.bytes =
+        metric_histogram("smtpguard_message_size_bytes", "Size of messages.", "", bytes, COUNT(bytes));
 }
 
 static void count_refusal(const struct verdict *v, const char *stage)
@@ -86,7 +94,9 @@ static void count_observed(const struct verdict *v)
 
     for (size_t i = 0; i < v->observed_count; i++) {
         snprintf(labels, sizeof(labels), "check=\"%s\"", v->observed[i]);
-        metric_add(metric_counter("smtpguard_observed_total", "What checks in mode observe would have refused.", labels), 1);
+        metric_add(metric_counter("smtpguard_observed_total",
+                                  "What checks in mode observe would have refused.", labels),
+                   1);
     }
 }
 
@@ -157,7 +167,8 @@ void record_connect(const struct session *s)
     log_line_end(&line);
 }
 
-/* Of a greeting or a command before MAIL there is something to tell when a check refused it, or would have. */
+/* Of a greeting or a command before MAIL there is something to tell when a check refused it, or would have.
+ * */
 void record_stage(const struct session *s, const char *moment)
 {
     const struct verdict *v = &s->verdict;

@@ -9,27 +9,37 @@
 #include <string.h>
 
 /*
- * A link is one connection to a backend. It is opened for a relay, serves one transaction after the other, and rests in
- * its backend's pool between them. A relay is one transaction's view of it, with the memory of what has been answered.
+ * A link is one connection to a backend. It is opened for a relay, serves one transaction after the other,
+ * and rests in
+ * its backend's pool between them. A relay is one transaction's view of it, with the memory of what has been
+ * answered.
  *
- * A road not taken: speaking to two backends in one transaction (a 4xx after one of them has taken the message would
+ * A road not taken: speaking to two backends in one transaction (a 4xx after one of them has taken the
+ * message would
  * make a duplicate).
  */
 
-enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000, IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000 };
-/* Postfix slows a connection down from its 10th error on, ends it at the 20th, and counts RSET as one after 100 of them. */
+enum {
+    BACKOFF_FIRST_MS = 1000,
+    BACKOFF_MOST_MS = 60000,
+    IDLE_MS = 60000,
+    USES_MAX = 1000,
+    NO_TLS_MS = 300000
+};
+/* Postfix slows a connection down from its 10th error on, ends it at the 20th, and counts RSET as one after
+ * 100 of them. */
 enum { REFUSALS_MAX = 5, RESETS_MAX = 50 };
 enum { PIECES_A_WRITE = 32, BYTES_A_WRITE = 64 * 1024 };
 
 struct backend {
     const struct backend_settings *settings;
     struct smtp_capabilities capabilities;
-    bool is_known; /* we have heard its EHLO */
+    bool is_known;     /* we have heard its EHLO */
     struct link *pool; /* resting links, the most recently used first */
     unsigned pooled;
     int64_t down_until_ms, no_tls_until_ms;
-    unsigned failures; /* in a row */
-    bool xclient_refused;
+    unsigned failures;                     /* in a row */
+    bool xclient_refused, xclient_missing; /* and that was said: once, not at every connection */
     struct metric *up, *opened;
 };
 
@@ -62,7 +72,15 @@ struct link {
     bool reused, heard, closed;
 };
 
-enum relay_state { RELAY_UNUSED, RELAY_WAITS_RCPT, RELAY_OPEN, RELAY_WAITS_DATA, RELAY_SENDING, RELAY_WAITS_MESSAGE, RELAY_OVER };
+enum relay_state {
+    RELAY_UNUSED,
+    RELAY_WAITS_RCPT,
+    RELAY_OPEN,
+    RELAY_WAITS_DATA,
+    RELAY_SENDING,
+    RELAY_WAITS_MESSAGE,
+    RELAY_OVER
+};
 
 struct relay {
     struct arena *mem;
@@ -73,13 +91,13 @@ struct relay {
     enum relay_state state;
     struct link *link;
     struct str recipient, recipient_dsn; /* the one whose answer is due */
-    bool *tried;          /* for each backend, whether it was asked for this transaction */
-    bool answered;        /* at least one reply went to the session: no second connection any more */
+    bool *tried;                         /* for each backend, whether it was asked for this transaction */
+    bool answered; /* at least one reply went to the session: no second connection any more */
     bool mail_done;
-    int refused_code;     /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
+    int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
     const char *refused_enhanced;
     struct str refused_text;
-    struct later again;   /* answers that need no waiting, and connections that must be tried anew */
+    struct later again; /* answers that need no waiting, and connections that must be tried anew */
     const char *trouble;
     struct relay_message message;
     size_t next_piece;
@@ -97,7 +115,8 @@ static struct tls_context *verifying_context(const struct config *config)
     struct fail fail;
 
     for (size_t i = 0; i < config->backends_count && context == NULL; i++)
-        if (config->backends[i].tls == BACKEND_TLS_VERIFY && (context = tls_client_context(TLS_VERIFY_NAME, &fail)) == NULL) {
+        if (config->backends[i].tls == BACKEND_TLS_VERIFY &&
+            (context = tls_client_context(TLS_VERIFY_NAME, &fail)) == NULL) {
             log_note(LOG_ERROR, "backend.tls", "%s", fail.text);
             return NULL;
         }
@@ -121,8 +140,10 @@ struct backends *backends_new(struct loop *loop, const struct config *config, st
 
         backend->settings = &config->backends[i];
         snprintf(labels, sizeof(labels), "address=\"%s\"", backend->settings->address);
-        backend->up = metric_gauge("smtpguard_upstream_up", "1 while the backend could be reached at the last try.", labels);
-        backend->opened = metric_counter("smtpguard_upstream_opened_total", "Connections opened to the backend.", labels);
+        backend->up = metric_gauge("smtpguard_upstream_up",
+                                   "1 while the backend could be reached at the last try.", labels);
+        backend->opened =
+            metric_counter("smtpguard_upstream_opened_total", "Connections opened to the backend.", labels);
         metric_set(backend->up, 1);
     }
     return b;
@@ -254,14 +275,16 @@ static void on_deadline(void *arg)
     if (link->state == LINK_RESTING)
         dismiss_link(link);
     else
-        link_broke(link, link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
+        link_broke(link,
+                   link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
 }
 
 /* While the connection opens, one deadline holds for all of it. */
 static void await_reply(struct link *link)
 {
     if (link->state != LINK_OPENING)
-        timer_start(&link->deadline, link->backends->loop, link->backend->settings->reply_timeout_ms, on_deadline, link);
+        timer_start(&link->deadline, link->backends->loop, link->backend->settings->reply_timeout_ms,
+                    on_deadline, link);
 }
 
 static void flush(struct link *link)
@@ -272,7 +295,8 @@ static void flush(struct link *link)
     }
 }
 
-/* Postfix asks its list of who may use XCLIENT again after each one, and then it is the client that was introduced whom
+/* Postfix asks its list of who may use XCLIENT again after each one, and then it is the client that was
+ * introduced whom
  * it looks up: nobody else can be introduced on that connection, and it must not serve anybody else. */
 static bool is_bound(const struct link *link)
 {
@@ -282,7 +306,8 @@ static bool is_bound(const struct link *link)
 /* The next client shall not pay for the errors of those before it. */
 static bool is_spent(const struct link *link)
 {
-    return link->uses >= USES_MAX || link->refusals >= REFUSALS_MAX || link->resets >= RESETS_MAX || is_bound(link);
+    return link->uses >= USES_MAX || link->refusals >= REFUSALS_MAX || link->resets >= RESETS_MAX ||
+           is_bound(link);
 }
 
 static void rest(struct link *link)
@@ -291,7 +316,8 @@ static void rest(struct link *link)
 
     link->relay = NULL;
     link->uses++;
-    if (is_spent(link) || backend->pooled >= backend->settings->pool || !smtp_client_is_idle(link->dialogue)) {
+    if (is_spent(link) || backend->pooled >= backend->settings->pool ||
+        !smtp_client_is_idle(link->dialogue)) {
         dismiss_link(link);
         return;
     }
@@ -320,8 +346,12 @@ static void give(struct relay *relay, const struct relay_reply *reply)
 
 static void give_ours(struct relay *relay, const char *text)
 {
-    struct relay_reply reply = {.code = 451, .enhanced = "4.3.0", .text = str_of(text), .ours = true,
-                                .backend = relay->link != NULL ? relay->link->backend->settings->address : NULL};
+    struct relay_reply reply = {.code = 451,
+                                .enhanced = "4.3.0",
+                                .text = str_of(text),
+                                .ours = true,
+                                .backend =
+                                    relay->link != NULL ? relay->link->backend->settings->address : NULL};
 
     give(relay, &reply);
 }
@@ -329,7 +359,9 @@ static void give_ours(struct relay *relay, const char *text)
 static void give_reply(struct relay *relay, const struct smtp_reply *reply)
 {
     char enhanced[16];
-    struct relay_reply out = {.code = reply->code, .enhanced = enhanced, .text = reply->text,
+    struct relay_reply out = {.code = reply->code,
+                              .enhanced = enhanced,
+                              .text = reply->text,
                               .backend = relay->link->backend->settings->address};
 
     snprintf(enhanced, sizeof(enhanced), "%.*s", STR_ARG(reply->enhanced));
@@ -338,7 +370,8 @@ static void give_reply(struct relay *relay, const struct smtp_reply *reply)
 
 /* ---- finding a connection ---- */
 
-/* The healthy ones, in the settings' order, and then, rather than giving up, the others; nobody is asked twice. */
+/* The healthy ones, in the settings' order, and then, rather than giving up, the others; nobody is asked
+ * twice. */
 static struct backend *choose(struct relay *relay)
 {
     struct backends *b = relay->backends;
@@ -384,13 +417,14 @@ static void find_link(struct relay *relay)
 static void on_again(void *arg)
 {
     struct relay *relay = arg;
-    struct relay_reply refused = {.code = relay->refused_code, .enhanced = relay->refused_enhanced,
-                                  .text = relay->refused_text};
+    struct relay_reply refused = {
+        .code = relay->refused_code, .enhanced = relay->refused_enhanced, .text = relay->refused_text};
 
     if (relay->refused_code != 0)
         give(relay, &refused);
     else if (relay->state == RELAY_OVER || relay->answered)
-        give_ours(relay, relay->trouble != NULL ? relay->trouble : "The mail server behind this one is gone, try again later");
+        give_ours(relay, relay->trouble != NULL ? relay->trouble
+                                                : "The mail server behind this one is gone, try again later");
     else
         find_link(relay);
 }
@@ -471,7 +505,8 @@ static void say_mail(struct link *link)
                                      STR_ARG(can->dsn ? relay->ask.dsn : STR("")));
 
     link->state = LINK_BUSY;
-    smtp_client_mail(link->dialogue, relay->ask.mail_from, relay->ask.size, relay->ask.eightbit, str_of(parameters));
+    smtp_client_mail(link->dialogue, relay->ask.mail_from, relay->ask.size, relay->ask.eightbit,
+                     str_of(parameters));
     say_rcpt(link);
 }
 
@@ -484,7 +519,8 @@ static bool cannot_take_utf8(struct link *link)
         return false;
     relay->refused_code = 550;
     relay->refused_enhanced = "5.6.7";
-    relay->refused_text = STR("The mail server behind this one does not take internationalized mail (SMTPUTF8)");
+    relay->refused_text =
+        STR("The mail server behind this one does not take internationalized mail (SMTPUTF8)");
     relay->state = RELAY_OPEN;
     link->state = LINK_BUSY;
     later_start(&relay->again, relay->backends->loop, on_again, relay);
@@ -510,22 +546,37 @@ static void begin(struct link *link)
     flush(link);
 }
 
+static void note_xclient(struct backend *backend)
+{
+    bool missing = backend->settings->pass_client == PASS_XCLIENT && !backend->capabilities.xclient;
+
+    if (missing && !backend->xclient_missing)
+        log_note(LOG_WARNING, "backend.xclient",
+                 "%s does not offer XCLIENT: it takes us for the client of all mail "
+                 "(smtpd_authorized_xclient_hosts?)",
+                 backend->settings->address);
+    backend->xclient_missing = missing;
+}
+
 static void on_ready_link(struct link *link)
 {
     backend_works(link->backend);
     link->backend->capabilities = *smtp_client_capabilities(link->dialogue);
     link->backend->is_known = true;
+    note_xclient(link->backend);
     link->state = LINK_BUSY;
     begin(link);
 }
 
-/* A backend that does not let us introduce clients gets the mail all the same; who it thinks has sent it is in its log. */
+/* A backend that does not let us introduce clients gets the mail all the same; who it thinks has sent it is
+ * in its log. */
 static void on_identified(struct link *link, const struct smtp_reply *reply)
 {
     if (reply->code >= 400 && !link->backend->xclient_refused)
-        log_note(LOG_WARNING, "backend.xclient", "%s refuses XCLIENT: %d %.*s (smtpd_authorized_xclient_hosts?)",
+        log_note(LOG_WARNING, "backend.xclient",
+                 "%s refuses XCLIENT: %d %.*s (smtpd_authorized_xclient_hosts?)",
                  link->backend->settings->address, reply->code, STR_ARG(reply->text));
-    link->backend->xclient_refused = reply->code >= 400; /* said once, not at every connection */
+    link->backend->xclient_refused = reply->code >= 400;
     say_mail(link);
 }
 
@@ -544,8 +595,10 @@ static void on_mail(struct link *link, const struct smtp_reply *reply)
 static void on_rcpt(struct link *link, const struct smtp_reply *reply)
 {
     struct relay *relay = link->relay;
-    struct relay_reply refused = {.code = relay->refused_code, .enhanced = relay->refused_enhanced,
-                                  .text = relay->refused_text, .backend = link->backend->settings->address};
+    struct relay_reply refused = {.code = relay->refused_code,
+                                  .enhanced = relay->refused_enhanced,
+                                  .text = relay->refused_text,
+                                  .backend = link->backend->settings->address};
 
     relay->state = RELAY_OPEN;
     if (relay->refused_code != 0)
@@ -582,8 +635,10 @@ static void on_data_answer(struct link *link, const struct smtp_reply *reply)
 static void on_message(struct link *link, const struct smtp_reply *reply)
 {
     struct relay *relay = link->relay;
-    struct relay_reply copy = {.code = reply->code, .enhanced = str_dup(relay->mem, reply->enhanced),
-                               .text = str_copy(relay->mem, reply->text), .backend = link->backend->settings->address};
+    struct relay_reply copy = {.code = reply->code,
+                               .enhanced = str_dup(relay->mem, reply->enhanced),
+                               .text = str_copy(relay->mem, reply->text),
+                               .backend = link->backend->settings->address};
 
     /* A chunk can be refused before all of it was sent; nothing can be taken before. */
     bool unfinished = relay->state == RELAY_SENDING || conn_queued(link->conn) > 0;
@@ -659,7 +714,8 @@ static void handle(struct link *link, const struct smtp_client_event *event)
         on_message(link, &event->reply);
         break;
     case SMTP_CLIENT_REFUSED:
-        snprintf(why, sizeof(why), "it refuses us: %d %.*s", event->reply.code, STR_ARG(str_upto(event->reply.text, 200)));
+        snprintf(why, sizeof(why), "it refuses us: %d %.*s", event->reply.code,
+                 STR_ARG(str_upto(event->reply.text, 200)));
         link_broke(link, why);
         break;
     case SMTP_CLIENT_BROKEN:
@@ -754,7 +810,8 @@ static bool wants_tls(struct backends *b, const struct backend *backend)
 
 static void open_link(struct relay *relay, struct backend *backend)
 {
-    static const struct conn_events events = {on_conn_connect, on_conn_data, on_conn_drain, on_conn_tls, on_conn_end};
+    static const struct conn_events events = {on_conn_connect, on_conn_data, on_conn_drain, on_conn_tls,
+                                              on_conn_end};
     struct backends *b = relay->backends;
     struct link *link = calloc(1, sizeof(*link));
 
@@ -799,7 +856,8 @@ struct parcel {
 
 static bool is_full(const struct parcel *parcel)
 {
-    return parcel->n + 3 > PIECES_A_WRITE || parcel->bytes >= BYTES_A_WRITE; /* a dot, a piece, and the end of it all */
+    return parcel->n + 3 > PIECES_A_WRITE ||
+           parcel->bytes >= BYTES_A_WRITE; /* a dot, a piece, and the end of it all */
 }
 
 static void pack(struct parcel *parcel, const void *bytes, size_t n)
@@ -851,14 +909,15 @@ static void send_end(struct link *link, struct parcel *parcel)
     send_parcel(link, parcel);
 }
 
-/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes from the file
+/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes
+ * from the file
  * is good only until the next is asked for, so it leaves at once. */
 static void pump(struct link *link)
 {
     struct relay *relay = link->relay;
     struct parcel parcel = {.n = 0};
 
-    await_reply(link); /* progress: the deadline begins anew */
+    await_reply(link);   /* progress: the deadline begins anew */
     if (link->out.n > 0) /* "BDAT n LAST" */
         pack(&parcel, link->out.p, link->out.n);
     while (conn_queued(link->conn) == 0) {
@@ -885,12 +944,16 @@ static void pump(struct link *link)
 
 /* ---- what the session calls ---- */
 
-struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask, relay_fn *answer,
-                         void *arg)
+struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask,
+                         relay_fn *answer, void *arg)
 {
     struct relay *relay = ARENA_NEW(mem, struct relay);
 
-    *relay = (struct relay){.mem = mem, .backends = backends, .ask = *ask, .answer = answer, .arg = arg,
+    *relay = (struct relay){.mem = mem,
+                            .backends = backends,
+                            .ask = *ask,
+                            .answer = answer,
+                            .arg = arg,
                             .tried = ARENA_ARRAY(mem, bool, backends->count)};
     return relay;
 }

@@ -1,15 +1,20 @@
 /*
  * proxy/relay.h - one message's way to a backend, over a kept-open connection when there is one
  *
- * Promise 1 lives here: the answers a session gets are the backend's own, and a 250 for a message is only ever the
+ * Promise 1 lives here: the answers a session gets are the backend's own, and a 250 for a message is only
+ * ever the
  * backend's 250 for exactly that message. Whatever goes wrong on our side of it is 451.
  *
- * Use        relay_open() once a transaction, relay_rcpt() for each recipient (the first one connects and says MAIL),
+ * Use        relay_open() once a transaction, relay_rcpt() for each recipient (the first one connects and
+ * says MAIL),
  *            relay_message() at most once, relay_close() always.
- * Timing     Each answer comes exactly once, never before the asking call has returned, never after relay_close().
+ * Timing     Each answer comes exactly once, never before the asking call has returned, never after
+ * relay_close().
  * Deadlines  connect_timeout for connection, greeting and EHLO together; reply_timeout for each reply.
- * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a backend that
- *            cannot be reached is left alone for a while (with backoff) and the next one is tried. Both only before the
+ * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a
+ * backend that
+ *            cannot be reached is left alone for a while (with backoff) and the next one is tried. Both only
+ *            before the
  *            first recipient was answered, never after.
  */
 #ifndef PROXY_RELAY_H
@@ -25,7 +30,8 @@
 struct backends;
 struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
 void backends_free(struct backends **backends); /* closes idle connections; no relay may be open */
-/* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the first. */
+/* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the
+ * first. */
 struct backends_offer {
     bool known, eightbitmime, smtputf8, dsn;
     uint64_t size_max; /* the least of them; 0: none names one */
@@ -34,10 +40,10 @@ struct backends_offer backends_offer(const struct backends *backends);
 
 struct relay_reply {
     int code;
-    const char *enhanced;   /* "" when the backend gave none */
-    struct str text;        /* good until the callback returns */
-    bool ours;              /* not the backend's words: it was gone, silent or drunk */
-    const char *backend;    /* its address as in the settings, or NULL */
+    const char *enhanced; /* "" when the backend gave none */
+    struct str text;      /* good until the callback returns */
+    bool ours;            /* not the backend's words: it was gone, silent or drunk */
+    const char *backend;  /* its address as in the settings, or NULL */
 };
 
 typedef void relay_fn(const struct relay_reply *reply, void *arg);
@@ -47,8 +53,10 @@ struct relay_ask {
     struct str mail_from;
     uint64_t size;
     bool eightbit;
-    bool smtputf8;  /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
-    struct str dsn; /* parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN */
+    bool smtputf8; /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
+    struct str
+        /* parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN */
+        dsn;
 };
 
 /* What relay_message() sends: pieces in front, then the spool. */
@@ -59,10 +67,14 @@ struct relay_message {
 };
 
 struct relay;
-struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask, relay_fn *answer, void *arg);
-void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn); /* both borrowed until the answer */
+struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask,
+                         relay_fn *answer, void *arg);
+void relay_rcpt(struct relay *relay, struct str recipient,
+                struct str dsn); /* both borrowed until the answer */
 void relay_message(struct relay *relay, const struct relay_message *message); /* borrowed until the answer */
 void relay_spool_ready(struct relay *relay);
-void relay_close(struct relay **relay); /* in the middle of a transaction: RSET; in the middle of a message: the connection is cut */
+void relay_close(
+    struct relay *
+        *relay); /* in the middle of a transaction: RSET; in the middle of a message: the connection is cut */
 
 #endif

@@ -52,7 +52,8 @@ static void on_domain(const struct daily_domain *domain, void *arg)
     struct log_line line;
 
     metric_add(r->fates[domain->fate], 1);
-    log_line_begin(&line, domain->fate == DAILY_SENT || domain->fate == DAILY_REFUSED ? LOG_INFO : LOG_DEBUG, NULL, "report");
+    log_line_begin(&line, domain->fate == DAILY_SENT || domain->fate == DAILY_REFUSED ? LOG_INFO : LOG_DEBUG,
+                   NULL, "report");
     log_put_z(&line, "action", daily_fate_name(domain->fate));
     log_put_z(&line, "domain", domain->domain);
     log_put_int(&line, "messages", (int64_t)domain->messages);
@@ -80,8 +81,14 @@ static void on_done(const struct daily_result *result, const struct fail *fail, 
 static void on_due(void *arg)
 {
     struct reporter *r = arg;
-    struct daily_ask ask = {.loop = r->loop, .dns = r->dns, .store = r->store, .clock = clock_system(),
-                            .settings = &r->settings, .on_domain = on_domain, .done = on_done, .arg = r};
+    struct daily_ask ask = {.loop = r->loop,
+                            .dns = r->dns,
+                            .store = r->store,
+                            .clock = clock_system(),
+                            .settings = &r->settings,
+                            .on_domain = on_domain,
+                            .done = on_done,
+                            .arg = r};
 
     r->day = ask.day = day_due(r, now_unix());
     r->daily = daily_start(&ask);
@@ -95,7 +102,9 @@ static void make_settings(struct reporter *r)
     if (!smtp_mailbox_parse(str_of(s->from), false, &from))
         bug("reports.from was not checked");
     r->settings = (struct daily_settings){
-        .identity = {.org_name = s->org_name, .email = s->from, .submitter = str_dup_lower(r->mem, from.domain),
+        .identity = {.org_name = s->org_name,
+                     .email = s->from,
+                     .submitter = str_dup_lower(r->mem, from.domain),
                      .hostname = r->config->hostname},
         .format = s->format == REPORT_RFC9990 ? AGGREGATE_RFC9990 : AGGREGATE_RFC7489,
         .max_bytes = s->max_bytes,
@@ -107,7 +116,8 @@ static void make_settings(struct reporter *r)
         .suppress_count = s->suppress_count,
     };
     for (int i = 0; i < DAILY_FATES; i++)
-        r->fates[i] = metric_counter("smtpguard_reports_total", "Domains at report time, by what became of their report.",
+        r->fates[i] = metric_counter("smtpguard_reports_total",
+                                     "Domains at report time, by what became of their report.",
                                      str_fmt(r->mem, "result=\"%s\"", daily_fate_name((enum daily_fate)i)));
 }
 

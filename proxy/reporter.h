@@ -1,8 +1,10 @@
 /*
  * proxy/reporter.h - sends the aggregate reports of each day, on a thread of its own
  *
- * Reading a day's rows blocks, so neither a worker nor the main loop does it. At `reports.aggregate.at` (UTC) the day that
- * has ended is reported; what could not be sent then is tried again every hour, until the next day takes its place.
+ * Reading a day's rows blocks, so neither a worker nor the main loop does it. At `reports.aggregate.at` (UTC)
+ * the day that
+ * has ended is reported; what could not be sent then is tried again every hour, until the next day takes its
+ * place.
  */
 #ifndef PROXY_REPORTER_H
 #define PROXY_REPORTER_H
@@ -13,7 +15,8 @@ struct reporter;
 
 /* Takes a reference of config. The store is shared. */
 struct reporter *reporter_start(const struct config *config, struct store *store, struct fail *fail);
-void reporter_stop(struct reporter *reporter);  /* before store_close() */
-void reporter_free(struct reporter **reporter); /* after it: answers may be on their way; NULL is fine; leaves NULL */
+void reporter_stop(struct reporter *reporter); /* before store_close() */
+void reporter_free(
+    struct reporter **reporter); /* after it: answers may be on their way; NULL is fine; leaves NULL */
 
 #endif

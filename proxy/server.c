@@ -26,12 +26,14 @@ struct server {
     struct loop *loop;
     const struct config *config; /* the admin thread looks at it under the lock */
     pthread_mutex_t config_lock;
+    const struct config *first; /* that of the start: what only a restart changes is still as it says */
     struct tls_context *tls_server, *tls_client;
     struct dkim_keyring *keyring;
     struct store *store;
     struct clients *clients;
     struct admin *admin;
-    struct reporter *reporters[REPORTERS_MAX]; /* the last is at work; those before were replaced by reloads */
+    struct reporter
+        *reporters[REPORTERS_MAX]; /* the last is at work; those before were replaced by reloads */
     size_t reporters_count;
     bool reports;
     struct worker *workers[WORKERS_MAX];
@@ -45,9 +47,21 @@ static struct {
     struct metric *reload_ok, *not_after;
 } gauges;
 
+/* Each has a line of its own: all of them together are too long for one. */
+static void note_lines(enum log_level level, const char *event, const char *lines)
+{
+    struct str line, rest = str_of(lines);
+
+    while (rest.n > 0) {
+        str_cut(rest, '\n', &line, &rest);
+        log_note(level, event, "%.*s", STR_ARG(line));
+    }
+}
+
 static void make_gauges(void)
 {
-    gauges.reload_ok = metric_gauge("smtpguard_config_last_reload_successful", "1 when the last reload took over.", "");
+    gauges.reload_ok =
+        metric_gauge("smtpguard_config_last_reload_successful", "1 when the last reload took over.", "");
     gauges.not_after = metric_gauge("smtpguard_tls_certificate_not_after_timestamp_seconds",
                                     "When the first of the certificates expires.", "");
     metric_set(gauges.reload_ok, 1);
@@ -61,8 +75,8 @@ static uint64_t mark_of(const char *path)
 
     if (path == NULL || *path == '\0' || stat(path, &st) != 0)
         return 0;
-    return (uint64_t)st.st_mtim.tv_sec * 1000003 + (uint64_t)st.st_mtim.tv_nsec * 7 + (uint64_t)st.st_size * 31 +
-           (uint64_t)st.st_ino;
+    return (uint64_t)st.st_mtim.tv_sec * 1000003 + (uint64_t)st.st_mtim.tv_nsec * 7 +
+           (uint64_t)st.st_size * 31 + (uint64_t)st.st_ino;
 }
 
 static uint64_t mark_of_certificates(const struct tls_settings *tls)
@@ -106,10 +120,9 @@ static int load_keyring(const struct config *config, struct dkim_keyring **ring_
     buf_init(&faults, 64 * 1024);
     buf_init(&warnings, 64 * 1024);
     *ring_out = dkim_keyring_load(&config->signing, &faults, &warnings);
-    if (warnings.n > 0)
-        log_note(LOG_WARNING, "dkim-key.file", "%s", buf_z(&warnings));
+    note_lines(LOG_WARNING, "dkim-key.file", buf_z(&warnings));
     if (*ring_out == NULL)
-        fail_set(fail, "dkim.sign: %s", buf_z(&faults));
+        fail_set(fail, "dkim.sign: %.*s", STR_ARG(str_trim(buf_str(&faults))));
     buf_fini(&faults);
     buf_fini(&warnings);
     return *ring_out != NULL ? 0 : -1;
@@ -146,13 +159,15 @@ static void close_all(int *fds, size_t count)
 static bool is_bound(const struct config *config, const struct endpoint *address)
 {
     for (size_t i = 0; config != NULL && i < config->listens_count; i++)
-        if (config->listens[i].address.port == address->port && ip_eq(&config->listens[i].address.ip, &address->ip))
+        if (config->listens[i].address.port == address->port &&
+            ip_eq(&config->listens[i].address.ip, &address->ip))
             return true;
     return false;
 }
 
 /* One descriptor for each listener and worker (SO_REUSEPORT); those that `old` has bound already stay -1. */
-static int bind_all(const struct config *config, const struct config *old, size_t workers, int *fds, struct fail *fail)
+static int bind_all(const struct config *config, const struct config *old, size_t workers, int *fds,
+                    struct fail *fail)
 {
     size_t count = config->listens_count * workers;
 
@@ -190,7 +205,8 @@ static void start_reporter(struct server *server)
     if (!server->config->reports.aggregate)
         return;
     if (server->reporters_count == REPORTERS_MAX) {
-        log_note(LOG_WARNING, "reports.stopped", "reloaded too often: reports are sent again after a restart");
+        log_note(LOG_WARNING, "reports.stopped",
+                 "reloaded too often: reports are sent again after a restart");
         return;
     }
     reporter = reporter_start(server->config, server->store, &fail);
@@ -204,24 +220,41 @@ static void start_reporter(struct server *server)
 
 /* ---- reload ---- */
 
-/* Each fault has a line of its own: all of them together are too long for one. */
 static void refuse_reload(const char *why)
 {
-    struct str line, rest = str_of(why);
-
     metric_set(gauges.reload_ok, 0);
-    while (rest.n > 0) {
-        str_cut(rest, '\n', &line, &rest);
-        log_note(LOG_ERROR, "reload.fault", "%.*s", STR_ARG(line));
-    }
+    note_lines(LOG_ERROR, "reload.fault", why);
     log_note(LOG_ERROR, "reload.failed", "the running settings stay in force");
+}
+
+static void tell_what_takes_a_restart(const struct config *first, const struct config *fresh)
+{
+    const struct endpoint *was = &first->admin.http, *is = &fresh->admin.http;
+    const struct {
+        const char *key;
+        bool changed;
+    } rows[] = {
+        {"runtime.workers", first->runtime.workers != fresh->runtime.workers},
+        {"runtime.user", strcmp(first->runtime.user, fresh->runtime.user) != 0},
+        {"store.url", strcmp(first->store.url, fresh->store.url) != 0},
+        {"store.timeout", first->store.timeout_ms != fresh->store.timeout_ms},
+        {"admin.http", was->port != is->port || !ip_eq(&was->ip, &is->ip)},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (rows[i].changed)
+            log_note(LOG_WARNING, "reload.partial", "%s is not what was started with: it takes a restart",
+                     rows[i].key);
 }
 
 static struct service_parts parts_of(const struct server *server)
 {
-    return (struct service_parts){.config = server->config, .tls_server = server->tls_server,
-                                  .tls_client = server->tls_client, .keyring = server->keyring,
-                                  .store = server->store, .clients = server->clients};
+    return (struct service_parts){.config = server->config,
+                                  .tls_server = server->tls_server,
+                                  .tls_client = server->tls_client,
+                                  .keyring = server->keyring,
+                                  .store = server->store,
+                                  .clients = server->clients};
 }
 
 static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls,
@@ -250,6 +283,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
     server->domains_seen = mark_of(fresh->domains.file);
     metric_set(gauges.reload_ok, 1);
     log_note(LOG_INFO, "reload", "%s is in force", fresh->file);
+    tell_what_takes_a_restart(server->first, fresh);
 }
 
 /* Everything that can fail is prepared first; then all of it is taken over, or nothing. */
@@ -291,7 +325,8 @@ static void on_watch(void *arg)
 
     if (mark_of(server->config->domains.file) != server->domains_seen)
         reload(server);
-    else if (server->tls_server != NULL && mark_of_certificates(&server->config->tls) != server->certificates_seen)
+    else if (server->tls_server != NULL &&
+             mark_of_certificates(&server->config->tls) != server->certificates_seen)
         renew_certificates(server);
     timer_start(&server->watch, server->loop, WATCH_MS, on_watch, server);
 }
@@ -331,7 +366,8 @@ static int watch_signals(struct server *server, struct fail *fail)
 
 /* ---- the process ---- */
 
-/* Each connection is a descriptor, each session may have one to the backend and one for its spool. What the system does
+/* Each connection is a descriptor, each session may have one to the backend and one for its spool. What the
+ * system does
  * not let us have is said: clients beyond it are answered 421 from a descriptor kept in reserve. */
 static void raise_descriptor_limit(const struct config *config)
 {
@@ -350,11 +386,13 @@ static void raise_descriptor_limit(const struct config *config)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     getrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < wanted)
-        log_note(LOG_WARNING, "descriptors", "%llu descriptors are allowed; limits.connections: %u may want %llu",
+        log_note(LOG_WARNING, "descriptors",
+                 "%llu descriptors are allowed; limits.connections: %u may want %llu",
                  (unsigned long long)limit.rlim_cur, config->limits.connections, (unsigned long long)wanted);
 }
 
-/* Sockets are bound and keys are read: from here on nothing needs root. Whether it worked is looked at afterwards. */
+/* Sockets are bound and keys are read: from here on nothing needs root. Whether it worked is looked at
+ * afterwards. */
 static int drop_privileges(const struct config *config, struct fail *fail)
 {
     const char *name = config->runtime.user;
@@ -365,8 +403,9 @@ static int drop_privileges(const struct config *config, struct fail *fail)
         return 0;
     user = getpwnam(name);
     if (user == NULL)
-        return fail_set(fail, "runtime.user: there is no user \"%s\"; make one (useradd --system %s) or name another", name,
-                        name);
+        return fail_set(
+            fail, "runtime.user: there is no user \"%s\"; make one (useradd --system %s) or name another",
+            name, name);
     if (user->pw_uid == 0)
         return 0; /* asked for by name */
     if (initgroups(name, user->pw_gid) != 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) != 0 ||
@@ -483,13 +522,14 @@ static void stop(struct server *server)
     tls_context_unref(&server->tls_server);
     tls_context_unref(&server->tls_client);
     dkim_keyring_unref(&server->keyring);
+    config_unref(&server->first);
     config_unref(&server->config);
     loop_free(&server->loop);
 }
 
 int server_run(const struct config *config, struct fail *fail)
 {
-    struct server server = {.config = config};
+    struct server server = {.config = config, .first = config_ref(config)};
     int result;
 
     pthread_mutex_init(&server.config_lock, NULL);

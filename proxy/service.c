@@ -7,8 +7,9 @@ static void start_watching(struct service *service)
     const struct config *config = service->config;
 
     if (config->dnsbl.mode != MODE_OFF)
-        service->selftest = dnsbl_selftest_start(service->loop, service->dns, service->health, config->dnsbl.lists,
-                                                 config->dnsbl.lists_count, DNSBL_SELFTEST_MS);
+        service->selftest =
+            dnsbl_selftest_start(service->loop, service->dns, service->health, config->dnsbl.lists,
+                                 config->dnsbl.lists_count, DNSBL_SELFTEST_MS);
     if (service->keyring != NULL)
         service->signing = signing_watch_start(service->loop, service->dns, service->keyring);
 }
@@ -27,8 +28,13 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
         return NULL;
     mem = arena_new(0);
     service = ARENA_NEW(mem, struct service);
-    *service = (struct service){.loop = loop, .clock = clock_system(), .config = config_ref(config), .dns = dns,
-                                .store = parts->store, .clients = parts->clients, .mem = mem};
+    *service = (struct service){.loop = loop,
+                                .clock = clock_system(),
+                                .config = config_ref(config),
+                                .dns = dns,
+                                .store = parts->store,
+                                .clients = parts->clients,
+                                .mem = mem};
     service->tls_server = parts->tls_server != NULL ? tls_context_ref(parts->tls_server) : NULL;
     service->keyring = parts->keyring != NULL ? dkim_keyring_ref(parts->keyring) : NULL;
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);

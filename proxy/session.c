@@ -1,16 +1,30 @@
 #include "proxy/session_in.h"
 
-
 /*
  * The life of a session.
  *
- * Each row is a moment at which the client waits for our word. A row's checks run side by side; `needs` are the answers
- * that its decision reads (some were started rows before and have come meanwhile); `decide` is pure; `act` does the work
- * when nothing was refused. A row with `then` goes on to that row before the client is answered: RCPT is judged in
+ * Each row is a moment at which the client waits for our word. A row's checks run side by side; `needs` are
+ * the answers
+ * that its decision reads (some were started rows before and have come meanwhile); `decide` is pure; `act`
+ * does the work
+ * when nothing was refused. A row with `then` goes on to that row before the client is answered: RCPT is
+ * judged in
  * three steps, so that bots are refused before the greylist is asked, and strangers before the backend is.
  */
 
-enum { AT_CONNECT, AT_HELO, AT_STARTTLS, AT_MAIL, AT_RCPT, AT_GREYLIST, AT_DATA, AT_MESSAGE, AT_VERDICT, AT_RECORD, NOWHERE };
+enum {
+    AT_CONNECT,
+    AT_HELO,
+    AT_STARTTLS,
+    AT_MAIL,
+    AT_RCPT,
+    AT_GREYLIST,
+    AT_DATA,
+    AT_MESSAGE,
+    AT_VERDICT,
+    AT_RECORD,
+    NOWHERE
+};
 enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
@@ -38,22 +52,35 @@ static void answer_rcpt(struct session *s);
 static void go_record(struct session *s);
 static void answer_message(struct session *s);
 
-#define FOR_RCPT (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
+#define FOR_RCPT    (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
 #define FOR_MESSAGE (WAIT_SPOOL | WAIT_DKIM | WAIT_ARC | WAIT_DMARC | WAIT_FROM_DOMAIN)
 
+/* clang-format off */
 static const struct stage life[] = {
-    /* moment                    checks                                    needs                    decide            act            answer           then         budget */
-    [AT_CONNECT]   = {"connect",  {check_rdns, check_dnsbl, check_banner},  WAIT_BANNER,             decide_greeting,  NULL,          answer_greeting, NOWHERE,     0},
-    [AT_HELO]      = {"helo",     {check_helo, check_spf_helo},             0,                       decide_helo,      NULL,          answer_client,   NOWHERE,     0},
-    [AT_STARTTLS]  = {"starttls", {NULL},                                   0,                       NULL,             act_starttls,  NULL,            NOWHERE,     0},
-    [AT_MAIL]      = {"mail",     {open_transaction, check_spf, check_sender_domain, check_domains}, 0,                     NULL,             NULL,          answer_client,   NOWHERE,     0},
-    [AT_RCPT]      = {"rcpt",     {check_recipient},                        FOR_RCPT,                decide_rcpt,      NULL,          answer_rcpt,     AT_GREYLIST, 20000},
-    [AT_GREYLIST]  = {"greylist", {check_greylist},                         WAIT_GREY,               decide_greylist,  act_rcpt,      answer_rcpt,     NOWHERE,     2000},
-    [AT_DATA]      = {"data",     {NULL},                                   0,                       NULL,             act_data,      answer_client,   NOWHERE,     0},
-    [AT_MESSAGE]   = {"message",  {intake_end, check_body},                 FOR_MESSAGE,             NULL,             NULL,          NULL,            AT_VERDICT,  20000},
-    [AT_VERDICT]   = {"message",  {check_alignment},                        WAIT_ALIGNMENT,          decide_message,   act_message,   go_record,       NOWHERE,     20000},
-    [AT_RECORD]    = {"message",  {check_counted},                          WAIT_COUNTED,            NULL,             NULL,          answer_message,  NOWHERE,     1000},
+    /* moment, checks, needs,
+     *     decide, act, answer, then, budget_ms */
+    [AT_CONNECT]  = {"connect", {check_rdns, check_dnsbl, check_banner}, WAIT_BANNER,
+                         decide_greeting, NULL, answer_greeting, NOWHERE, 0},
+    [AT_HELO]     = {"helo", {check_helo, check_spf_helo}, 0,
+                         decide_helo, NULL, answer_client, NOWHERE, 0},
+    [AT_STARTTLS] = {"starttls", {NULL}, 0,
+                         NULL, act_starttls, NULL, NOWHERE, 0},
+    [AT_MAIL]     = {"mail", {open_transaction, check_spf, check_sender_domain, check_domains}, 0,
+                         NULL, NULL, answer_client, NOWHERE, 0},
+    [AT_RCPT]     = {"rcpt", {check_recipient}, FOR_RCPT,
+                         decide_rcpt, NULL, answer_rcpt, AT_GREYLIST, 20000},
+    [AT_GREYLIST] = {"greylist", {check_greylist}, WAIT_GREY,
+                         decide_greylist, act_rcpt, answer_rcpt, NOWHERE, 2000},
+    [AT_DATA]     = {"data", {NULL}, 0,
+                         NULL, act_data, answer_client, NOWHERE, 0},
+    [AT_MESSAGE]  = {"message", {intake_end, check_body}, FOR_MESSAGE,
+                         NULL, NULL, NULL, AT_VERDICT, 20000},
+    [AT_VERDICT]  = {"message", {check_alignment}, WAIT_ALIGNMENT,
+                         decide_message, act_message, go_record, NOWHERE, 20000},
+    [AT_RECORD]   = {"message", {check_counted}, WAIT_COUNTED,
+                         NULL, NULL, answer_message, NOWHERE, 1000},
 };
+/* clang-format on */
 
 /* ---- steps ---- */
 
@@ -156,7 +183,8 @@ static bool may_go_on(const struct session *s)
 
 static bool next_event(struct session *s);
 
-/* The only way back in. Whatever was waited for (DNS, timer, store, backend) clears its bit and calls this; nobody else
+/* The only way back in. Whatever was waited for (DNS, timer, store, backend) clears its bit and calls this;
+ * nobody else
  * moves a session. Called from inside itself (a check that answers at once), it only notes to look again. */
 void session_step(struct session *s)
 {
@@ -440,13 +468,17 @@ static void on_relay_answer(const struct relay_reply *reply, void *arg)
     session_got(s, WAIT_BACKEND);
 }
 
-/* The backend answers for itself, so unknown users are refused while the client waits, and nothing ever bounces. */
+/* The backend answers for itself, so unknown users are refused while the client waits, and nothing ever
+ * bounces. */
 static void act_rcpt(struct session *s)
 {
     const struct session_facts *f = &s->facts.session;
     struct relay_ask who = {
-        .client = {.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL, .addr = ip_text(s->tx->mem, &f->client),
-                   .port = f->client_port, .helo = f->helo, .esmtp = smtp_server_is_esmtp(s->server)},
+        .client = {.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
+                   .addr = ip_text(s->tx->mem, &f->client),
+                   .port = f->client_port,
+                   .helo = f->helo,
+                   .esmtp = smtp_server_is_esmtp(s->server)},
         .mail_from = s->facts.transaction.sender.text,
         .size = s->tx->declared_size,
         .eightbit = s->tx->eightbit || s->tx->smtputf8,
@@ -493,7 +525,8 @@ static void on_rate(void *arg)
     struct session *s = arg;
     struct intake *intake = s->tx->intake;
 
-    if (intake->rate_bytes < (uint64_t)s->service->config->limits.data_rate * RATE_SPAN_MS / 1000 && !s->paused) {
+    if (intake->rate_bytes < (uint64_t)s->service->config->limits.data_rate * RATE_SPAN_MS / 1000 &&
+        !s->paused) {
         smtp_reply_write(&s->out, 421, "4.4.2", STR("The message comes too slowly, closing connection"));
         session_end(s, "slow data");
         return;
@@ -521,7 +554,8 @@ static void act_message(struct session *s)
     relay_message(s->tx->relay, &message);
 }
 
-/* Refused or delivered, the message is counted for its author's domain before the client is told (RFC 9990): a crash
+/* Refused or delivered, the message is counted for its author's domain before the client is told (RFC 9990):
+ * a crash
  * after the 250 loses no row. */
 static void go_record(struct session *s)
 {
@@ -578,7 +612,8 @@ static bool is_delivering(const struct session *s)
     return s->stage == &life[AT_RECORD] || (s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND));
 }
 
-/* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for and logged. */
+/* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for
+ * and logged. */
 static void on_end(int error, const char *why, void *arg)
 {
     struct session *s = arg;
@@ -652,7 +687,8 @@ static void leave_list(struct session *s)
         s->next->previous = s->previous;
 }
 
-/* The one end. What is pending is called off, so nothing calls back; the memory goes on the next turn, so that no caller
+/* The one end. What is pending is called off, so nothing calls back; the memory goes on the next turn, so
+ * that no caller
  * finds the session gone under its feet. */
 void session_end(struct session *s, const char *why)
 {

@@ -1,5 +1,6 @@
 /*
- * proxy/session_in.h - the inside of a session, for the files that make it: session, checks, intake, trace, record
+ * proxy/session_in.h - the inside of a session, for the files that make it: session, checks, intake, trace,
+ * record
  */
 #ifndef PROXY_SESSION_IN_H
 #define PROXY_SESSION_IN_H
@@ -9,7 +10,8 @@
 #include "smtp/proxy_header.h"
 #include "smtp/server.h"
 
-/* Whatever a session waits for has its bit here while it is in flight; whoever clears one calls session_step(). */
+/* Whatever a session waits for has its bit here while it is in flight; whoever clears one calls
+ * session_step(). */
 enum wait {
     WAIT_BANNER = 1 << 0,
     WAIT_RDNS = 1 << 1,
@@ -36,12 +38,12 @@ struct stage;
 
 /* A message while it comes in. */
 struct intake {
-    struct buf head;       /* up to and with the empty line */
-    size_t looked;         /* how far the end of the header section was looked for */
+    struct buf head; /* up to and with the empty line */
+    size_t looked;   /* how far the end of the header section was looked for */
     bool header_done;
-    struct str section;    /* the header section inside head */
+    struct str section; /* the header section inside head */
     struct header header;
-    struct spool *spool;   /* the body */
+    struct spool *spool; /* the body */
     struct dkim_verifier *dkim;
     struct arc_verifier *arc;
     struct dkim_signer *signer;
@@ -61,7 +63,7 @@ struct transaction {
     unsigned accepted, refused, deferred;
     uint64_t declared_size;
     bool eightbit, smtputf8;
-    struct str dsn;              /* parameters of DSN, for the backend */
+    struct str dsn; /* parameters of DSN, for the backend */
     struct spf_query *spf;
     struct dns_token *sender_query;
     enum dns_type sender_asks;
@@ -73,15 +75,16 @@ struct transaction {
     struct relay *relay;
     struct history_token *counting;
     struct intake *intake;
-    struct buf trace;            /* our fields, on top */
+    struct buf trace; /* our fields, on top */
     int64_t begun_ms;
     const char *backend;
-    const char *backend_text;    /* what it said to the message */
+    const char *backend_text; /* what it said to the message */
     const char *suspicion;
-    const char *unsigned_why;    /* why mail of our own clients could not be signed */
+    const char *unsigned_why; /* why mail of our own clients could not be signed */
 };
 
-/* Memory that goes on the next turn of the loop, because a caller on the stack may still use it. It lies in that memory. */
+/* Memory that goes on the next turn of the loop, because a caller on the stack may still use it. It lies in
+ * that memory. */
 struct grave {
     struct arena *mem;
     struct grave *next;
@@ -103,9 +106,9 @@ struct session {
 
     const struct stage *stage; /* NULL: at rest, the client's turn */
     enum phase phase;
-    unsigned waits;            /* enum wait */
-    struct smtp_event event;   /* what the stage is about */
-    int reply_code;            /* of the act, when the answer is not ours */
+    unsigned waits;          /* enum wait */
+    struct smtp_event event; /* what the stage is about */
+    int reply_code;          /* of the act, when the answer is not ours */
     const char *reply_enhanced;
     struct str reply_text;
 
@@ -120,15 +123,15 @@ struct session {
     bool awaits_proxy;                /* the balancer has not said yet who the client is */
     bool entered;                     /* counted by the limits, as this host, and the metrics */
     struct ip counted;
-    bool introduced;                  /* by XCLIENT: nobody waits at the banner */
+    bool introduced; /* by XCLIENT: nobody waits at the banner */
 
     char id[11];
     unsigned messages, commands;
     int64_t begun_ms;
     bool stepping, again, input_ended, ended, draining;
-    bool paused;               /* reading, because the spool's disk is behind */
-    bool held_back;            /* reading, because commands wait for an answer */
-    const char *moment;        /* of the stage that is being answered, for the log */
+    bool paused;        /* reading, because the spool's disk is behind */
+    bool held_back;     /* reading, because commands wait for an answer */
+    const char *moment; /* of the stage that is being answered, for the log */
     const char *end_why;
 };
 
@@ -144,7 +147,7 @@ void arrival_data(struct session *s, const char *bytes, size_t n);
 void session_bury(struct session *s, struct arena *mem); /* frees it, soon */
 
 void session_wait_for(struct session *s, enum wait what);
-void session_got(struct session *s, enum wait what); /* clears the bit and steps */
+void session_got(struct session *s, enum wait what);     /* clears the bit and steps */
 const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
 
 /* history.c: clients that behaved, remembered in the store. */
@@ -164,9 +167,9 @@ void check_domains(struct session *s);
 void check_from_domain(struct session *s);
 void check_recipient(struct session *s);
 void check_greylist(struct session *s);
-void check_body(struct session *s);      /* the body is complete: DKIM's answer */
+void check_body(struct session *s); /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
-void check_counted(struct session *s);   /* DMARC's counters have it */
+void check_counted(struct session *s); /* DMARC's counters have it */
 /* Calls off what is in flight of `what`; those facts become temperror or unanswered. */
 void checks_give_up(struct session *s, unsigned what);
 void checks_cancel_session(struct session *s);

@@ -63,7 +63,8 @@ struct signing_watch *signing_watch_start(struct loop *loop, struct dns *dns, st
     for (size_t i = 0; i < watch->count; i++) {
         watch->keys[i] = (struct watched){.watch = watch, .index = i};
         dkim_keyring_key(ring, i, &watch->keys[i].key);
-        watch->keys[i].name = str_fmt(mem, "%s._domainkey.%s", watch->keys[i].key.selector, watch->keys[i].key.domain);
+        watch->keys[i].name =
+            str_fmt(mem, "%s._domainkey.%s", watch->keys[i].key.selector, watch->keys[i].key.domain);
         look(&watch->keys[i]);
     }
     return watch;

@@ -1,7 +1,8 @@
 /*
  * proxy/signing.h - what leaves for our own clients is DKIM-signed
  *
- * A service watches what the DNS shows of its keys (at start and every hour, the unseen ones every minute); the answers go
+ * A service watches what the DNS shows of its keys (at start and every hour, the unseen ones every minute);
+ * the answers go
  * into the keyring, which all workers share.
  */
 #ifndef PROXY_SIGNING_H

@@ -52,7 +52,12 @@ struct spool *spool_new(struct loop *loop, size_t memory_max, const char *dir, l
 
     if (spool == NULL)
         out_of_memory();
-    *spool = (struct spool){.loop = loop, .dir = strdup(dir), .memory_max = memory_max, .on_ready = on_ready, .arg = arg, .fd = -1};
+    *spool = (struct spool){.loop = loop,
+                            .dir = strdup(dir),
+                            .memory_max = memory_max,
+                            .on_ready = on_ready,
+                            .arg = arg,
+                            .fd = -1};
     if (spool->dir == NULL)
         out_of_memory();
     return spool;
@@ -132,7 +137,8 @@ static void write_work(void *arg)
     if (spool->fd < 0)
         spool->fd = open_file(spool->dir);
     spool->work_error = spool->fd < 0 ? errno : 0;
-    for (const struct chunk *chunk = spool->writing; chunk != NULL && spool->work_error == 0; chunk = chunk->next) {
+    for (const struct chunk *chunk = spool->writing; chunk != NULL && spool->work_error == 0;
+         chunk = chunk->next) {
         spool->work_error = write_chunk(spool, chunk, spool->written);
         spool->written += chunk->n;
     }

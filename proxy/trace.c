@@ -45,12 +45,13 @@ static void write_authres(struct session *s, struct buf *out)
     authres_write(out, &a);
 }
 
-/* Only characters of names and addresses: anything else in HELO becomes "?" (it may be observed, not refused). */
+/* Only characters of names and addresses: anything else in HELO becomes "?" (it may be observed, not
+ * refused). */
 static void add_clean(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++)
-        buf_add_char(out, ascii_is_alnum(*text) || *text == '.' || *text == '-' || *text == '_' || *text == ':' ||
-                                  *text == '[' || *text == ']'
+        buf_add_char(out, ascii_is_alnum(*text) || *text == '.' || *text == '-' || *text == '_' ||
+                                  *text == ':' || *text == '[' || *text == ']'
                               ? *text
                               : '?');
 }
@@ -64,8 +65,8 @@ static void add_date(struct buf *out, int64_t unix_s)
     struct tm tm;
 
     gmtime_r(&when, &tm);
-    buf_fmt(out, "%s, %02d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
-            tm.tm_hour, tm.tm_min, tm.tm_sec);
+    buf_fmt(out, "%s, %02d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
+            tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 static void write_received(struct session *s, struct buf *out)
@@ -77,9 +78,9 @@ static void write_received(struct session *s, struct buf *out)
 
     buf_add_z(out, "Received: from ");
     add_clean(out, f->helo != NULL ? f->helo : "unknown");
-    buf_fmt(out, " (%s [%s%s])\r\n\tby %s (smtpguard) with %s id %s", f->rdns == RDNS_VERIFIED ? f->rdns_name : "unknown",
-            f->client.family == 6 ? "IPv6:" : "", ip_format(&f->client, ip), s->service->config->hostname, with,
-            session_message_id(s));
+    buf_fmt(out, " (%s [%s%s])\r\n\tby %s (smtpguard) with %s id %s",
+            f->rdns == RDNS_VERIFIED ? f->rdns_name : "unknown", f->client.family == 6 ? "IPv6:" : "",
+            ip_format(&f->client, ip), s->service->config->hostname, with, session_message_id(s));
     if (tls != NULL)
         buf_fmt(out, "\r\n\t(%s %s)", tls_engine_version(tls), tls_engine_cipher(tls));
     /* With several recipients the field would tell each of them about the others (RFC 5321 7.2). */

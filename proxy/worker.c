@@ -149,7 +149,8 @@ static void on_sweep(void *arg)
     if (worker->draining && !has_sessions(worker))
         loop_stop(worker->loop);
     else
-        timer_start(&worker->sweep, worker->loop, worker->draining ? DRAIN_SWEEP_MS : SWEEP_MS, on_sweep, worker);
+        timer_start(&worker->sweep, worker->loop, worker->draining ? DRAIN_SWEEP_MS : SWEEP_MS, on_sweep,
+                    worker);
 }
 
 /* ---- orders ---- */
@@ -324,7 +325,8 @@ void worker_free(struct worker **worker)
     *worker = NULL;
     timer_stop(&w->sweep);
     timer_stop(&w->deadline);
-    loop_stop(w->loop); /* one more turn, for the store's last answers: their memory goes when they are heard */
+    loop_stop(
+        w->loop); /* one more turn, for the store's last answers: their memory goes when they are heard */
     loop_run(w->loop);
     while (w->services != NULL) {
         struct service *service = w->services;

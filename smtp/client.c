@@ -10,8 +10,20 @@
 enum { INPUT_MAX = 256 * 1024, COMMANDS_MAX = 4 * 1024 * 1024, DUE_MAX = 64 * 1024 };
 
 /* What a reply is the answer to. Each command that is sent leaves one of these in `due`. */
-enum expected { AT_GREETING, AT_EHLO, AT_HELO, AT_STARTTLS, AT_XCLIENT, AT_XCLIENT_EHLO, AT_MAIL, AT_RCPT, AT_DATA,
-                AT_MESSAGE, AT_RSET, AT_QUIT };
+enum expected {
+    AT_GREETING,
+    AT_EHLO,
+    AT_HELO,
+    AT_STARTTLS,
+    AT_XCLIENT,
+    AT_XCLIENT_EHLO,
+    AT_MAIL,
+    AT_RCPT,
+    AT_DATA,
+    AT_MESSAGE,
+    AT_RSET,
+    AT_QUIT
+};
 
 struct smtp_client {
     const char *hostname;
@@ -84,7 +96,8 @@ bool smtp_client_is_idle(const struct smtp_client *client)
 
 /* ---- commands ---- */
 
-/* What came before the question is no answer to it: a 250 that came with the 354 must not become that of the message. */
+/* What came before the question is no answer to it: a 250 that came with the 354 must not become that of the
+ * message. */
 static void refuse_early_reply(struct smtp_client *client)
 {
     if (client->due.n == 0 && has_unread(client))
@@ -121,7 +134,8 @@ static void command(struct smtp_client *client, enum expected what, const char *
     send_held(client);
 }
 
-void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit, struct str parameters)
+void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit,
+                      struct str parameters)
 {
     const struct smtp_capabilities *c = &client->capabilities;
     char size_text[32] = "";
@@ -166,14 +180,16 @@ void smtp_client_quit(struct smtp_client *client)
     command(client, AT_QUIT, "QUIT");
 }
 
-/* The name in the EHLO after XCLIENT takes the place of that in XCLIENT, so it is the true client's again, unless it
+/* The name in the EHLO after XCLIENT takes the place of that in XCLIENT, so it is the true client's again,
+ * unless it
  * is no name that may stand there. */
 static void remember_helo(struct smtp_client *client, const char *helo)
 {
     struct str name = str_of(helo != NULL ? helo : "");
     struct ip ignored;
 
-    if (name.n >= sizeof(client->introduced_as) || (!smtp_is_domain(name) && !smtp_is_address_literal(name, &ignored)))
+    if (name.n >= sizeof(client->introduced_as) ||
+        (!smtp_is_domain(name) && !smtp_is_address_literal(name, &ignored)))
         name = str_of(client->hostname);
     snprintf(client->introduced_as, sizeof(client->introduced_as), "%.*s", STR_ARG(name));
 }
@@ -243,7 +259,8 @@ static enum smtp_client_event_kind after_xclient(struct smtp_client *client, con
     return SMTP_CLIENT_NEED_INPUT;
 }
 
-static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client, const struct smtp_reply *reply)
+static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client,
+                                                      const struct smtp_reply *reply)
 {
     if (reply->code >= 400)
         return SMTP_CLIENT_REFUSED;

@@ -15,8 +15,23 @@
 #include "smtp/address.h"
 
 enum smtp_verb {
-    SMTP_UNKNOWN, SMTP_EHLO, SMTP_HELO, SMTP_STARTTLS, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_RSET,
-    SMTP_NOOP, SMTP_QUIT, SMTP_VRFY, SMTP_EXPN, SMTP_HELP, SMTP_BDAT, SMTP_AUTH, SMTP_XCLIENT, SMTP_LHLO,
+    SMTP_UNKNOWN,
+    SMTP_EHLO,
+    SMTP_HELO,
+    SMTP_STARTTLS,
+    SMTP_MAIL,
+    SMTP_RCPT,
+    SMTP_DATA,
+    SMTP_RSET,
+    SMTP_NOOP,
+    SMTP_QUIT,
+    SMTP_VRFY,
+    SMTP_EXPN,
+    SMTP_HELP,
+    SMTP_BDAT,
+    SMTP_AUTH,
+    SMTP_XCLIENT,
+    SMTP_LHLO,
     SMTP_FOREIGN, /* GET, POST, CONNECT, PUT …: another protocol is talking to us */
     SMTP_VERBS
 };
@@ -29,13 +44,13 @@ struct smtp_command {
     struct str argument;         /* trimmed; of EHLO/HELO the name, of the others as written */
     struct smtp_address address; /* MAIL, RCPT */
     /* Parameters of MAIL; texts as written, empty when absent. */
-    uint64_t size;          /* SIZE=, 0 when absent (RFC 1870) */
+    uint64_t size; /* SIZE=, 0 when absent (RFC 1870) */
     bool has_size;
-    enum smtp_body body;    /* BODY= (RFC 6152, RFC 3030 3) */
-    bool smtputf8;          /* MAIL: the parameter; RCPT: its path or ORCPT needs it (RFC 6531 3.4) */
-    bool requiretls;        /* RFC 8689 2 */
-    struct str ret, envid;  /* RFC 3461 4.3, 4.4 */
-    struct str auth;        /* "<>" or a mailbox, both as xtext (RFC 4954 5) */
+    enum smtp_body body;   /* BODY= (RFC 6152, RFC 3030 3) */
+    bool smtputf8;         /* MAIL: the parameter; RCPT: its path or ORCPT needs it (RFC 6531 3.4) */
+    bool requiretls;       /* RFC 8689 2 */
+    struct str ret, envid; /* RFC 3461 4.3, 4.4 */
+    struct str auth;       /* "<>" or a mailbox, both as xtext (RFC 4954 5) */
     /* Parameters of RCPT (RFC 3461 4.1, 4.2). */
     struct str notify, orcpt;
     /* BDAT (RFC 3030 2). */

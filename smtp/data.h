@@ -26,7 +26,7 @@ struct smtp_data_decoder {
     int state;                  /* where in CRLF . CRLF we are */
     enum smtp_data_fault fault; /* the first one */
     size_t line_bytes, line_max;
-    uint64_t bytes;             /* of the message, transparency removed, so far */
+    uint64_t bytes; /* of the message, transparency removed, so far */
     bool ended;
 };
 

@@ -12,9 +12,9 @@
 enum { SMTP_REPLY_LINE = 1024, SMTP_REPLY_LINES = 100 };
 
 struct smtp_reply {
-    int code;             /* 200 to 599 */
-    struct str enhanced;  /* "5.7.1", or empty */
-    struct str text;      /* without code and enhanced code; lines are separated by \n */
+    int code;            /* 200 to 599 */
+    struct str enhanced; /* "5.7.1", or empty */
+    struct str text;     /* without code and enhanced code; lines are separated by \n */
 };
 
 /* Writes one reply; text with \n becomes several lines. Octets that are not printable ASCII become
@@ -24,8 +24,8 @@ void smtp_reply_write(struct buf *out, int code, const char *enhanced, struct st
 
 /* Reads replies from bytes that arrive in any pieces. */
 struct smtp_reply_reader {
-    struct buf line;   /* the line that is not complete yet */
-    struct buf text;   /* of the reply that is not complete yet */
+    struct buf line; /* the line that is not complete yet */
+    struct buf text; /* of the reply that is not complete yet */
     char enhanced[12];
     int code;
     unsigned lines;

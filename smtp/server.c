@@ -7,14 +7,15 @@
 #include <string.h>
 
 enum {
-    INPUT_MAX = 192 * 1024,    /* one lent read and what was kept before it */
-    INPUT_FULL = 16 * 1024,    /* from here on the caller stops reading */
-    COMMAND_LINE = 512,        /* RFC 5321 4.5.3.1.4, with CRLF */
-    /* and SIZE, BODY, SMTPUTF8, RET, ENVID, REQUIRETLS, AUTH=: RFC 1870, 6152, 6531, 3461, 8689, 4954; RCPT needs less */
+    INPUT_MAX = 192 * 1024, /* one lent read and what was kept before it */
+    INPUT_FULL = 16 * 1024, /* from here on the caller stops reading */
+    COMMAND_LINE = 512,     /* RFC 5321 4.5.3.1.4, with CRLF */
+    /* and SIZE, BODY, SMTPUTF8, RET, ENVID, REQUIRETLS, AUTH=: RFC 1870, 6152, 6531, 3461, 8689, 4954; RCPT
+     * needs less */
     ENVELOPE_LINE = 512 + 26 + 17 + 10 + 9 + 107 + 11 + 500,
-    AUTH_LINE = 12288,         /* RFC 4954 4 */
-    ENDLESS_LINE = 64 * 1024,  /* no line at all: the session ends */
-    IDLE_COMMANDS_MAX = 100,   /* NOOP, RSET, VRFY, … since the last message; then each is an error */
+    AUTH_LINE = 12288,        /* RFC 4954 4 */
+    ENDLESS_LINE = 64 * 1024, /* no line at all: the session ends */
+    IDLE_COMMANDS_MAX = 100,  /* NOOP, RSET, VRFY, … since the last message; then each is an error */
 };
 
 enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, CHUNK, HANDSHAKE, CLOSED };
@@ -33,15 +34,16 @@ struct smtp_server {
     struct str lent; /* the caller's bytes, while kept is empty */
     struct buf line; /* the command that is worked on; command's views point into it */
     struct smtp_command command;
-    bool skipping;   /* the rest of a line that was too long */
+    bool skipping; /* the rest of a line that was too long */
     size_t skipped;
 
     bool esmtp, helo_seen, tls_offered, tls_required, tls_done, xclient_offered;
     bool mail_seen, mail_utf8, helo_due;
-    unsigned recipients, deferred, errors, idle_commands; /* deferred: recipients of this transaction, by 4xx */
+    unsigned recipients, deferred, errors,
+        idle_commands; /* deferred: recipients of this transaction, by 4xx */
     /* The message, whether it comes by DATA (then only `lines` of it is used) or in chunks. */
     struct smtp_chunk_decoder message;
-    bool by_chunks; /* BDAT has begun it */
+    bool by_chunks;  /* BDAT has begun it */
     bool swallowing; /* the chunk that comes was refused, and so are all others until RSET */
     bool chunks_refused;
     bool too_big;
@@ -373,7 +375,8 @@ static bool take_line(struct smtp_server *server)
     return true;
 }
 
-static bool wait_for_answer(struct smtp_server *server, enum smtp_event_kind kind, struct smtp_event *event_out)
+static bool wait_for_answer(struct smtp_server *server, enum smtp_event_kind kind,
+                            struct smtp_event *event_out)
 {
     server->state = ANSWER_DUE;
     server->due = kind;
@@ -436,7 +439,8 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
         reply(server, 503, "5.5.1", "Need MAIL before RCPT");
     else if (server->by_chunks)
         reply(server, 503, "5.5.1", "The message has begun");
-    else if (server->recipients >= server->settings.recipients_max || server->deferred >= server->settings.recipients_max)
+    else if (server->recipients >= server->settings.recipients_max ||
+             server->deferred >= server->settings.recipients_max)
         reply(server, 452, "4.5.3", "Too many recipients");
     else if (server->command.smtputf8 && !server->mail_utf8) /* RFC 6531 3.5 */
         reply(server, 553, "5.6.7", "A recipient beyond ASCII needs SMTPUTF8 in MAIL");
@@ -445,7 +449,8 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
     return false;
 }
 
-/* Whoever sends the message before our 354 does not listen to what we say, or smuggles (RFC 2920 3.1: DATA is the
+/* Whoever sends the message before our 354 does not listen to what we say, or smuggles (RFC 2920 3.1: DATA is
+ * the
  * last command of a group). */
 static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
 {
@@ -471,7 +476,8 @@ static bool refuse_chunk(struct smtp_server *server, int code, const char *enhan
     return false;
 }
 
-/* RFC 3030 2. The first chunk of a message needs a judgement, as DATA does; its octets follow without our asking. */
+/* RFC 3030 2. The first chunk of a message needs a judgement, as DATA does; its octets follow without our
+ * asking. */
 static bool do_bdat(struct smtp_server *server, struct smtp_event *event_out)
 {
     if (!server->settings.offer.chunking) {

@@ -2,7 +2,8 @@
  * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 6152
  *
  * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), the octets of a message go to
- * the `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP, RSET,
+ * the `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP,
+ * RSET,
  * VRFY, HELP, syntax and sequence errors); what does is an event, and the dialogue stands still until
  * smtp_server_answer(). Replies to a pipelined group gather until the client must wait for us.
  *
@@ -28,21 +29,22 @@ struct smtp_server_settings {
     uint64_t message_bytes_max; /* offered as SIZE */
     unsigned recipients_max;
     unsigned errors_max;
-    size_t line_bytes_max;      /* of data */
+    size_t line_bytes_max; /* of data */
     struct smtp_offer offer;
 };
 
 enum smtp_event_kind {
-    SMTP_EV_NEED_INPUT,  /* nothing to do: flush `out`, then feed */
-    SMTP_EV_HELO,        /* `command` (EHLO or HELO) waits for an answer */
-    SMTP_EV_STARTTLS,    /* waits: answer 220 and start the handshake, or 454 */
-    SMTP_EV_MAIL,        /* waits */
-    SMTP_EV_RCPT,        /* waits */
-    SMTP_EV_DATA,        /* waits: answer 354 to take the message, or refuse. Of BDAT the first chunk asks likewise */
-    SMTP_EV_MESSAGE,     /* the end of the message waits for its answer; see `fault` and `too_big` */
-    SMTP_EV_XCLIENT,     /* waits: answer 220 and greet anew, as if that client had just connected, or refuse */
-    SMTP_EV_RESET,       /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
-    SMTP_EV_CLOSE,       /* flush `out` and close: QUIT, too many errors, another protocol */
+    SMTP_EV_NEED_INPUT, /* nothing to do: flush `out`, then feed */
+    SMTP_EV_HELO,       /* `command` (EHLO or HELO) waits for an answer */
+    SMTP_EV_STARTTLS,   /* waits: answer 220 and start the handshake, or 454 */
+    SMTP_EV_MAIL,       /* waits */
+    SMTP_EV_RCPT,       /* waits */
+    /* waits: answer 354 to take the message, or refuse. Of BDAT the first chunk asks likewise */
+    SMTP_EV_DATA,
+    SMTP_EV_MESSAGE, /* the end of the message waits for its answer; see `fault` and `too_big` */
+    SMTP_EV_XCLIENT, /* waits: answer 220 and greet anew, as if that client had just connected, or refuse */
+    SMTP_EV_RESET, /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
+    SMTP_EV_CLOSE, /* flush `out` and close: QUIT, too many errors, another protocol */
 };
 
 struct smtp_event {
@@ -59,14 +61,15 @@ struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings,
                                     smtp_data_sink_fn *body, void *body_arg);
 void smtp_server_free(struct smtp_server **server);
 
-/* The first line of a greeting of several ("220-…"), while its end is not due yet: who answers to it does not read
+/* The first line of a greeting of several ("220-…"), while its end is not due yet: who answers to it does not
+ * read
  * replies. A refusal afterwards is a line with a code of its own, as postscreen does it. */
 void smtp_server_tease(struct smtp_server *server);
 /* 220, whose words are its own; or 421 or 554. */
 void smtp_server_greet(struct smtp_server *server, int code, const char *enhanced, const char *text);
 void smtp_server_offer_starttls(struct smtp_server *server, bool offer); /* in EHLO, from now on */
 void smtp_server_offer_xclient(struct smtp_server *server, bool offer);
-void smtp_server_require_tls(struct smtp_server *server, bool require);  /* MAIL before TLS is 530 5.7.0 */
+void smtp_server_require_tls(struct smtp_server *server, bool require); /* MAIL before TLS is 530 5.7.0 */
 
 /* Lends bytes to the dialogue: they are read in place by smtp_server_next(), so that a body is not copied
  * here. Before the lender takes them back it calls smtp_server_keep(), which copies what is still unread

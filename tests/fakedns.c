@@ -12,8 +12,8 @@ enum { CHAIN_MOST = 8, QUESTIONS_MOST = 100000 };
 struct entry {
     struct entry *next;
     const char *name;
-    int rcode;        /* -1: none set */
-    bool silent;      /* types not listed never get an answer */
+    int rcode;   /* -1: none set */
+    bool silent; /* types not listed never get an answer */
     struct fact *facts;
 };
 
@@ -144,7 +144,8 @@ static bool has_children(const struct fakedns *fake, struct str name)
 
 static enum dns_type type_of(struct str word)
 {
-    static const enum dns_type types[] = {DNS_A, DNS_NS, DNS_CNAME, DNS_SOA, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA};
+    static const enum dns_type types[] = {DNS_A,   DNS_NS, DNS_CNAME, DNS_SOA,
+                                          DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA};
 
     for (size_t i = 0; i < COUNT(types); i++)
         if (str_same_z(word, dns_type_name(types[i])))
@@ -271,7 +272,8 @@ static struct str joined_chunks(struct fakedns *fake, json_t *value)
 
     if (json_is_string(value))
         return string_octets(fake, value);
-    json_array_foreach(value, i, part) {
+    json_array_foreach(value, i, part)
+    {
         chunk = string_octets(fake, part);
         text = arena_alloc(fake->mem, all.n + chunk.n + 1);
         memcpy(text, all.p, all.n);
@@ -307,17 +309,20 @@ void fakedns_add_json(struct fakedns *fake, const void *json)
     json_t *types, *values, *value;
     size_t i;
 
-    json_object_foreach((json_t *)json, name, types) {
+    json_object_foreach((json_t *)json, name, types)
+    {
         struct entry *e = find_or_add(fake, octets(fake, str_of(name)));
 
-        json_object_foreach(types, type_word, values) {
+        json_object_foreach(types, type_word, values)
+        {
             enum dns_type type = type_of(str_of(type_word));
 
             if (strcmp(type_word, "_timeout") == 0)
                 e->silent = json_is_true(values);
             else if (strcmp(type_word, "_rcode") == 0)
-                set_rcode(e, json_is_string(values) ? str_of(json_string_value(values))
-                                                    : str_of(str_fmt(fake->mem, "%d", (int)json_integer_value(values))));
+                set_rcode(e, json_is_string(values)
+                                 ? str_of(json_string_value(values))
+                                 : str_of(str_fmt(fake->mem, "%d", (int)json_integer_value(values))));
             else if (type != 0 && json_is_array(values))
                 json_array_foreach(values, i, value) add_json_fact(fake, e, type, value);
             else if (type != 0)

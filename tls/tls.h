@@ -28,11 +28,11 @@ struct tls_pair {
 };
 
 struct tls_settings {
-    struct tls_pair pair;         /* used when no name matches; cert NULL or "": no TLS */
-    const struct tls_pair *more;  /* chosen by SNI */
+    struct tls_pair pair;        /* used when no name matches; cert NULL or "": no TLS */
+    const struct tls_pair *more; /* chosen by SNI */
     size_t more_count;
     enum tls_version min_version;
-    const char *ciphers;          /* OpenSSL list for TLS 1.2; "": the default for port 25 */
+    const char *ciphers; /* OpenSSL list for TLS 1.2; "": the default for port 25 */
 };
 
 struct tls_context;
@@ -47,7 +47,8 @@ struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context **context);
 /* The soonest expiry of its certificates; 0 for a client. */
 int64_t tls_context_not_after_unix(const struct tls_context *context);
-bool tls_context_has_name(const struct tls_context *context, const char *host); /* does one of them name it? */
+bool tls_context_has_name(const struct tls_context *context,
+                          const char *host); /* does one of them name it? */
 
 struct tls_engine;
 struct tls_engine *tls_server_engine(struct tls_context *context);
@@ -58,8 +59,8 @@ void tls_engine_free(struct tls_engine **engine);
 enum tls_status {
     TLS_HANDSHAKING, /* more is needed from the other side */
     TLS_OPEN,
-    TLS_ENDED,       /* the other side said close_notify */
-    TLS_FAILED,      /* see tls_engine_why() */
+    TLS_ENDED,  /* the other side said close_notify */
+    TLS_FAILED, /* see tls_engine_why() */
 };
 
 /* Client engines begin with tls_receive() of nothing. Plaintext that came out is appended to `plain`.

@@ -12,9 +12,7 @@ static struct tls_context *context;
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     char folder[] = "/tmp/tls_fuzz.XXXXXX", cert[64], key[64];
-    struct tls_settings settings = {
-        .pair = {cert, key}
-    };
+    struct tls_settings settings = {.pair = {cert, key}};
     struct fail fail;
 
     (void)argc, (void)argv;

@@ -189,7 +189,7 @@ static const struct {
     const char *version;
 } versions[] = {
     {"TLS 1.3 is taken when both have it", TLS_1_2, "TLSv1.3"},
-    {"and when nothing else is allowed",   TLS_1_3, "TLSv1.3"},
+    {"and when nothing else is allowed", TLS_1_3, "TLSv1.3"},
 };
 
 static void test_handshake(void **state)
@@ -358,15 +358,15 @@ static void test_every_byte(void **state)
 static const struct {
     const char *name, *sni, *cert;
 } names[] = {
-    {"no name: the first pair",                      NULL,              "mx.pem"   },
-    {"a name that nobody has: the first pair",       "unknown.test",    "mx.pem"   },
-    {"the name of the first",                        "mx.example.test", "mx.pem"   },
-    {"a further pair by its name",                   "mail.other.test", "other.pem"},
-    {"in any case",                                  "MAIL.Other.TEST", "other.pem"},
-    {"a wildcard stands for one label",              "x.other.test",    "other.pem"},
-    {"and not for two",                              "y.x.other.test",  "mx.pem"   },
-    {"a leading dot is no wildcard of the client's", ".other.test",     "mx.pem"   },
-    {"an address is never sent as a name",           "192.0.2.1",       "mx.pem"   },
+    {"no name: the first pair", NULL, "mx.pem"},
+    {"a name that nobody has: the first pair", "unknown.test", "mx.pem"},
+    {"the name of the first", "mx.example.test", "mx.pem"},
+    {"a further pair by its name", "mail.other.test", "other.pem"},
+    {"in any case", "MAIL.Other.TEST", "other.pem"},
+    {"a wildcard stands for one label", "x.other.test", "other.pem"},
+    {"and not for two", "y.x.other.test", "mx.pem"},
+    {"a leading dot is no wildcard of the client's", ".other.test", "mx.pem"},
+    {"an address is never sent as a name", "192.0.2.1", "mx.pem"},
 };
 
 static void test_sni(void **state)
@@ -617,27 +617,11 @@ static void refused(const struct tls_settings *settings, const char *want)
 
 static void test_bad_files(void **state)
 {
-    struct tls_settings none =
-                            {
-                                .pair = {"", ""}
-    },
-                        no_key = {.pair = {mx.cert, NULL}};
-    struct tls_settings missing = {
-        .pair = {"/nonexistent/cert.pem", mx.key}
-    };
-    struct tls_settings missing_key = {
-        .pair = {mx.cert, "/nonexistent/key.pem"}
-    };
-    struct tls_settings mixed =
-                            {
-                                .pair = {mx.cert, other.key}
-    },
-                        no_pem = {.pair = {"/dev/null", mx.key}};
-    struct tls_settings bad_key =
-                            {
-                                .pair = {mx.cert, mx.cert}
-    },
-                        encrypted = {.pair = locked};
+    struct tls_settings none = {.pair = {"", ""}}, no_key = {.pair = {mx.cert, NULL}};
+    struct tls_settings missing = {.pair = {"/nonexistent/cert.pem", mx.key}};
+    struct tls_settings missing_key = {.pair = {mx.cert, "/nonexistent/key.pem"}};
+    struct tls_settings mixed = {.pair = {mx.cert, other.key}}, no_pem = {.pair = {"/dev/null", mx.key}};
+    struct tls_settings bad_key = {.pair = {mx.cert, mx.cert}}, encrypted = {.pair = locked};
     struct tls_settings bad_more = {.pair = mx, .more = &mixed.pair, .more_count = 1};
     struct tls_settings ciphers = {.pair = mx, .ciphers = "NONSENSE"};
 

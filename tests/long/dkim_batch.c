@@ -42,8 +42,8 @@ static void on_verified(const struct dkim_answer *found, void *arg)
     struct batch *b = arg;
     const struct dkim_signature *first = found->signatures;
 
-    b->said = found->count == 0 ? "none"
-                                : str_fmt(b->mem, "%s %s", dkim_result_name(first->result), first->reason);
+    b->said =
+        found->count == 0 ? "none" : str_fmt(b->mem, "%s %s", dkim_result_name(first->result), first->reason);
 }
 
 static const char *verify(struct batch *b)
