@@ -167,7 +167,7 @@ rfc:
 	    awk -F: '{ print $$3 "\t" $$1 ":" $$2 }' | sort -k2,2n -k3,3V -s
 
 format:
-	@clang-format --dry-run $$(git ls-files '*.c' '*.h') 2>&1 | grep -c warning || true
+	@clang-format -i $$(git ls-files '*.c' '*.h')
 
 clean:
 	rm -rf build run
