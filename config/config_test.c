@@ -239,10 +239,12 @@ static const struct {
     {"no HTTP", "admin: {http: \"\"}\n", ""},
 
     {"DMARC with nothing that could pass", "spf: {mode: off}\ndkim: {mode: off}\n",
-     "F:5:14: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, too\n"},
+     "F:5:14: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, "
+     "too\n"},
     {"DMARC, observed, with nothing that could pass",
      "dmarc: {mode: observe}\nspf: {mode: off}\ndkim: {mode: off}\n",
-     "F:4:15: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, too\n"},
+     "F:4:15: dmarc.mode: with spf.mode and dkim.mode off no message could ever pass; switch dmarc.mode off, "
+     "too\n"},
     {"none of the three", "dmarc: {mode: off}\nspf: {mode: off}\ndkim: {mode: off}\n", ""},
     {"DMARC by DKIM alone", "spf: {mode: off}\n", ""},
     {"DMARC by SPF alone", "dkim: {mode: off}\n", ""},

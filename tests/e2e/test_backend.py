@@ -65,6 +65,16 @@ def test_second_backend(t):
     has(backend.message(), MAIL)
 
 
+def test_backend_without_xclient(t):
+    """A backend that cannot hear who the client is gets the mail; that it cannot is said once."""
+    backend = t.backend()
+    guard = t.guard(backends=[{"address": backend.address, "pool": 0}], runtime={"workers": 1})
+    for _ in range(2):
+        starts(attempt(guard), "250 2.0.0 Taken")
+    same(len(backend.sessions), 2, "connections")
+    has(guard.event(event="backend.xclient", level="warning")["text"], f"{backend.address} does not offer XCLIENT")
+
+
 def test_backend_hangs(t):
     """A backend that hangs, at whatever step, costs 451 after its deadline, and its connection."""
     for step in ("banner", "ehlo", "mail", "rcpt", "data", "dot"):

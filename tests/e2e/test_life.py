@@ -68,6 +68,21 @@ def test_reload_that_fails(t):
     true(guard.listens(), "the listener is gone")
 
 
+def test_reload_in_part(t):
+    """What takes a restart is named by each reload that wants it otherwise, and the rest of it is in force."""
+    guard = t.guard()
+    changed = {"runtime": {"workers": 3}, "store": {"url": f"sqlite:{guard.dir}/state/other.db"}}
+    same(guard.change(admin={"http": f"127.0.0.1:{free_port()}"}, **changed)["event"], "reload", "the reload")
+    same(guard.change(limits={"recipients": 100})["event"], "reload", "the reload after it")
+    wanted = ["runtime.workers", "store.url", "admin.http"]
+    wait_for(lambda: len(guard.events(event="reload.partial")) >= 6, "the warnings")
+    said = [line["text"].partition(" ")[0] for line in guard.events(event="reload.partial", level="warning")]
+    same(said, wanted + wanted, "what is named")
+    changed = {"runtime": {"workers": 2}, "store": {"url": f"sqlite:{guard.dir}/state/state.db"}}
+    same(guard.change(admin={"http": ""}, **changed)["event"], "reload", "the way back")
+    same(len(guard.events(event="reload.partial")), 6, "nothing is named any more")
+
+
 def test_reload_under_load(t):
     """Reloads while mail flows drop no session and lose no message."""
     guard, bob = t.guard(limits={"connections_per_client": 100}), t.recipient()
