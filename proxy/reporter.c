@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "base/metric.h"
+#include "proxy/signing.h"
 #include "report/daily.h"
 #include "report/history.h"
 #include "smtp/address.h"
@@ -14,6 +15,7 @@ enum { AGAIN_MS = 3600 * 1000 };
 
 struct reporter {
     const struct config *config;
+    struct dkim_keyring *keyring; /* NULL: nothing is signed */
     struct store *store;
     struct loop *loop;
     struct dns *dns;
@@ -94,6 +96,13 @@ static void on_due(void *arg)
     r->daily = daily_start(&ask);
 }
 
+static struct str sign_report(struct arena *mem, struct str mail, void *arg)
+{
+    struct reporter *r = arg;
+
+    return signing_whole(mem, r->keyring, &r->config->signing, mail, now_unix());
+}
+
 static void make_settings(struct reporter *r)
 {
     const struct report_settings *s = &r->config->reports;
@@ -114,6 +123,8 @@ static void make_settings(struct reporter *r)
         .dry_run_dir = s->dry_run_dir,
         .suppress = s->suppress,
         .suppress_count = s->suppress_count,
+        .sign = r->keyring != NULL ? sign_report : NULL,
+        .sign_arg = r,
     };
     for (int i = 0; i < DAILY_FATES; i++)
         r->fates[i] = metric_counter("smtpguard_reports_total",
@@ -138,11 +149,13 @@ static void release(struct reporter *r)
         resolver_free(&r->dns);
     loop_free(&r->loop);
     arena_free(&r->mem);
+    dkim_keyring_unref(&r->keyring);
     config_unref(&r->config);
     free(r);
 }
 
-struct reporter *reporter_start(const struct config *config, struct store *store, struct fail *fail)
+struct reporter *reporter_start(const struct config *config, struct dkim_keyring *keyring,
+                                struct store *store, struct fail *fail)
 {
     struct reporter *r = calloc(1, sizeof(*r));
 
@@ -150,6 +163,7 @@ struct reporter *reporter_start(const struct config *config, struct store *store
         out_of_memory();
     r->config = config_ref(config);
     r->store = store;
+    r->keyring = keyring != NULL ? dkim_keyring_ref(keyring) : NULL;
     r->mem = arena_new(0);
     r->loop = loop_new();
     r->dns = resolver_new(r->loop, &config->dns, fail);

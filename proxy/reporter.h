@@ -13,8 +13,9 @@
 
 struct reporter;
 
-/* Takes a reference of config. The store is shared. */
-struct reporter *reporter_start(const struct config *config, struct store *store, struct fail *fail);
+/* Takes references of config and keyring (NULL: reports leave unsigned). The store is shared. */
+struct reporter *reporter_start(const struct config *config, struct dkim_keyring *keyring,
+                                struct store *store, struct fail *fail);
 void reporter_stop(struct reporter *reporter); /* before store_close() */
 void reporter_free(
     struct reporter **reporter); /* after it: answers may be on their way; NULL is fine; leaves NULL */

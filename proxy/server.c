@@ -209,7 +209,7 @@ static void start_reporter(struct server *server)
                  "reloaded too often: reports are sent again after a restart");
         return;
     }
-    reporter = reporter_start(server->config, server->store, &fail);
+    reporter = reporter_start(server->config, server->keyring, server->store, &fail);
     if (reporter == NULL) {
         log_note(LOG_ERROR, "reports.stopped", "%s", fail.text);
         return;

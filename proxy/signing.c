@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { WATCH_MS = 3600 * 1000, UNSEEN_MS = 60 * 1000 };
+enum { WATCH_MS = 3600 * 1000, UNSEEN_MS = 60 * 1000, FIELDS_MAX = 1000 };
 
 struct watched {
     struct signing_watch *watch;
@@ -142,4 +142,21 @@ struct dkim_signer *signing_start(struct arena *mem, struct dkim_keyring *ring,
         return NULL;
     *how = settings_of(settings);
     return dkim_sign_start(mem, how, header, keys, count, now_unix, why_out);
+}
+
+struct str signing_whole(struct arena *mem, struct dkim_keyring *ring,
+                         const struct dkim_keyring_settings *settings, struct str message, int64_t now_unix)
+{
+    size_t end = header_end(message, 0);
+    struct header header;
+    struct dkim_signer *signer;
+    const char *why;
+
+    if (end == SIZE_MAX || header_parse(mem, str_upto(message, end), FIELDS_MAX, &header) != HEADER_OK)
+        return STR("");
+    signer = signing_start(mem, ring, settings, &header, now_unix, &why);
+    if (signer == NULL)
+        return STR("");
+    dkim_sign_body(signer, str_from(message, end + 2));
+    return dkim_sign_end(&signer);
 }

@@ -22,4 +22,8 @@ struct dkim_signer *signing_start(struct arena *mem, struct dkim_keyring *ring,
                                   const struct dkim_keyring_settings *settings, const struct header *header,
                                   int64_t now_unix, const char **why_out);
 
+/* The fields for a whole message of our own (CRLF lines); empty when it is not to be signed. */
+struct str signing_whole(struct arena *mem, struct dkim_keyring *ring,
+                         const struct dkim_keyring_settings *settings, struct str message, int64_t now_unix);
+
 #endif

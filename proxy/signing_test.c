@@ -242,9 +242,28 @@ static void test_watch(void **state)
     loop_free(&loop);
 }
 
+/* What we write ourselves, reports above all, is signed whole. */
+static void test_whole(void **state)
+{
+    struct bed *b = *state;
+    static const char mail[] = "From: dmarc@example.org\r\nSubject: Report\r\n\r\nbody\r\n";
+    static const char other[] = "From: dmarc@example.net\r\n\r\nbody\r\n";
+    struct str fields = signing_whole(b->mem, b->ring, &b->settings, STR(mail), NOW);
+
+    t_case("mail in our own name has our signature on top", "9990 3.3");
+    t_true(str_starts(fields, STR("DKIM-Signature: ")));
+    t_true(strstr(str_dup(b->mem, fields), "d=example.org") != NULL);
+    t_true(str_ends_same(fields, STR("\r\n")));
+    t_case("mail in another name, or of no sense, has none", NULL);
+    t_same_int(signing_whole(b->mem, b->ring, &b->settings, STR(other), NOW).n, 0);
+    t_same_int(signing_whole(b->mem, b->ring, &b->settings, STR("no header\r\n\r\n"), NOW).n, 0);
+    t_same_int(signing_whole(b->mem, b->ring, &b->settings, STR(""), NOW).n, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_authors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unsigned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_settings, set_up, tear_down),

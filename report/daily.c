@@ -196,6 +196,20 @@ static bool is_for_mail(struct daily *d, const struct destination *to)
     return to->size_max == 0 || d->gz.n <= to->size_max;
 }
 
+static void sign_mail(struct daily *d)
+{
+    const struct daily_settings *s = d->ask.settings;
+    struct str fields = s->sign(d->mem, buf_str(&d->mail), s->sign_arg);
+    struct buf signed_mail;
+
+    buf_init(&signed_mail, d->mail.max + fields.n);
+    buf_add_str(&signed_mail, fields);
+    buf_add_str(&signed_mail, buf_str(&d->mail));
+    signed_mail.max = d->mail.max;
+    buf_fini(&d->mail);
+    d->mail = signed_mail;
+}
+
 static void make_mail(struct daily *d, const char *address)
 {
     const struct daily_settings *s = d->ask.settings;
@@ -205,6 +219,8 @@ static void make_mail(struct daily *d, const char *address)
                    clock_unix(d->ask.clock));
     if (d->mail.overflow)
         bug("a mail of more than %zu octets", d->mail.max);
+    if (s->sign != NULL)
+        sign_mail(d);
 }
 
 static void next_mail(struct daily *d)

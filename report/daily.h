@@ -22,6 +22,9 @@
 
 enum { DAILY_DOMAINS_MAX = 100000 };
 
+/* The fields that sign this mail, each with its CRLF, to go on top; empty: it leaves unsigned. */
+typedef struct str daily_sign_fn(struct arena *mem, struct str mail, void *arg);
+
 struct daily_settings {
     struct report_identity identity;
     enum aggregate_format format;
@@ -32,6 +35,8 @@ struct daily_settings {
     const char *dry_run_dir;     /* NULL or "": send; else write the mails there, and lease nothing */
     const char *const *suppress; /* domains and addresses of the settings */
     size_t suppress_count;
+    daily_sign_fn *sign; /* NULL: the backend signs, or nobody */
+    void *sign_arg;
 };
 
 enum daily_fate {
