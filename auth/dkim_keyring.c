@@ -1,5 +1,6 @@
 #include "auth/dkim_keyring.h"
 
+#include "auth/dkim_hosts.h"
 #include "base/bug.h"
 
 #include <stdatomic.h>
@@ -20,6 +21,7 @@ struct dkim_keyring {
     struct dkim_keyring_settings
         settings; /* its lists live in the settings' snapshot for the load only: copied */
     struct dkim_table *table;
+    const struct dkim_hosts *hosts; /* NULL: no list */
     struct entry *entries;
     size_t count;
 };
@@ -85,6 +87,8 @@ struct dkim_keyring *dkim_keyring_load(const struct dkim_keyring_settings *setti
         load_key(ring, &settings->keys[i], faults, warnings);
     if (*settings->signing_table != '\0')
         load_tables(ring, faults, warnings);
+    if (settings->internal_hosts != NULL && *settings->internal_hosts != '\0')
+        ring->hosts = dkim_hosts_load(mem, settings->internal_hosts, faults);
     for (size_t i = 0; i < ring->count; i++)
         atomic_init(&ring->entries[i].seen, DKIM_UNANSWERED);
     if (faults->n > faults_before)
@@ -184,6 +188,11 @@ size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct st
         else if (!is_among(keys_out, n, &found[i]))
             keys_out[n++] = found[i];
     return n;
+}
+
+bool dkim_keyring_is_internal(const struct dkim_keyring *ring, const struct ip *client, const char *name)
+{
+    return ring->hosts == NULL || dkim_hosts_has(ring->hosts, client, name);
 }
 
 /* ---- what the world sees ---- */

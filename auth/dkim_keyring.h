@@ -35,6 +35,7 @@ struct dkim_keyring_key {
 struct dkim_keyring_settings {
     enum mode mode;                        /* off or enforce */
     const char *signing_table, *key_table; /* "" or both */
+    const char *internal_hosts;            /* OpenDKIM's InternalHosts or TrustedHosts; NULL or "": no list */
     const struct dkim_keyring_key *keys;
     size_t keys_count;
     unsigned canonicalization; /* 2 for a simple header, 1 for a simple body, or their sum */
@@ -56,6 +57,9 @@ void dkim_keyring_unref(struct dkim_keyring **ring); /* NULL is fine; leaves NUL
  * there were such. */
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                          struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out);
+
+/* Is mail of this client to be signed? Without a list of hosts, everybody's. `name`: verified, or NULL. */
+bool dkim_keyring_is_internal(const struct dkim_keyring *ring, const struct ip *client, const char *name);
 
 /* Each key whose record can be looked at, from 0 on; false when there are no more. */
 bool dkim_keyring_key(const struct dkim_keyring *ring, size_t i, struct dkim_sign_key *key_out);

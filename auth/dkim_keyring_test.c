@@ -215,6 +215,32 @@ static void test_with_tables(void **state)
 
 /* ---- what the world sees ---- */
 
+static void test_internal_hosts(void **state)
+{
+    struct bed *b = *state;
+    struct dkim_keyring_key key = key_of("example.org", "s", b->one);
+    struct dkim_keyring_settings settings = of_keys(&key, 1);
+    struct ip inside, outside;
+
+    ip_parse(STR("192.0.2.7"), &inside);
+    ip_parse(STR("203.0.113.9"), &outside);
+    t_case("without a list everybody's mail is signed", NULL);
+    t_true(load(b, &settings) != NULL);
+    t_true(dkim_keyring_is_internal(b->ring, &outside, NULL));
+
+    t_case("OpenDKIM's list of hosts says whose", NULL);
+    settings.internal_hosts =
+        write_file(b, "TrustedHosts", "127.0.0.1\n::1\nlocalhost\n192.0.2.0/24\n!192.0.2.8\n");
+    t_true(load(b, &settings) != NULL);
+    t_true(dkim_keyring_is_internal(b->ring, &inside, NULL));
+    t_true(!dkim_keyring_is_internal(b->ring, &outside, NULL));
+    t_true(dkim_keyring_is_internal(b->ring, &outside, "localhost"));
+
+    t_case("a list that cannot be read is a fault", NULL);
+    settings.internal_hosts = "/nowhere/TrustedHosts";
+    t_true(load(b, &settings) == NULL);
+}
+
 static void test_seen(void **state)
 {
     static const struct {
@@ -379,6 +405,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_states, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_most, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_with_tables, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_internal_hosts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_faults, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_settings_may_go, set_up, tear_down),

@@ -293,6 +293,9 @@ const struct setting settings[] = {
      .sentence = "OpenDKIM's SigningTable (refile:PATH, file:PATH or PATH), read as it is."},
     {"dkim.sign.key_table", SET_PATH, IN(signing.key_table), "",
      .sentence = "OpenDKIM's KeyTable, read as it is."},
+    {"dkim.sign.internal_hosts", SET_PATH, IN(signing.internal_hosts), "",
+     .sentence = "OpenDKIM's InternalHosts (TrustedHosts), read as it is: of the clients of `networks` only "
+                 "these are signed for; empty: all."},
     {"dkim.sign.keys", SET_RECORDS, IN(signing.keys), "", COUNT_AT(signing.keys_count),
      EACH(struct dkim_keyring_key),
      .sentence = "Or keys, each with its domain, selector and file."},

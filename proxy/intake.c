@@ -125,10 +125,13 @@ static void start_authentication(struct session *s)
 /* Mail of our own clients goes unchecked, and signed. */
 static void start_signing(struct session *s)
 {
+    const struct session_facts *client = &s->facts.session;
     struct intake *intake = s->tx->intake;
     const char *why = NULL;
 
-    if (s->service->keyring == NULL)
+    if (s->service->keyring == NULL ||
+        !dkim_keyring_is_internal(s->service->keyring, &client->client,
+                                  client->rdns == RDNS_VERIFIED ? client->rdns_name : NULL))
         return;
     intake->signer = signing_start(s->tx->mem, s->service->keyring, &s->service->config->signing,
                                    &intake->header, clock_unix(s->service->clock), &why);
