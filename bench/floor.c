@@ -151,21 +151,29 @@ static void ask_about_client(struct group *group, struct session *s)
 
 static void ask_about_sender(struct group *group, struct session *s)
 {
+    static const char *const spf[] = {"", "spf1.", "spf2.", "spf3."};
     char name[128];
 
     snprintf(name, sizeof(name), "c%u.clients.example", s->client[2]);
     ask(group, s, TYPE_A, name);
-    ask(group, s, TYPE_MX, "sender.example");
-    ask(group, s, TYPE_TXT, "sender.example");
-    ask(group, s, TYPE_TXT, "spf1.sender.example");
-    ask(group, s, TYPE_TXT, "spf2.sender.example");
-    ask(group, s, TYPE_TXT, "spf3.sender.example");
+    snprintf(name, sizeof(name), "s%u.sender.example", s->client[2]);
+    ask(group, s, TYPE_MX, name);
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "%ss%u.sender.example", spf[i], s->client[2]);
+        ask(group, s, TYPE_TXT, name);
+    }
 }
 
 static void ask_about_message(struct group *group, struct session *s)
 {
-    ask(group, s, TYPE_TXT, "bench._domainkey.sender.example");
-    ask(group, s, TYPE_TXT, "_dmarc.sender.example");
+    static unsigned number;
+    char name[128];
+
+    number = (number + 1) % 8;
+    snprintf(name, sizeof(name), "bench._domainkey.m%u.sender.example", number);
+    ask(group, s, TYPE_TXT, name);
+    snprintf(name, sizeof(name), "_dmarc.m%u.sender.example", number);
+    ask(group, s, TYPE_TXT, name);
 }
 
 static void go_on(struct session *s);

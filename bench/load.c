@@ -71,7 +71,7 @@ static struct {
     unsigned sessions, at_once, messages_a_session, addresses, network;
     int64_t run_us;
     bool starttls, fresh_senders;
-    const char *helo, *from, *rcpt;
+    const char *domain, *rcpt;
     struct sockaddr_in server;
     struct message messages[MESSAGES_MAX];
     unsigned messages_count;
@@ -79,8 +79,7 @@ static struct {
          .messages_a_session = 1,
          .addresses = 64,
          .network = 1,
-         .helo = "mail.sender.example",
-         .from = "sender.example",
+         .domain = "sender.example",
          .rcpt = "user@rcpt.example"};
 
 static struct {
@@ -230,13 +229,24 @@ static void say(struct session *s, enum state next, unsigned replies, const char
     push(s, false);
 }
 
+/* Client K greets as mail.sK.DOMAIN and has senders in sK.DOMAIN. */
+static unsigned client_of(const struct session *s)
+{
+    return s->number % ask.addresses;
+}
+
+static void say_ehlo(struct session *s)
+{
+    say(s, AT_EHLO, 1, "EHLO mail.s%u.%s\r\n", client_of(s), ask.domain);
+}
+
 /* Each client has a sender of its own, or never the same again. They differ in letters, since greylists take
  * numbers for those of one mailing. */
 static const char *sender(const struct session *s)
 {
     static char text[300];
     static uint64_t fresh;
-    uint64_t number = s->number % ask.addresses;
+    uint64_t number = client_of(s);
     char letters[16];
     int n = 0;
 
@@ -245,7 +255,7 @@ static const char *sender(const struct session *s)
     do
         letters[n++] = (char)('a' + number % 26);
     while ((number /= 26) > 0);
-    snprintf(text, sizeof(text), "%.*s.news@%s", n, letters, ask.from);
+    snprintf(text, sizeof(text), "%.*s.news@s%u.%s", n, letters, client_of(s), ask.domain);
     return text;
 }
 
@@ -276,7 +286,7 @@ static void shake_hands(struct session *s)
     ERR_clear_error();
     answer = SSL_do_handshake(s->ssl);
     if (answer == 1)
-        say(s, AT_EHLO, 1, "EHLO %s\r\n", ask.helo);
+        say_ehlo(s);
     else if (SSL_get_error(s->ssl, answer) != SSL_ERROR_WANT_READ)
         end_session(s, "the TLS handshake failed");
 }
@@ -333,7 +343,7 @@ static void advance(struct session *s)
     }
     switch (s->state) {
     case AT_BANNER:
-        say(s, AT_EHLO, 1, "EHLO %s\r\n", ask.helo);
+        say_ehlo(s);
         break;
     case AT_EHLO:
         after_ehlo(s);
@@ -435,7 +445,7 @@ static void on_event(struct session *s, uint32_t events)
 {
     if (s->state == AT_CONNECT) {
         if (ask.mode == MODE_BOT)
-            say(s, AT_BANNER, 4, "EHLO %s\r\nMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\n", ask.helo, sender(s),
+            say(s, AT_BANNER, 4, "EHLO bot.%s\r\nMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\n", ask.domain, sender(s),
                 ask.rcpt);
         s->state = AT_BANNER;
         s->due = ask.mode == MODE_BOT ? 4 : 1;
@@ -456,14 +466,13 @@ static void on_event(struct session *s, uint32_t events)
 static void begin_session(void)
 {
     struct sockaddr_in from = {.sin_family = AF_INET};
-    unsigned place = seen.begun % ask.addresses;
     struct session *s = calloc(1, sizeof(*s));
     int on = 1;
 
     if (s == NULL)
         die("out of memory");
-    from.sin_addr.s_addr = htonl(127u << 24 | ask.network << 16 | place << 8 | 1);
     s->number = seen.begun++;
+    from.sin_addr.s_addr = htonl(127u << 24 | ask.network << 16 | client_of(s) << 8 | 1);
     s->messages_left = ask.messages_a_session;
     s->begun_us = now_us();
     s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -550,7 +559,7 @@ static void read_options(int argc, char **argv)
     static const char *const modes[] = {"send", "bot", "idle"};
     int option;
 
-    while ((option = getopt(argc, argv, "m:c:n:N:t:a:b:h:f:r:su")) != -1) {
+    while ((option = getopt(argc, argv, "m:c:n:N:t:a:b:f:r:su")) != -1) {
         switch (option) {
         case 'm':
             while (ask.mode < MODE_IDLE && strcmp(modes[ask.mode], optarg) != 0)
@@ -574,11 +583,8 @@ static void read_options(int argc, char **argv)
         case 'b':
             ask.network = (unsigned)atoi(optarg);
             break;
-        case 'h':
-            ask.helo = optarg;
-            break;
         case 'f':
-            ask.from = optarg;
+            ask.domain = optarg;
             break;
         case 'r':
             ask.rcpt = optarg;
@@ -597,7 +603,7 @@ static void read_options(int argc, char **argv)
         ask.addresses > 250)
         die("usage: load -m send|bot|idle [-c AT_ONCE] [-n MESSAGES_A_SESSION] -N SESSIONS|-t SECONDS [-a "
             "ADDRESSES of "
-            "127.B.*.1] [-b B] [-h HELO] [-f SENDER_DOMAIN] [-r RCPT] [-s (STARTTLS)] [-u (never the same "
+            "127.B.*.1] [-b B] [-f DOMAIN] [-r RCPT] [-s (STARTTLS)] [-u (never the same "
             "sender)] "
             "IP:PORT [MESSAGE...]");
     read_server(argv[optind++]);

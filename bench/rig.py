@@ -11,8 +11,8 @@ import time
 
 RESOLVER, SINK = "127.0.0.1", "127.0.0.1:2600"
 HOSTNAME, RELAY_DOMAIN = "mx.rcpt.example", "rcpt.example"
-SENDER, HELO = "sender.example", "mail.sender.example"
-SELECTOR = "bench"
+SENDER, SELECTOR = "sender.example", "bench"
+AUTHORS = 8               # of the messages: m0.sender.example …
 CLIENTS, NETWORK = 64, 1  # the clients are 127.1.0.1, 127.1.1.1 … 127.1.63.1
 LISTED_NETWORK = 7        # 127.7.*.1 are the same, but on the first DNS list
 ADDRESSES = 250           # with names, in both networks
@@ -135,32 +135,46 @@ def zone(name):
             record(f"{name}. 3600 IN SOA ns.example. host.example. 1 3600 600 86400 3600")]
 
 
+def client_records(number, network):
+    """A client's name and address, and that it is on the first list when its network is."""
+    host, listed = f"c{number}.clients.example.", f"1.{number}.{network}.127.bl1.example."
+    lines = [record(f"1.{number}.{network}.127.in-addr.arpa. 3600 IN PTR {host}"),
+             record(f"{host} 3600 IN A 127.{network}.{number}.1")]
+    return lines + [record(f"{listed} 3600 IN A 127.0.0.2")] if network == LISTED_NETWORK else lines
+
+
+def sender_records(domain):
+    """What a client sends from: SPF with three includes, for it and for the name it greets with."""
+    allowed = f"ip4:127.{NETWORK}.0.0/16 ip4:127.{LISTED_NETWORK}.0.0/16"
+    includes = " ".join(f"include:spf{part}.{domain}" for part in (1, 2, 3))
+    return [record(f"{domain}. 3600 IN MX 10 mail.{domain}."),
+            record(f"mail.{domain}. 3600 IN A 127.{NETWORK}.0.1"),
+            txt(f"mail.{domain}", f"v=spf1 {allowed} -all"),
+            txt(domain, f"v=spf1 {includes} -all"),
+            txt(f"spf1.{domain}", "v=spf1 ip4:192.0.2.0/24 -all"),
+            txt(f"spf2.{domain}", "v=spf1 ip4:198.51.100.0/24 -all"),
+            txt(f"spf3.{domain}", f"v=spf1 {allowed} -all")]
+
+
+def author_records(domain, public_key):
+    """What is in From: a DKIM key, and p=reject."""
+    return [txt(f"{SELECTOR}._domainkey.{domain}", f"v=DKIM1; k=rsa; p={public_key}"),
+            txt(f"_dmarc.{domain}", f"v=DMARC1; p=reject; rua=mailto:dmarc@{SENDER}")]
+
+
 def world(public_key):
-    """Clients with names, lists with test entries (RFC 5782 5), and a sender with SPF, DKIM and DMARC."""
+    """All names, and the lists' test entries (RFC 5782 5)."""
     lines = []
     for name in ("example", SENDER, RELAY_DOMAIN, "clients.example", "bl1.example", "bl2.example",
                  "127.in-addr.arpa"):
         lines += zone(name)
-    networks = (NETWORK, LISTED_NETWORK)
-    allowed = " ".join(f"ip4:127.{network}.0.0/16" for network in networks)
-    lines += [
-        record(f"{SENDER}. 3600 IN MX 10 {HELO}."),
-        record(f"{HELO}. 3600 IN A 127.1.0.1"),
-        txt(HELO, f"v=spf1 {allowed} -all"),
-        txt(SENDER, f"v=spf1 include:spf1.{SENDER} include:spf2.{SENDER} include:spf3.{SENDER} -all"),
-        txt(f"spf1.{SENDER}", "v=spf1 ip4:192.0.2.0/24 -all"),
-        txt(f"spf2.{SENDER}", "v=spf1 ip4:198.51.100.0/24 -all"),
-        txt(f"spf3.{SENDER}", f"v=spf1 {allowed} -all"),
-        txt(f"_dmarc.{SENDER}", f"v=DMARC1; p=reject; rua=mailto:dmarc@{SENDER}"),
-        txt(f"{SELECTOR}._domainkey.{SENDER}", f"v=DKIM1; k=rsa; p={public_key}"),
-    ]
     lines += [record(f"2.0.0.127.{bl}.example. 3600 IN A 127.0.0.2") for bl in ("bl1", "bl2")]
-    for client in range(ADDRESSES):
-        for network in networks:
-            host = f"c{client}.clients.example."
-            lines.append(record(f"1.{client}.{network}.127.in-addr.arpa. 3600 IN PTR {host}"))
-            lines.append(record(f"{host} 3600 IN A 127.{network}.{client}.1"))
-        lines.append(record(f"1.{client}.{LISTED_NETWORK}.127.bl1.example. 3600 IN A 127.0.0.2"))
+    for number in range(ADDRESSES):
+        lines += sender_records(f"s{number}.{SENDER}")
+        for network in (NETWORK, LISTED_NETWORK):
+            lines += client_records(number, network)
+    for number in range(AUTHORS):
+        lines += author_records(f"m{number}.{SENDER}", public_key)
     return lines
 
 
@@ -184,7 +198,7 @@ server:
 
 
 def resolves():
-    query = b"\0\1\1\0\0\1\0\0\0\0\0\0\6sender\7example\0\0\x10\0\1"
+    query = b"\0\1\1\0\0\1\0\0\0\0\0\0\2s0\6sender\7example\0\0\x10\0\1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(0.2)
         try:
@@ -223,13 +237,14 @@ class Rig:
         line = "The quick brown fox jumps over the lazy dog,  and then\tit does so again and again.\r\n"
         self.messages = {2: [], 20: [], 200: []}
         for size, paths in self.messages.items():
-            for number in range(8):
-                header = (f"From: News <news@{SENDER}>\r\nTo: user@{RELAY_DOMAIN}\r\n"
+            for number in range(AUTHORS):
+                author = f"m{number}.{SENDER}"
+                header = (f"From: News <news@{author}>\r\nTo: user@{RELAY_DOMAIN}\r\n"
                           f"Subject: {number} of {size} kB\r\nDate: Mon, 01 Sep 2025 12:00:00 +0000\r\n"
-                          f"Message-ID: <{size}.{number}@{SENDER}>\r\nMIME-Version: 1.0\r\n"
+                          f"Message-ID: <{size}.{number}@{author}>\r\nMIME-Version: 1.0\r\n"
                           "Content-Type: text/plain; charset=utf-8\r\n\r\n")
                 message = (header + line * ((size * 1000 - len(header) - 500) // len(line))).encode()
-                signature = dkim.sign(message, SELECTOR.encode(), SENDER.encode(), key,
+                signature = dkim.sign(message, SELECTOR.encode(), author.encode(), key,
                                       canonicalize=(b"relaxed", b"relaxed"))
                 paths.append(f"{self.here}/{size}.{number}.eml")
                 with open(paths[-1], "wb") as file:
