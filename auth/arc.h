@@ -13,8 +13,7 @@
  *            to 4096. Of the message signatures below the last one, which only oldest_pass asks for, ten
  *            are looked at.
  * Result     A chain that a key's DNS trouble leaves open is ARC_TEMPERROR: RFC 8601 has no such word for
- *            ARC, and RFC 8617 leaves it to local policy. A broken key is fail. Nothing here is ever
- *            sealed.
+ *            ARC, and RFC 8617 leaves it to local policy. A broken key is fail. Nothing here is ever sealed.
  */
 #ifndef AUTH_ARC_H
 #define AUTH_ARC_H

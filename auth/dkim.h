@@ -13,9 +13,8 @@
  *            there, unanswered keys are temperror.
  * Limits     `max_signatures` are evaluated (aligned domains first, duplicates skipped), the rest is reported
  *            as policy. RSA keys min_rsa_bits to 4096, else policy; rsa-sha1 is never judged. 256 names in
- *            h=,
- *            4,096 characters in b=, 4,096 octets a key record; of several records for a key the first four
- *            are tried. Each distinct (canonicalisation, hash, l=) is hashed once.
+ *            h=, 4,096 characters in b=, 4,096 octets a key record; of several records for a key the first
+ *            four are tried. Each distinct (canonicalisation, hash, l=) is hashed once.
  */
 #ifndef AUTH_DKIM_H
 #define AUTH_DKIM_H

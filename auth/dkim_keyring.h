@@ -3,16 +3,13 @@
  *
  * Made of the settings' own list of keys and of OpenDKIM's two tables, at the start (before privileges are
  * dropped) and at each reload (after it, so that key files must be readable for the user that we run as).
- * Shared
- * by all threads; only what the world can see of a key changes.
+ * Shared by all threads; only what the world can see of a key changes.
  *
  * States     published -> active -> retiring -> revoked is the life of a key (docs/dkim.md). Only an active
- * one
- *            signs, and (by setting) only while the DNS does not show that the world cannot verify it. A
- *            revoked
- *            one is over: its file is not read, its record not looked at.
+ *            one signs, and (by setting) only while the DNS does not show that the world cannot verify it. A
+ *            revoked one is over: its file is not read, its record not looked at.
  * Errors     Faults are lines; with one there is no keyring. Warnings (a key file others can read) are lines,
- * too.
+ *            too.
  */
 #ifndef AUTH_DKIM_KEYRING_H
 #define AUTH_DKIM_KEYRING_H
@@ -53,8 +50,7 @@ struct dkim_keyring *dkim_keyring_ref(struct dkim_keyring *ring);
 void dkim_keyring_unref(struct dkim_keyring **ring); /* NULL is fine; leaves NULL */
 
 /* The keys to sign with for an author, each d= and s= once, without those that the world cannot see;
- * *hidden_out:
- * there were such. */
+ * *hidden_out: there were such. */
 size_t dkim_keyring_find(struct dkim_keyring *ring, struct arena *mem, struct str local, struct str domain,
                          struct dkim_sign_key keys_out[DKIM_TABLE_FOUND_MAX], bool *hidden_out);
 

@@ -13,9 +13,8 @@
  *                as long as the table, but identities, which come from `mem`.
  * Threads        Any number may search. Keys are read when the table is loaded; only those whose path has
  *                "%" are read when first asked for, under a lock, 1,000 at the most.
- * Errors         Every fault is a line "FILE:LINE: …" (missing key names and unusable keys too); with a
- *                fault there is no table. A private key that others can read is a warning, in the same
- *                form.
+ * Errors         Every fault is a line "FILE:LINE: …" (missing key names and unusable keys too); with a fault
+ *                there is no table. A private key that others can read is a warning, in the same form.
  */
 #ifndef AUTH_DKIM_TABLE_H
 #define AUTH_DKIM_TABLE_H

@@ -5,8 +5,7 @@
  * (one octet, one character), controls are escaped. There is no reader here: jansson reads.
  *
  * Names      jansson has functions json_object(), json_array() and json_null(). Ours have symbols of their
- * own:
- *            a program's would replace the library's. Include <jansson.h> first where both are used.
+ *            own: a program's would replace the library's. Include <jansson.h> first where both are used.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H

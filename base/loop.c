@@ -185,8 +185,7 @@ static void run_laters(struct loop *loop)
 }
 
 /* A chain of them (names in the DNS cache, one after the other) needs no look at the descriptors in between;
- * one without
- * end gets it all the same. */
+ * one without end gets it all the same. */
 static void on_idle(uv_idle_t *idle)
 {
     struct loop *loop = idle->data;

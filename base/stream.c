@@ -105,8 +105,7 @@ struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size
 }
 
 /* Closing a socket with unread input makes the kernel send a reset, which can overtake our last reply (a 421,
- * say):
- * so what has arrived is read away first. */
+ * say): so what has arrived is read away first. */
 static void discard_input(struct stream *stream)
 {
     char waste[4096]; /* not the loop's scratch: somebody may be reading from that */
@@ -117,8 +116,7 @@ static void discard_input(struct stream *stream)
 }
 
 /* Ends without waiting for the kernel's send buffer: the kernel goes on sending after close(). What it has
- * not
- * taken yet is offered once more; a peer that does not read loses it. */
+ * not taken yet is offered once more; a peer that does not read loses it. */
 void stream_close(struct stream **stream)
 {
     struct stream *s = *stream;

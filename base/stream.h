@@ -46,9 +46,8 @@ struct listener;
 typedef void listener_fn(int fd, const struct endpoint *peer, void *arg); /* takes the descriptor */
 
 /* 0 when nobody listens there. To be asked once, before the first listener_bind(): that one shares the port
- * with every
- * other program of the same user that does so too, and a daemon started twice would serve half of the
- * clients. */
+ * with every other program of the same user that does so too, and a daemon started twice would serve half of
+ * the clients. */
 int listener_probe(const struct endpoint *at, struct fail *fail);
 /* Binds and listens; the descriptor survives a drop of privileges. -1 and a fail on error. */
 int listener_bind(const struct endpoint *at, struct fail *fail);

@@ -2,11 +2,10 @@
  * bench/dkim_bench.c - what it costs to verify and to sign, beside the floor
  *
  * The floor is what nobody can do without: RSA-2048 over one hash and SHA-256 over the body, by the same
- * calls
- * of OpenSSL, timed in the same run in turns with the whole. The aim is 1.3 times that and 15 us: for the
- * header, the canonical form, the tags, the answer. relaxed/relaxed, rsa-2048, the key warm in the cache, the
- * body in pieces of 16 KiB as sockets give them, one signature over the usual fields. Ends with 1 when a row
- * misses the aim.
+ * calls of OpenSSL, timed in the same run in turns with the whole. The aim is 1.3 times that and 15 us: for
+ * the header, the canonical form, the tags, the answer. relaxed/relaxed, rsa-2048, the key warm in the cache,
+ * the body in pieces of 16 KiB as sockets give them, one signature over the usual fields. Ends with 1 when a
+ * row misses the aim.
  */
 #include "auth/dkim.h"
 #include "auth/dkim_canon.h"

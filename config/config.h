@@ -2,11 +2,10 @@
  * config/config.h - the settings of a running smtpguard: one immutable snapshot
  *
  * Ownership  A snapshot owns all its strings and lists (one arena). It is reference-counted from any thread;
- * a session
- *            keeps the one it began with. Nothing in it ever changes after config_load() returned it.
+ *            a session keeps the one it began with. Nothing in it ever changes after config_load() returned
+ *            it.
  * Errors     config_load() collects every fault, each as FILE:LINE:COL: what is wrong, what is allowed. With
- * a fault
- *            there is no snapshot.
+ *            a fault there is no snapshot.
  * Overrides  SMTPGUARD_BACKENDS__0__ADDRESS=… replaces backends[0].address; faults name the variable.
  */
 #ifndef CONFIG_CONFIG_H
@@ -149,8 +148,8 @@ struct config {
 };
 
 /* Reads and checks a file (NULL: the built-in defaults with the environment's overrides, for the tests'
- * verbs: then
- * hostname, domains and backends may be missing). On faults NULL, and faults_out holds a line each. */
+ * verbs: then hostname, domains and backends may be missing). On faults NULL, and faults_out holds a line
+ * each. */
 const struct config *config_load(const char *file, struct buf *faults_out);
 const struct config *config_ref(const struct config *config);
 void config_unref(const struct config **config); /* leaves NULL */

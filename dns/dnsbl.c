@@ -242,8 +242,7 @@ static void ask(struct dnsbl_query *q, struct dns *dns, size_t i, const char *na
 }
 
 /* With nobody to ask, still not before we return: the empty name is never sent, and answered on the next
- * turn.
- */
+ * turn. */
 static struct dnsbl_query *start(struct dnsbl_query *q, struct dns *dns, dnsbl_done_fn *done, void *arg)
 {
     q->done = done;

@@ -1,10 +1,9 @@
 /*
  * dns/resolver.h - the real resolver: questions, and a cache of their answers
  *
- * One a worker, no locks. Identical questions in flight are asked once. Answers are kept for their TTL
- * (1 s to 1 day), negative ones for the SOA's (RFC 2308), in at most `cache_entries` and 512 octets for each
- * of them. Without any reachable server every question ends in DNS_TIMEOUT or DNS_REFUSED within its
- * deadline.
+ * One a worker, no locks. Identical questions in flight are asked once. Answers are kept for their TTL (1 s
+ * to 1 day), negative ones for the SOA's (RFC 2308), in at most `cache_entries` and 512 octets for each of
+ * them. Without any reachable server every question ends in DNS_TIMEOUT or DNS_REFUSED within its deadline.
  *
  * Forgers  An answer from another machine must match the id, the port, and the case of each letter of the
  *          question (RFC 5452; draft-vixie-dnsext-dns0x20). Questions are spread over several ports, and an

@@ -10,9 +10,8 @@
 
 /*
  * How a client arrives: the limits, the PROXY header of a balancer in front of us, TLS from the first octet.
- * What comes
- * behind a balancer is judged, limited and logged as the client that the balancer names, and by nothing of
- * its own.
+ * What comes behind a balancer is judged, limited and logged as the client that the balancer names, and by
+ * nothing of its own.
  */
 
 enum { PROXY_MS = 5000 }; /* as HAProxy advises, and Postfix waits */
@@ -181,11 +180,9 @@ void arrival_data(struct session *s, const char *bytes, size_t n)
 /* ---- XCLIENT ---- */
 
 /* What was found out about the one who speaks is forgotten: it was not the client. What is said of the
- * client's name is not
- * believed either, but looked up. The word may be the client's own from here on (nginx passes it through), so
- * it may introduce
- * somebody else only if it could have done so from its own address, as with Postfix; an unknown client is
- * nobody's friend. */
+ * client's name is not believed either, but looked up. The word may be the client's own from here on (nginx
+ * passes it through), so it may introduce somebody else only if it could have done so from its own address,
+ * as with Postfix; an unknown client is nobody's friend. */
 bool arrival_introduce(struct session *s, const char **why_out)
 {
     struct session_facts *f = &s->facts.session;

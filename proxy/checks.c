@@ -6,9 +6,8 @@
 
 /*
  * Each check finds one fact and decides nothing. It starts, remembers what it started, and sets its bit; its
- * callback
- * writes the fact and clears the bit. A check that is switched off or has nothing to ask leaves its fact "not
- * asked".
+ * callback writes the fact and clears the bit. A check that is switched off or has nothing to ask leaves its
+ * fact "not asked".
  */
 
 enum { PTR_NAMES_MAX = 5 };

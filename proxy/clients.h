@@ -4,7 +4,7 @@
  *
  * A client is an IPv4 address or an IPv6 /64. One table for the process, in slices with a lock each.
  * Limits  CLIENTS_MAX hosts; beyond it the one that was seen least recently and has no connection open makes
- * room.
+ *         room.
  */
 #ifndef PROXY_CLIENTS_H
 #define PROXY_CLIENTS_H
@@ -31,10 +31,9 @@ void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms
 bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms);
 
 /* Container truth: behind a NAT gateway all the world arrives from one private address (a Docker bridge,
- * say), and whatever
- * the DNS says about that address says nothing about a client. Notes a HELO name and answers whether this
- * address
- * is such a gateway: private, and greeted with more than CLIENTS_GATEWAY_NAMES unrelated names. */
+ * say), and whatever the DNS says about that address says nothing about a client. Notes a HELO name and
+ * answers whether this address is such a gateway: private, and greeted with more than CLIENTS_GATEWAY_NAMES
+ * unrelated names. */
 enum { CLIENTS_GATEWAY_NAMES = 8 };
 bool clients_note_helo(struct clients *clients, const struct ip *ip, const char *helo);
 

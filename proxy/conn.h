@@ -2,11 +2,9 @@
  * proxy/conn.h - a connection that may become encrypted: base/stream.h with tls/tls.h inside
  *
  * Ownership  conn_close() ends it at once: no callback runs afterwards. Its memory goes on a later turn of
- * the loop, so
- *            it may be closed from inside its own callbacks.
+ *            the loop, so it may be closed from inside its own callbacks.
  * Timing     As base/stream.h. After conn_start_tls_…() plaintext flows again once `on_tls` said so; what is
- * written
- *            before that is dropped.
+ *            written before that is dropped.
  * Errors     `on_end` once: `error` 0 for an orderly end; the sentence is for the log.
  */
 #ifndef PROXY_CONN_H

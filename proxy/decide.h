@@ -2,14 +2,11 @@
  * proxy/decide.h - facts and settings in, verdict out
  *
  * Pure: no I/O, no clock, no memory of earlier calls. A table test can try every combination, and `replay`
- * can ask again
- * under other settings. Whether doubt is guilt (temperror, a list that did not answer) is decided here and
- * nowhere else;
- * by default it never is.
+ * can ask again under other settings. Whether doubt is guilt (temperror, a list that did not answer) is
+ * decided here and nowhere else; by default it never is.
  *
  * A check in mode `observe` never refuses: its name goes to `observed`, to be logged and counted. The global
- * mode
- * `observe` makes all of them so.
+ * mode `observe` makes all of them so.
  */
 #ifndef PROXY_DECIDE_H
 #define PROXY_DECIDE_H

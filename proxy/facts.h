@@ -2,10 +2,8 @@
  * proxy/facts.h - what the checks found out about one session, one transaction and one recipient
  *
  * Facts are values; nothing here decides. decide.h reads them with the settings and gives a verdict, the
- * record writes
- * them down, replay can read them again. Pointers lead into the session's or the transaction's arena; NULL
- * (or a …_NOT_ASKED)
- * means that the check was off, not needed, or not due yet.
+ * record writes them down, replay can read them again. Pointers lead into the session's or the transaction's
+ * arena; NULL (or a …_NOT_ASKED) means that the check was off, not needed, or not due yet.
  */
 #ifndef PROXY_FACTS_H
 #define PROXY_FACTS_H

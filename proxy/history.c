@@ -4,10 +4,8 @@
 
 /*
  * A client that has once had a message accepted need not wait at the banner any more (postscreen's idea of a
- * passed
- * test). The table of clients knows it as long as the process lives; behind that the store knows it for
- * longer, and,
- * shared, for the other hosts of a site.
+ * passed test). The table of clients knows it as long as the process lives; behind that the store knows it
+ * for longer, and, shared, for the other hosts of a site.
  */
 
 static const char table[] = "client";

@@ -4,11 +4,9 @@
 
 /*
  * The header section gathers in one buffer, because parsers want it whole; the body goes to the spool and,
- * while it passes,
- * through DKIM's hashes. An octet of the body is copied once on its way through this process: from the read
- * buffer into
- * the spool. The header is complete before the body, so keys and policy are asked for while the body still
- * comes.
+ * while it passes, through DKIM's hashes. An octet of the body is copied once on its way through this
+ * process: from the read buffer into the spool. The header is complete before the body, so keys and policy
+ * are asked for while the body still comes.
  */
 
 /* The verdict waits for the disk, so that a message which could not be kept never gets as far as the backend.

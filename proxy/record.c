@@ -8,8 +8,7 @@
 
 /*
  * One line an event; the last line of a transaction carries the verdict and its reason. The words are listed
- * in
- * docs/logging.md. Counters have labels from closed sets only: never an address, a domain or a host.
+ * in docs/logging.md. Counters have labels from closed sets only: never an address, a domain or a host.
  */
 
 enum { ACTIONS = ACTION_DROP + 1, RESULTS = 7 };

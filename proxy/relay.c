@@ -10,13 +10,11 @@
 
 /*
  * A link is one connection to a backend. It is opened for a relay, serves one transaction after the other,
- * and rests in
- * its backend's pool between them. A relay is one transaction's view of it, with the memory of what has been
- * answered.
+ * and rests in its backend's pool between them. A relay is one transaction's view of it, with the memory of
+ * what has been answered.
  *
  * A road not taken: speaking to two backends in one transaction (a 4xx after one of them has taken the
- * message would
- * make a duplicate).
+ * message would make a duplicate).
  */
 
 enum {
@@ -296,8 +294,8 @@ static void flush(struct link *link)
 }
 
 /* Postfix asks its list of who may use XCLIENT again after each one, and then it is the client that was
- * introduced whom
- * it looks up: nobody else can be introduced on that connection, and it must not serve anybody else. */
+ * introduced whom it looks up: nobody else can be introduced on that connection, and it must not serve
+ * anybody else. */
 static bool is_bound(const struct link *link)
 {
     return link->identity[0] != '\0' && !smtp_client_capabilities(link->dialogue)->xclient;
@@ -910,8 +908,7 @@ static void send_end(struct link *link, struct parcel *parcel)
 }
 
 /* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes
- * from the file
- * is good only until the next is asked for, so it leaves at once. */
+ * from the file is good only until the next is asked for, so it leaves at once. */
 static void pump(struct link *link)
 {
     struct relay *relay = link->relay;

@@ -2,20 +2,16 @@
  * proxy/relay.h - one message's way to a backend, over a kept-open connection when there is one
  *
  * Promise 1 lives here: the answers a session gets are the backend's own, and a 250 for a message is only
- * ever the
- * backend's 250 for exactly that message. Whatever goes wrong on our side of it is 451.
+ * ever the backend's 250 for exactly that message. Whatever goes wrong on our side of it is 451.
  *
  * Use        relay_open() once a transaction, relay_rcpt() for each recipient (the first one connects and
- * says MAIL),
- *            relay_message() at most once, relay_close() always.
+ *            says MAIL), relay_message() at most once, relay_close() always.
  * Timing     Each answer comes exactly once, never before the asking call has returned, never after
- * relay_close().
+ *            relay_close().
  * Deadlines  connect_timeout for connection, greeting and EHLO together; reply_timeout for each reply.
  * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a
- * backend that
- *            cannot be reached is left alone for a while (with backoff) and the next one is tried. Both only
- *            before the
- *            first recipient was answered, never after.
+ *            backend that cannot be reached is left alone for a while (with backoff) and the next one is
+ *            tried. Both only before the first recipient was answered, never after.
  */
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H

@@ -367,8 +367,7 @@ static int watch_signals(struct server *server, struct fail *fail)
 /* ---- the process ---- */
 
 /* Each connection is a descriptor, each session may have one to the backend and one for its spool. What the
- * system does
- * not let us have is said: clients beyond it are answered 421 from a descriptor kept in reserve. */
+ * system does not let us have is said: clients beyond it are answered 421 from a descriptor kept in reserve. */
 static void raise_descriptor_limit(const struct config *config)
 {
     rlim_t wanted = (rlim_t)config->limits.connections * 3 + 256;

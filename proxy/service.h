@@ -2,8 +2,7 @@
  * proxy/service.h - one snapshot of settings in service on one worker, with the live things that belong to it
  *
  * A reload makes a new service beside the old one; sessions stay with the one they began with, and the last
- * to leave
- * frees it. Everything here belongs to the worker's thread, but what is marked shared.
+ * to leave frees it. Everything here belongs to the worker's thread, but what is marked shared.
  */
 #ifndef PROXY_SERVICE_H
 #define PROXY_SERVICE_H

@@ -4,12 +4,10 @@
  * The life of a session.
  *
  * Each row is a moment at which the client waits for our word. A row's checks run side by side; `needs` are
- * the answers
- * that its decision reads (some were started rows before and have come meanwhile); `decide` is pure; `act`
- * does the work
- * when nothing was refused. A row with `then` goes on to that row before the client is answered: RCPT is
- * judged in
- * three steps, so that bots are refused before the greylist is asked, and strangers before the backend is.
+ * the answers that its decision reads (some were started rows before and have come meanwhile); `decide` is
+ * pure; `act` does the work when nothing was refused. A row with `then` goes on to that row before the client
+ * is answered: RCPT is judged in three steps, so that bots are refused before the greylist is asked, and
+ * strangers before the backend is.
  */
 
 enum {
@@ -184,8 +182,8 @@ static bool may_go_on(const struct session *s)
 static bool next_event(struct session *s);
 
 /* The only way back in. Whatever was waited for (DNS, timer, store, backend) clears its bit and calls this;
- * nobody else
- * moves a session. Called from inside itself (a check that answers at once), it only notes to look again. */
+ * nobody else moves a session. Called from inside itself (a check that answers at once), it only notes to
+ * look again. */
 void session_step(struct session *s)
 {
     s->again = true;
@@ -555,8 +553,7 @@ static void act_message(struct session *s)
 }
 
 /* Refused or delivered, the message is counted for its author's domain before the client is told (RFC 9990):
- * a crash
- * after the 250 loses no row. */
+ * a crash after the 250 loses no row. */
 static void go_record(struct session *s)
 {
     enter(s, AT_RECORD);
@@ -688,8 +685,7 @@ static void leave_list(struct session *s)
 }
 
 /* The one end. What is pending is called off, so nothing calls back; the memory goes on the next turn, so
- * that no caller
- * finds the session gone under its feet. */
+ * that no caller finds the session gone under its feet. */
 void session_end(struct session *s, const char *why)
 {
     if (s->ended)

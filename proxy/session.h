@@ -2,8 +2,7 @@
  * proxy/session.h - one client's visit, from connect to goodbye
  *
  * proxy/session.c tells its life in one table. A session lives and dies on its worker's thread; nothing
- * outside moves it
- * but session_start(), session_drain() and session_end().
+ * outside moves it but session_start(), session_drain() and session_end().
  */
 #ifndef PROXY_SESSION_H
 #define PROXY_SESSION_H

@@ -2,8 +2,7 @@
  * proxy/signing.h - what leaves for our own clients is DKIM-signed
  *
  * A service watches what the DNS shows of its keys (at start and every hour, the unseen ones every minute);
- * the answers go
- * into the keyring, which all workers share.
+ * the answers go into the keyring, which all workers share.
  */
 #ifndef PROXY_SIGNING_H
 #define PROXY_SIGNING_H

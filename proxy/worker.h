@@ -2,8 +2,7 @@
  * proxy/worker.h - one thread with its loop, listening sockets and sessions
  *
  * Workers share nothing but the store, the table of clients and the log. The main thread moves them by orders
- * that are
- * carried out on the worker's own loop.
+ * that are carried out on the worker's own loop.
  */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H

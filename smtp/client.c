@@ -181,8 +181,7 @@ void smtp_client_quit(struct smtp_client *client)
 }
 
 /* The name in the EHLO after XCLIENT takes the place of that in XCLIENT, so it is the true client's again,
- * unless it
- * is no name that may stand there. */
+ * unless it is no name that may stand there. */
 static void remember_helo(struct smtp_client *client, const char *helo)
 {
     struct str name = str_of(helo != NULL ? helo : "");

@@ -51,14 +51,12 @@ void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size
                       struct str parameters);
 void smtp_client_rcpt(struct smtp_client *client, struct str path, struct str parameters);
 void smtp_client_data(struct smtp_client *client);
-/* Between the 354 and this call the caller writes the dot-stuffed message to the connection itself;
- * this adds the final dot to `out` (with the CRLF before it when `ends_with_crlf` is false). When something
- * has come that
- * nobody asked for there is no dot, no reply due, and the next event is SMTP_CLIENT_BROKEN. */
+/* Between the 354 and this call the caller writes the dot-stuffed message to the connection itself; this adds
+ * the final dot to `out` (with the CRLF before it when `ends_with_crlf` is false). When something has come
+ * that nobody asked for there is no dot, no reply due, and the next event is SMTP_CLIENT_BROKEN. */
 void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf);
 /* Instead of DATA, where the backend has CHUNKING: so many octets follow, which the caller writes as they
- * are. What comes
- * next is SMTP_CLIENT_MESSAGE. */
+ * are. What comes next is SMTP_CLIENT_MESSAGE. */
 void smtp_client_bdat(struct smtp_client *client, uint64_t bytes);
 void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);

@@ -450,8 +450,7 @@ static bool do_rcpt(struct smtp_server *server, struct smtp_event *event_out)
 }
 
 /* Whoever sends the message before our 354 does not listen to what we say, or smuggles (RFC 2920 3.1: DATA is
- * the
- * last command of a group). */
+ * the last command of a group). */
 static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
 {
     if (!server->mail_seen)

@@ -1,9 +1,8 @@
 /*
  * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 6152
  *
- * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), the octets of a message go to
- * the `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP,
- * RSET,
+ * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), the octets of a message go to the
+ * `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP, RSET,
  * VRFY, HELP, syntax and sequence errors); what does is an event, and the dialogue stands still until
  * smtp_server_answer(). Replies to a pipelined group gather until the client must wait for us.
  *
@@ -62,8 +61,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings,
 void smtp_server_free(struct smtp_server **server);
 
 /* The first line of a greeting of several ("220-…"), while its end is not due yet: who answers to it does not
- * read
- * replies. A refusal afterwards is a line with a code of its own, as postscreen does it. */
+ * read replies. A refusal afterwards is a line with a code of its own, as postscreen does it. */
 void smtp_server_tease(struct smtp_server *server);
 /* 220, whose words are its own; or 421 or 554. */
 void smtp_server_greet(struct smtp_server *server, int code, const char *enhanced, const char *text);

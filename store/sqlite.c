@@ -186,8 +186,7 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
 /* ---- opening ---- */
 
 /* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode. Only
- * a file that is not there: closing a second descriptor of one that is would drop this process's locks on
- * it. */
+ * a file that is not there: closing a second descriptor of one that is would drop this process's locks on it. */
 static void create_file(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
