@@ -728,7 +728,8 @@ def test_dmarc_cat(t):
     for domain, file in written(t).items():
         _, name, packed = report_in(file.read_bytes())
         (t.dir / name).write_bytes(packed)
-        lines = run("dmarc-cat", "-N", t.dir / name)[1].decode().splitlines()
+        # With two jobs dmarc-cat 0.15 mixes up the rows' counts now and then.
+        lines = run("dmarc-cat", "-N", "-j", "1", t.dir / name)[1].decode().splitlines()
         true(any(domain in line for line in lines), f"dmarc-cat does not name {domain}: {lines}")
         rows = [line.split() for line in lines if line.startswith(("127.", "::1"))]
         got = sorted((row[0], int(row[1])) for row in rows)
