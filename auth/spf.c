@@ -21,12 +21,12 @@ enum { REASON_MAX = 512, SHOWN_MAX = 255 };
 
 static enum spf_outcome finish(struct spf_query *q)
 {
-    q->done(&q->answer, q->arg); /* last act: q may be gone now */
+    spf_trace_end(q, SPF_STEP_ERROR); /* nothing is open after a result that is none */
+    q->done(&q->answer, q->arg);      /* last act: q may be gone now */
     return SPF_PAUSE;
 }
 
-/* Names and terms come from outside: what is shown is ASCII and bounded. */
-static const char *printable(struct arena *mem, struct str s, size_t most)
+const char *spf_printable(struct arena *mem, struct str s, size_t most)
 {
     char *copy = str_dup(mem, str_upto(s, most));
 
@@ -43,7 +43,7 @@ static void say_list(struct spf_query *q, const char *format, va_list args)
     char text[REASON_MAX];
 
     vsnprintf(text, sizeof(text), format, args);
-    q->answer.reason = printable(q->mem, str_of(text), sizeof(text));
+    q->answer.reason = spf_printable(q->mem, str_of(text), sizeof(text));
 }
 
 static void say(struct spf_query *q, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -106,14 +106,24 @@ static bool is_the_end(struct spf_query *q, const struct dns_answer *answer)
     return true;
 }
 
-enum spf_outcome spf_ask_dns(struct spf_query *q, enum dns_type type, const char *name,
-                             dns_done_fn *on_answer)
+static void on_any_answer(const struct dns_answer *answer, void *arg)
 {
-    q->pending = dns_query(q->dns, type, name, on_answer, q);
+    struct spf_query *q = arg;
+
+    q->pending = NULL;
+    spf_trace_answer(q, answer);
+    q->on_answer(q, answer);
+}
+
+enum spf_outcome spf_ask_dns(struct spf_query *q, enum dns_type type, const char *name,
+                             spf_answer_fn *on_answer)
+{
+    q->on_answer = on_answer;
+    q->pending = dns_query(q->dns, type, name, on_any_answer, q);
     return SPF_PAUSE;
 }
 
-enum spf_outcome spf_ask_address(struct spf_query *q, const char *name, dns_done_fn *on_answer)
+enum spf_outcome spf_ask_address(struct spf_query *q, const char *name, spf_answer_fn *on_answer)
 {
     return spf_ask_dns(q, q->values.client.family == 6 ? DNS_AAAA : DNS_A, name, on_answer);
 }
@@ -141,7 +151,7 @@ static bool matches_address(const struct spf_query *q, const struct dns_answer *
     return false;
 }
 
-static void on_address(const struct dns_answer *answer, void *arg);
+static void on_address(struct spf_query *q, const struct dns_answer *answer);
 
 static enum spf_outcome next_address(struct spf_query *q)
 {
@@ -151,11 +161,8 @@ static enum spf_outcome next_address(struct spf_query *q)
 }
 
 /* a and mx (RFC 7208 5.3, 5.4) */
-static void on_address(const struct dns_answer *answer, void *arg)
+static void on_address(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     if (!is_the_end(q, answer))
         spf_go_on(q, answer->status == DNS_OK && matches_address(q, answer) ? SPF_MATCH : next_address(q));
 }
@@ -186,11 +193,8 @@ static void keep_mx_names(struct spf_query *q, const struct dns_answer *answer)
 }
 
 /* RFC 7208 5.4: no MX means no match; the domain itself is not taken for its MX. */
-static void on_mx(const struct dns_answer *answer, void *arg)
+static void on_mx(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     if (is_the_end(q, answer))
         return;
     if (answer->status == DNS_OK && answer->count > SPF_NAMES_MAX) {
@@ -202,11 +206,8 @@ static void on_mx(const struct dns_answer *answer, void *arg)
     spf_go_on(q, next_address(q));
 }
 
-static void on_exists(const struct dns_answer *answer, void *arg)
+static void on_exists(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     if (!is_the_end(q, answer))
         spf_go_on(q, answer->status == DNS_OK ? SPF_MATCH : SPF_NO_MATCH);
 }
@@ -218,12 +219,13 @@ static enum spf_outcome match_host(struct spf_query *q)
 
 /* ---- records ---- */
 
-static void on_record(const struct dns_answer *answer, void *arg);
+static void on_record(struct spf_query *q, const struct dns_answer *answer);
 
 /* check_host() for the domain on top of the stack: none is an error for all but the first (RFC
  * 7208 5.2, 6.1). */
 static enum spf_outcome ask_record(struct spf_query *q)
 {
+    spf_trace_record(q);
     if (spf_is_multi_label(str_of(q->top->domain)))
         return spf_ask_dns(q, DNS_TXT, q->top->domain, on_record);
     return stop(q, SPF_PERMERROR, "\"%.*s\" is not a domain that can have an SPF record", SHOWN_MAX,
@@ -235,6 +237,7 @@ static enum spf_outcome no_record(struct spf_query *q, enum dns_status status)
     bool is_first = q->top->caller == NULL && !q->top->redirected;
     const char *what = status == DNS_NXDOMAIN ? "does not exist" : "has no SPF record";
 
+    spf_trace_outcome(q, SPF_STEP_NONE);
     if (is_first)
         return stop(q, SPF_NONE, "%s %s", q->top->domain, what);
     return stop(q, SPF_PERMERROR, "%s names %s, which %s", q->top->redirected ? "a redirect" : "an include",
@@ -266,14 +269,12 @@ static enum spf_outcome take_record(struct spf_query *q, const struct dns_answer
     if (!spf_record_parse(str_copy(q->mem, *record), &q->top->record, &bad, &why))
         return stop(q, SPF_PERMERROR, "the SPF record of %s has an error in \"%.*s\": %s", q->top->domain,
                     (int)str_upto(bad, SHOWN_MAX).n, bad.p, why);
+    spf_trace_outcome(q, SPF_STEP_FOUND);
     return SPF_NO_MATCH; /* so far: on to its first term */
 }
 
-static void on_record(const struct dns_answer *answer, void *arg)
+static void on_record(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     if (!is_the_end(q, answer))
         spf_go_on(q, take_record(q, answer));
 }
@@ -296,6 +297,8 @@ static enum spf_outcome follow_redirect(struct spf_query *q)
 
     if (name == NULL)
         return stop(q, SPF_PERMERROR, "the redirect of %s does not make a name", q->top->domain);
+    spf_trace_target(q, name);
+    spf_trace_outcome(q, SPF_STEP_FOLLOWED);
     q->top->domain = name;
     q->top->redirected = true;
     return ask_record(q);
@@ -309,16 +312,15 @@ static enum spf_outcome put_explanation(struct spf_query *q)
 
     if (text != NULL)
         q->answer.explanation = text;
+    spf_trace_outcome(q, text != NULL ? SPF_STEP_FOUND : SPF_STEP_NONE);
     return finish(q);
 }
 
-static void on_explanation(const struct dns_answer *answer, void *arg)
+static void on_explanation(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     if (answer->status != DNS_OK || answer->count != 1 || answer->records[0].text.n > SPF_TEXT_MAX ||
         !spf_macro_check(answer->records[0].text, SPF_IN_EXPLANATION)) {
+        spf_trace_outcome(q, SPF_STEP_NONE);
         finish(q);
         return;
     }
@@ -330,7 +332,12 @@ static enum spf_outcome ask_explanation(struct spf_query *q)
 {
     const char *name = spf_macro_name(q->mem, q->top->record.exp, spf_values_now(q));
 
-    return name != NULL ? spf_ask_dns(q, DNS_TXT, name, on_explanation) : finish(q);
+    if (name != NULL) {
+        spf_trace_target(q, name);
+        return spf_ask_dns(q, DNS_TXT, name, on_explanation);
+    }
+    spf_trace_outcome(q, SPF_STEP_NONE);
+    return finish(q);
 }
 
 static enum spf_outcome conclude(struct spf_query *q, enum spf_result result)
@@ -339,6 +346,7 @@ static enum spf_outcome conclude(struct spf_query *q, enum spf_result result)
     if (result != SPF_FAIL || q->top->record.exp.n == 0)
         return finish(q);
     q->explaining = true;
+    spf_trace_term(q, "exp=", q->top->record.exp);
     return spf_with_host(q, q->top->record.exp, SPF_IN_NAME, ask_explanation);
 }
 
@@ -353,6 +361,7 @@ static enum spf_outcome ask_term(struct spf_query *q)
         name = spf_macro_name(q->mem, term->domain, spf_values_now(q));
     if (name == NULL)
         return SPF_NO_MATCH;
+    spf_trace_target(q, name);
     q->names_count = q->names_at = 0;
     switch (term->kind) {
     case SPF_TERM_INCLUDE:
@@ -373,15 +382,17 @@ static enum spf_outcome begin_term(struct spf_query *q)
 {
     const struct spf_term *term = &q->top->term;
 
+    if (term->kind == SPF_TERM_REDIRECT || term->kind == SPF_TERM_EXP)
+        return SPF_NO_MATCH; /* their turn comes when no term is left, and at a fail */
+    spf_trace_term(q, "", term->text);
     switch (term->kind) {
     case SPF_TERM_ALL:
         return SPF_MATCH;
     case SPF_TERM_IP4:
     case SPF_TERM_IP6:
         return net_has(&term->net, &q->values.client) ? SPF_MATCH : SPF_NO_MATCH;
-    case SPF_TERM_REDIRECT:
-    case SPF_TERM_EXP:
     case SPF_TERM_UNKNOWN:
+        spf_trace_outcome(q, SPF_STEP_IGNORED);
         return SPF_NO_MATCH;
     default:
         q->term_is_void = false;
@@ -398,6 +409,7 @@ static enum spf_outcome end_record(struct spf_query *q)
     char client[IP_TEXT_MAX];
 
     if (frame->record.redirect.n > 0) {
+        spf_trace_term(q, "redirect=", frame->record.redirect);
         q->term_is_void = false;
         if (spf_is_over_lookups(q))
             return SPF_PAUSE;
@@ -451,15 +463,17 @@ static enum spf_outcome take_match(struct spf_query *q)
         q->top = frame->caller;
         return frame->term.result == SPF_PASS ? SPF_MATCH : SPF_NO_MATCH;
     }
-    q->answer.mechanism = printable(q->mem, frame->term.text, REASON_MAX);
+    q->answer.mechanism = spf_printable(q->mem, frame->term.text, REASON_MAX);
     say_match(q);
     return conclude(q, frame->term.result);
 }
 
 void spf_go_on(struct spf_query *q, enum spf_outcome outcome)
 {
-    while (outcome != SPF_PAUSE)
+    while (outcome != SPF_PAUSE) {
+        spf_trace_outcome(q, outcome == SPF_MATCH ? SPF_STEP_MATCH : SPF_STEP_NO_MATCH);
         outcome = outcome == SPF_MATCH ? take_match(q) : next_term(q);
+    }
 }
 
 /* ---- the beginning (RFC 7208 4.3) ---- */
@@ -491,12 +505,9 @@ static void take_identity(struct spf_query *q, const struct spf_ask *question)
 
 /* No turn of a loop is ours to wait for, but a question that cannot be asked is answered on a later one as
  * well. */
-static void on_nothing(const struct dns_answer *answer, void *arg)
+static void on_nothing(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
     (void)answer;
-    q->pending = NULL;
     finish(q);
 }
 
@@ -516,16 +527,19 @@ struct spf_query *spf_start(struct arena *mem, struct dns *dns, const struct spf
     q->values.client = question->client;
     q->values.now_unix = question->now_unix;
     q->answer.explanation = "";
+    if (question->trace)
+        spf_trace_begin(q);
     take_identity(q, question);
     domain = q->values.sender_domain;
     q->top = ARENA_NEW(mem, struct spf_frame);
     if (question->client.family != 0 && spf_is_domain_name(domain)) {
         q->answer.domain = q->top->domain = str_dup_lower(mem, domain);
+        spf_trace_record(q);
         spf_ask_dns(q, DNS_TXT, q->top->domain, on_record);
         return q;
     }
     q->answer.result = SPF_NONE;
-    q->answer.domain = printable(mem, domain, DNS_NAME_MAX);
+    q->answer.domain = spf_printable(mem, domain, DNS_NAME_MAX);
     say(q, "\"%s\" is not a domain that can have an SPF record", q->answer.domain);
     spf_ask_dns(q, DNS_TXT, "", on_nothing);
     return q;
@@ -544,6 +558,7 @@ const struct spf_answer *spf_finish(struct spf_query **query)
     struct spf_query *q = *query;
 
     spf_cancel(query);
+    spf_trace_end(q, SPF_STEP_UNFINISHED);
     if (q->answer.reason == NULL) {
         q->answer.result = SPF_TEMPERROR;
         say(q, "the DNS did not answer in time for the record of %s", q->top->domain);

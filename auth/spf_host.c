@@ -40,8 +40,8 @@ static bool is_void_again(const struct spf_query *q, const struct spf_host *best
     return q->hosts_void;
 }
 
-static void on_hosts(const struct dns_answer *answer, void *arg);
-static void on_host_address(const struct dns_answer *answer, void *arg);
+static void on_hosts(struct spf_query *q, const struct dns_answer *answer);
+static void on_host_address(struct spf_query *q, const struct dns_answer *answer);
 
 /* Only names that would do are validated, the best first: what the RFC's loop over all would find, with fewer
  * questions. What is known of a name is kept for the next ptr or %{p}. */
@@ -82,11 +82,8 @@ static bool has_host(const struct spf_query *q, const char *name)
 
 /* Whose PTR records these are, the client decides, not the domain: beyond ten they are ignored, and an error
  * is no more than no names (RFC 7208 4.6.4, 5.5). */
-static void on_hosts(const struct dns_answer *answer, void *arg)
+static void on_hosts(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     q->hosts_asked = true;
     q->hosts_void = dns_is_void(answer->status);
     if (answer->status == DNS_OK)
@@ -100,11 +97,8 @@ static void on_hosts(const struct dns_answer *answer, void *arg)
         spf_go_on(q, search_host(q));
 }
 
-static void on_host_address(const struct dns_answer *answer, void *arg)
+static void on_host_address(struct spf_query *q, const struct dns_answer *answer)
 {
-    struct spf_query *q = arg;
-
-    q->pending = NULL;
     q->checking->state = dns_is_void(answer->status) ? SPF_HOST_VOID : SPF_HOST_INVALID;
     if (answer->status == DNS_OK)
         for (size_t i = 0; i < answer->count; i++)

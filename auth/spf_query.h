@@ -1,7 +1,7 @@
 /*
  * auth/spf_query.h - an evaluation in flight, for the files of the SPF module alone      RFC 7208 4
  *
- * spf.c walks through the records, spf_host.c finds the client's names.
+ * spf.c walks through the records, spf_host.c finds the client's names, spf_trace.c writes down the steps.
  */
 #ifndef AUTH_SPF_QUERY_H
 #define AUTH_SPF_QUERY_H
@@ -17,13 +17,17 @@ enum { SPF_LOOKUPS_MAX = 10, SPF_VOID_LOOKUPS_MAX = 2, SPF_NAMES_MAX = 10 };
 enum spf_outcome { SPF_MATCH, SPF_NO_MATCH, SPF_PAUSE };
 
 typedef enum spf_outcome spf_step_fn(struct spf_query *q);
+/* `q->pending` is spent already. */
+typedef void spf_answer_fn(struct spf_query *q, const struct dns_answer *answer);
 
 struct spf_frame {
     struct spf_frame *caller; /* the record whose include brought us here; NULL: the first */
     const char *domain;       /* %{d}; a redirect changes it */
     bool redirected;
-    struct spf_record record; /* its terms are consumed */
-    struct spf_term term;     /* the one being evaluated */
+    struct spf_record record;            /* its terms are consumed */
+    struct spf_term term;                /* the one being evaluated */
+    struct spf_step *step;               /* of the trace: what is being done with this record, or NULL */
+    const struct spf_lookup **asked_end; /* where the step's next question belongs */
 };
 
 /* A name that the client's address points to (RFC 7208 5.5). */
@@ -36,6 +40,7 @@ struct spf_query {
     struct arena *mem;
     struct dns *dns;
     struct dns_token *pending; /* the one lookup in flight, or NULL */
+    spf_answer_fn *on_answer;  /* who waits for it */
     spf_done_fn *done;
     void *arg;
     struct spf_answer answer;
@@ -58,13 +63,15 @@ struct spf_query {
     bool any_host;      /* %{p}: else any other will do */
     spf_step_fn *then;  /* continues with `host`, NULL when there is none */
     const char *host;
+
+    struct spf_notes *notes; /* the trace as it grows, or NULL: nobody wants one */
 };
 
 /* spf.c: goes on with what a step led to, until there is something to wait for. */
 void spf_go_on(struct spf_query *q, enum spf_outcome outcome);
 enum spf_outcome spf_ask_dns(struct spf_query *q, enum dns_type type, const char *name,
-                             dns_done_fn *on_answer);
-enum spf_outcome spf_ask_address(struct spf_query *q, const char *name, dns_done_fn *on_answer);
+                             spf_answer_fn *on_answer);
+enum spf_outcome spf_ask_address(struct spf_query *q, const char *name, spf_answer_fn *on_answer);
 bool spf_is_over_lookups(struct spf_query *q);
 bool spf_is_over_voids(struct spf_query *q, const struct dns_answer *answer);
 
@@ -73,5 +80,18 @@ enum spf_outcome spf_find_host(struct spf_query *q, const char *wanted, bool any
 /* Continues when all that the macros of `text` need is known. */
 enum spf_outcome spf_with_host(struct spf_query *q, struct str text, enum spf_macro_use use,
                                spf_step_fn *then);
+
+/* Names and terms come from outside: what is shown is ASCII and bounded. */
+const char *spf_printable(struct arena *mem, struct str s, size_t most);
+
+/* spf_trace.c; without a trace they do nothing. Every frame has one step at a time, which the next one, or
+ * the end of the evaluation, closes. */
+void spf_trace_begin(struct spf_query *q);
+void spf_trace_record(struct spf_query *q);                                    /* is asked for */
+void spf_trace_term(struct spf_query *q, const char *prefix, struct str text); /* "redirect=", value */
+void spf_trace_target(struct spf_query *q, const char *name);                  /* of the step on top */
+void spf_trace_answer(struct spf_query *q, const struct dns_answer *answer);   /* to the step on top */
+void spf_trace_outcome(struct spf_query *q, enum spf_step_outcome outcome);    /* closes the step on top */
+void spf_trace_end(struct spf_query *q, enum spf_step_outcome outcome);        /* closes all of them */
 
 #endif

@@ -544,6 +544,137 @@ static void test_most_questions(void **state)
     fakedns_free(&fake);
 }
 
+/* ---- the trace ---- */
+
+/* A step a line: the counts, the depth, the term, the outcome; then what it asked. */
+static const char *trace_text(struct arena *mem, const struct spf_trace *trace)
+{
+    const char *text = "";
+
+    for (const struct spf_step *step = trace->steps; step != NULL; step = step->next) {
+        text = str_fmt(mem, "%s%u %u %*s%s %s: %s\n", text, step->lookups, step->void_lookups,
+                       (int)step->depth, "", step->domain, step->term != NULL ? step->term : "record",
+                       spf_step_outcome_name(step->outcome));
+        for (const struct spf_lookup *asked = step->asked; asked != NULL; asked = asked->next) {
+            text = str_fmt(mem, "%s  %s %s %s", text, dns_type_name(asked->type), asked->name,
+                           dns_status_name(asked->status));
+            for (size_t i = 0; i < asked->count; i++)
+                text = str_fmt(mem, "%s [%s]", text, asked->answers[i]);
+            text = str_fmt(mem, "%s\n", text);
+        }
+    }
+    return text;
+}
+
+static const char trace_zone[] =
+    "t.test TXT v=spf1 ip4:192.0.2.0/30 moo=x include:i.test mx a:absent.test redirect=r.test\n"
+    "i.test TXT v=spf1 include:ii.test -all\nii.test TXT v=spf1 ptr ?all\n"
+    "t.test MX 10 mx.t.test\nmx.t.test A 203.0.113.1\n"
+    "r.test TXT v=spf1 exists:%{ir}.r.test -all exp=%{d}.e.test\nr.test.e.test TXT no\n"
+    "half.test TXT v=spf1 include:half2.test -all\nhalf2.test TXT v=spf1 a:dead.test -all\n"
+    "dead.test RCODE timeout\nbad.test TXT v=spf1 all:\nto.test TXT v=spf1 include:bad.test\n"
+    "lost.test TXT v=spf1 -all exp=absent.test\n";
+
+static const struct {
+    const char *name, *mail_from, *want;
+} traces[] = {
+    {"every record and term, in its turn, with its questions and the counts when it ended", "u@t.test",
+     "0 0 t.test record: found\n"
+     "  TXT t.test ok [v=spf1 ip4:192.0.2.0/30 moo=x include:i.test mx a:absent.test redirect=r.test]\n"
+     "0 0 t.test ip4:192.0.2.0/30: no match\n"
+     "0 0 t.test moo=x: ignored\n"
+     "3 1 t.test include:i.test: no match\n"
+     "1 0  i.test record: found\n  TXT i.test ok [v=spf1 include:ii.test -all]\n"
+     "3 1  i.test include:ii.test: no match\n"
+     "2 0   ii.test record: found\n  TXT ii.test ok [v=spf1 ptr ?all]\n"
+     "3 1   ii.test ptr: no match\n  PTR 7.2.0.192.in-addr.arpa nxdomain\n"
+     "3 1   ii.test ?all: match\n"
+     "3 1  i.test -all: match\n"
+     "4 1 t.test mx: no match\n  MX t.test ok [10 mx.t.test]\n  A mx.t.test ok [203.0.113.1]\n"
+     "5 2 t.test a:absent.test: no match\n  A absent.test nxdomain\n"
+     "6 2 t.test redirect=r.test: followed\n"
+     "6 2 r.test record: found\n  TXT r.test ok [v=spf1 exists:%{ir}.r.test -all exp=%{d}.e.test]\n"
+     "7 3 r.test exists:%{ir}.r.test: error\n  A 7.2.0.192.r.test nxdomain\n"},
+    {"an error closes all that was open", "u@half.test",
+     "0 0 half.test record: found\n  TXT half.test ok [v=spf1 include:half2.test -all]\n"
+     "2 0 half.test include:half2.test: error\n"
+     "1 0  half2.test record: found\n  TXT half2.test ok [v=spf1 a:dead.test -all]\n"
+     "2 0  half2.test a:dead.test: error\n  A dead.test timeout\n"},
+    {"a broken record is an error", "u@to.test",
+     "0 0 to.test record: found\n  TXT to.test ok [v=spf1 include:bad.test]\n"
+     "1 0 to.test include:bad.test: error\n"
+     "1 0  bad.test record: error\n  TXT bad.test ok [v=spf1 all:]\n"},
+    {"the explanation", "u@r.test",
+     "0 0 r.test record: found\n  TXT r.test ok [v=spf1 exists:%{ir}.r.test -all exp=%{d}.e.test]\n"
+     "1 1 r.test exists:%{ir}.r.test: no match\n  A 7.2.0.192.r.test nxdomain\n"
+     "1 1 r.test -all: match\n"
+     "1 1 r.test exp=%{d}.e.test: found\n  TXT r.test.e.test ok [no]\n"},
+    {"an explanation that is not there", "u@lost.test",
+     "0 0 lost.test record: found\n  TXT lost.test ok [v=spf1 -all exp=absent.test]\n"
+     "0 0 lost.test -all: match\n"
+     "0 0 lost.test exp=absent.test: none\n  TXT absent.test nxdomain\n"},
+    {"no record", "u@absent.test", "0 0 absent.test record: none\n  TXT absent.test nxdomain\n"},
+    {"no domain", "u@localhost", ""},
+};
+
+static void test_trace(void **state)
+{
+    struct fakedns *fake = fakedns_new();
+    struct run run = {.mem = arena_new(0)};
+    struct spf_ask ask;
+
+    (void)state;
+    fakedns_add_text(fake, trace_zone);
+    for (size_t i = 0; i < COUNT(traces); i++) {
+        ask = ask_for("192.0.2.7", "h.test", traces[i].mail_from);
+        t_case("without being asked for there is none", "7208 4");
+        t_true(evaluate(&run, fake, &ask)->trace == NULL);
+        t_case(traces[i].name, "7208 4");
+        ask.trace = true;
+        t_same_z(trace_text(run.mem, evaluate(&run, fake, &ask)->trace), traces[i].want);
+    }
+    arena_free(&run.mem);
+    fakedns_free(&fake);
+}
+
+/* What had not come when time was up, and how much is told at the most. */
+static void test_trace_bounds(void **state)
+{
+    struct fakedns *fake = fakedns_new();
+    struct run run = {.mem = arena_new(0)};
+    struct spf_ask ask = ask_for("192.0.2.7", "h.test", "u@half.test");
+    char *line = arena_alloc(run.mem, SPF_RECORD_MAX);
+    const struct spf_answer *answer;
+    size_t steps = 0, n;
+
+    (void)state;
+    fakedns_add_text(fake, trace_zone);
+    ask.trace = true;
+    start(&run, fake, &ask);
+    fakedns_run_one(fake);
+    t_case("a step without its answer is unfinished", "7208 4.6.4");
+    t_same_z(trace_text(run.mem, spf_finish(&run.query)->trace),
+             "0 0 half.test record: found\n  TXT half.test ok [v=spf1 include:half2.test -all]\n"
+             "1 0 half.test include:half2.test: unfinished\n"
+             "1 0  half2.test record: unfinished\n");
+
+    t_case("no more than SPF_STEPS_MAX steps, and the number of the others", "7208 4");
+    n = (size_t)snprintf(line, 64, "many.test TXT v=spf1");
+    for (int i = 0; i < SPF_STEPS_MAX; i++)
+        n += (size_t)snprintf(line + n, 64, " ip4:10.0.0.0/8");
+    snprintf(line + n, 64, " -all");
+    fakedns_add_text(fake, line);
+    ask.mail_from = "u@many.test";
+    answer = evaluate(&run, fake, &ask);
+    for (const struct spf_step *step = answer->trace->steps; step != NULL; step = step->next)
+        steps++;
+    t_same_int(steps, SPF_STEPS_MAX);
+    t_same_int(answer->trace->left_out, 2);
+    t_same_int(answer->result, SPF_FAIL);
+    arena_free(&run.mem);
+    fakedns_free(&fake);
+}
+
 /* ---- called off ---- */
 
 /* After k answers, for every k until the evaluation ends by itself. */
@@ -779,6 +910,19 @@ static void test_suite(void **state)
     t_same_int(tally.passed, 203);
 }
 
+static void test_suite_rfc4408(void **state)
+{
+    struct tally tally;
+
+    (void)state;
+    if (t_conformance() == NULL)
+        t_skip("the openspf suite is not here");
+    tally = run_suite("cases-rfc4408.json");
+    t_case("the openspf suite for RFC 4408", "7208");
+    t_same_int(tally.failed, 0);
+    t_same_int(tally.passed, 191);
+}
+
 static void test_suite_pyspf(void **state)
 {
     struct tally tally;
@@ -798,9 +942,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),           cmocka_unit_test(test_answer),
         cmocka_unit_test(test_explanations),   cmocka_unit_test(test_questions),
-        cmocka_unit_test(test_most_questions), cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_most_questions), cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_trace_bounds),   cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_finish),         cmocka_unit_test(test_large),
         cmocka_unit_test(test_suite),          cmocka_unit_test(test_suite_pyspf),
+        cmocka_unit_test(test_suite_rfc4408),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,8 +12,9 @@ const struct cli_verb cli_verbs[] = {
      "Says nothing, or every fault of the settings with its line.", cli_check_config, "0: fine; 78: faults"},
     {"config show", "[--json] [-c FILE]", "Every setting as it holds, and where it came from.",
      cli_config_show, NULL},
-    {"test spf", "[--json] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
-     "May this host send mail for this domain?", cli_test_spf,
+    {"test spf",
+     "[--json [--trace]] [-c FILE] [--dns IP:PORT] --ip IP [--helo NAME] [--from ADDR] [--receiver NAME]",
+     "May this host send mail for this domain, and by which steps?", cli_test_spf,
      "1: fail; 75: temperror; 0: every other result"},
     {"test message",
      "[--json] [-c FILE] [--dns IP:PORT] [--ip IP --helo NAME --from ADDR] [--now UNIX] [--authserv-id ID] "

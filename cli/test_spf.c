@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTION_JSON = 1000, OPTION_DNS, OPTION_IP, OPTION_HELO, OPTION_FROM, OPTION_RECEIVER };
-enum { DEADLINE_MS = 20 * 1000, JSON_BYTES_MAX = 64 * 1024 }; /* RFC 7208 4.6.4: at least 20 seconds */
+enum { OPTION_JSON = 1000, OPTION_DNS, OPTION_IP, OPTION_HELO, OPTION_FROM, OPTION_RECEIVER, OPTION_TRACE };
+enum { DEADLINE_MS = 20 * 1000, JSON_BYTES_MAX = 16 * 1024 * 1024 }; /* RFC 7208 4.6.4: at least 20 seconds */
 
 struct arguments {
     const char *config_file, *dns_server, *ip, *helo, *from, *receiver;
-    bool json;
+    bool json, trace;
 };
 
 struct evaluation {
@@ -31,6 +31,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"helo", required_argument, NULL, OPTION_HELO},
         {"from", required_argument, NULL, OPTION_FROM},
         {"receiver", required_argument, NULL, OPTION_RECEIVER},
+        {"trace", no_argument, NULL, OPTION_TRACE},
         {0},
     };
     int option;
@@ -58,6 +59,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
             break;
         case OPTION_RECEIVER:
             a->receiver = optarg;
+            break;
+        case OPTION_TRACE:
+            a->trace = true;
             break;
         default:
             return cli_usage("test spf", "\"%s\" is not understood, or wants a value", argv[optind - 1]);
@@ -90,6 +94,7 @@ static int make_ask(const struct arguments *a, struct arena *mem, struct spf_ask
     if (*ask_out->helo == '\0' && *ask_out->mail_from == '\0')
         return cli_usage("test spf",
                          "--from or --helo is needed: without a sender, the HELO name is checked");
+    ask_out->trace = a->trace || !a->json;
     ask_out->now_unix = clock_unix(clock_system());
     return CLI_FINE;
 }
@@ -120,9 +125,8 @@ static const struct spf_answer *evaluate(struct evaluation *e, const struct spf_
     return e->answer;
 }
 
-void cli_spf_json(struct json *j, const struct spf_answer *answer)
+void cli_spf_put(struct json *j, const struct spf_answer *answer)
 {
-    json_object(j);
     json_put_z(j, "result", spf_result_name(answer->result));
     json_put_z(j, "scope", spf_scope_name(answer->scope));
     json_put_z(j, "domain", answer->domain);
@@ -131,17 +135,29 @@ void cli_spf_json(struct json *j, const struct spf_answer *answer)
     json_put_int(j, "lookups", answer->lookups);
     json_put_int(j, "void_lookups", answer->void_lookups);
     json_put_z(j, "reason", answer->reason);
+}
+
+void cli_spf_json(struct json *j, const struct spf_answer *answer)
+{
+    json_object(j);
+    cli_spf_put(j, answer);
     json_object_end(j);
 }
 
-static void print_json(const struct spf_answer *answer)
+static void print_json(const struct spf_answer *answer, bool trace)
 {
     struct buf out;
     struct json j;
 
     buf_init(&out, JSON_BYTES_MAX);
     json_init(&j, &out);
-    cli_spf_json(&j, answer);
+    json_object(&j);
+    cli_spf_put(&j, answer);
+    if (trace) {
+        json_key(&j, "trace");
+        cli_spf_trace_json(&j, answer->trace);
+    }
+    json_object_end(&j);
     puts(buf_z(&out));
     buf_fini(&out);
 }
@@ -156,6 +172,8 @@ static void print_text(const struct spf_answer *answer)
     if (*answer->explanation != '\0')
         printf("explanation  %s\n", answer->explanation);
     printf("lookups      %u of 10, void %u of 2\n", answer->lookups, answer->void_lookups);
+    if (answer->trace->steps != NULL)
+        cli_spf_trace_print(answer->trace);
 }
 
 /* "No" is what the domain's owner says of this host; an answer that says neither is fine. */
@@ -175,7 +193,7 @@ static int run(const struct arguments *a, struct evaluation *e, struct spf_ask *
         ask->receiver = e->lookup.config->hostname;
     answer = evaluate(e, ask);
     if (a->json)
-        print_json(answer);
+        print_json(answer, a->trace);
     else
         print_text(answer);
     code = code_of(answer->result);
