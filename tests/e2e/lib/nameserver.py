@@ -24,6 +24,9 @@ remote-control:
 zone:
   name: "."
   zonefile: "world.zone"
+"""
+
+BROKEN = """\
 zone: # has no file: SERVFAIL
   name: "servfail.test"
   zonefile: "absent.zone"
@@ -60,37 +63,59 @@ stub-zone: # nobody answers there
 """
 
 
+def answers(port, name, kind):
+    question = dns.message.make_query(name, kind)
+    try:
+        return bool(dns.query.udp(question, "127.0.0.1", port=port, timeout=1).answer)
+    except (OSError, dns.exception.Timeout):
+        return False
+
+
+class Nsd:
+    """Answers from the zone file of the root, and knows nothing else."""
+
+    def __init__(self, directory, zone, more=""):
+        self.dir, self.port = directory, free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        directory.mkdir(exist_ok=True)
+        (directory / "world.zone").write_text(zone, encoding="ascii")
+        (directory / "nsd.conf").write_text(NSD.format(dir=directory, port=self.port) + more, encoding="ascii")
+        self.daemon = Daemon(["nsd", "-d", "-c", directory / "nsd.conf"], directory / "nsd.log")
+
+    def start(self):
+        self.daemon.start()
+        self.daemon.wait_until(lambda: answers(self.port, ".", "SOA"), "nsd answered")
+        return self
+
+    def stop(self):
+        self.daemon.kill()
+
+    def logs(self):
+        return {"nsd": tail(self.daemon.log, 15)}
+
+
 class NameServer:
     """`address` is that of unbound. A second one for a test of its own costs a tenth of a second."""
 
     def __init__(self, directory, zone):
         directory.mkdir()
-        nsd, self.port = free_port(), free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        (directory / "world.zone").write_text(zone, encoding="ascii")
-        (directory / "nsd.conf").write_text(NSD.format(dir=directory, port=nsd), encoding="ascii")
+        self.nsd = Nsd(directory, zone, BROKEN)
         (directory / "unbound.conf").write_text(
-            UNBOUND.format(dir=directory, port=self.port, nsd=nsd, nobody=free_port()), encoding="ascii"
+            UNBOUND.format(dir=directory, port=self.port, nsd=self.nsd.port, nobody=free_port()), encoding="ascii"
         )
-        self.nsd = Daemon(["nsd", "-d", "-c", directory / "nsd.conf"], directory / "nsd.log")
         self.unbound = Daemon(["unbound", "-d", "-c", directory / "unbound.conf"], directory / "unbound.log")
 
     def start(self):
         self.nsd.start()
         self.unbound.start()
-        wait_for(self.answers, "the DNS servers")
+        wait_for(lambda: answers(self.port, "good.test", "MX"), "the DNS servers")
         return self
 
-    def answers(self):
-        question = dns.message.make_query("good.test", "MX")
-        try:
-            return bool(dns.query.udp(question, "127.0.0.1", port=self.port, timeout=1).answer)
-        except (OSError, dns.exception.Timeout):
-            return False
-
     def stop(self):
-        for daemon in (self.unbound, self.nsd):
-            daemon.kill()
+        self.unbound.kill()
+        self.nsd.stop()
 
     def logs(self):
-        return {"nsd": tail(self.nsd.log, 15), "unbound": tail(self.unbound.log, 15)}
+        return {**self.nsd.logs(), "unbound": tail(self.unbound.log, 15)}

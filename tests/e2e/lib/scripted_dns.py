@@ -5,6 +5,7 @@ import threading
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdata
 import dns.rdataclass
@@ -32,6 +33,24 @@ def written(kind, value):
     if kind == "MX":
         return f"{value[0]} {value[1].rstrip('.')}."
     return value.rstrip(".") + "." if kind in ("CNAME", "PTR") else value
+
+
+def name_of(text):
+    """The opposite of text_of."""
+    return dns.name.Name([label.encode("latin-1") for label in text.split(".")] + [b""])
+
+
+def zone_of(table):
+    """The table as a zone file of the root. What no server can be made to do is not in it: `_timeout`."""
+    lines = ["$TTL 60", ". SOA ns.invalid. root.invalid. 1 3600 600 86400 60", ". NS ns.invalid."]
+    for name, entry in table.items():
+        for kind, values in entry.items():
+            if not kind.startswith("_") and kind != "SPF":
+                lines += [
+                    f"{name_of(name)} {kind} {written(kind, value)}"
+                    for value in ([values] if kind == "CNAME" else values)
+                ]
+    return "\n".join(lines) + "\n"
 
 
 class ScriptedDns:
