@@ -292,11 +292,13 @@ static void check_reports(struct loading *l)
     struct report_settings *reports = &l->config->reports;
     struct smtp_address from;
 
-    if (!reports->aggregate || reports->from == NULL)
+    if ((!reports->aggregate && !reports->failure) || reports->from == NULL)
         return;
     if (!smtp_mailbox_parse(str_of(reports->from), false, &from) || from.kind != SMTP_DOMAIN_NAME) {
         fault_at(&l->faults,
-                 loading_place(l, *reports->from != '\0' ? "reports.from" : "reports.aggregate.enabled"),
+                 loading_place(l, *reports->from != '\0' ? "reports.from"
+                                  : reports->aggregate   ? "reports.aggregate.enabled"
+                                                         : "reports.failure.enabled"),
                  "reports.from: \"%s\" is no address; reports need one to come from", reports->from);
         return;
     }

@@ -98,13 +98,15 @@ struct arc_policy_settings {
 enum report_format { REPORT_RFC7489, REPORT_RFC9990 };
 
 struct report_settings {
-    const char *from, *org_name; /* org_name is never empty with aggregate: by default the domain of `from` */
+    const char *from, *org_name; /* org_name is never empty with a report enabled: by default the domain of `from` */
     bool aggregate;
     enum report_format format;
     int64_t at_s; /* UTC, since midnight */
     size_t max_bytes;
     unsigned daily_cap;
-    const char *dry_run_dir;     /* "": send */
+    const char *dry_run_dir; /* "": send */
+    bool failure, failure_body, failure_redact;
+    unsigned failure_per_domain; /* an hour */
     const char *const *suppress; /* domains and addresses */
     size_t suppress_count;
 };

@@ -274,10 +274,9 @@ static const struct {
      "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
      "at its default, xclient\n"},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
-    {"failure reports", "reports: {failure: {enabled: true}}\n",
-     "F:4:30: reports.failure.enabled: reporting on single messages is not built yet; leave it at its "
-     "default, "
-     "false\n"},
+    {"failure reports from nobody", "reports: {failure: {enabled: true}}\n",
+     "F:4:30: reports.from: \"\" is no address; reports need one to come from\n"},
+    {"failure reports are built", "reports: {from: dmarc@example.net, failure: {enabled: true}}\n", ""},
     {"reports from nobody", "reports: {aggregate: {enabled: true}}\n",
      "F:4:32: reports.from: \"\" is no address; reports need one to come from\n"},
     {"reports from a name", "reports: {from: postmaster, aggregate: {enabled: true}}\n",

@@ -83,8 +83,6 @@ static const struct word levels[] = {{"error", LOG_ERROR, 0},
 static const struct word privacies[] = {
     {"none", LOG_PRIVACY_NONE, 0}, {"hash", LOG_PRIVACY_HASH, 0}, {"domains", LOG_PRIVACY_DOMAINS, 0}, {0}};
 
-#define REPORTS "reporting on single messages"
-
 /* clang-format off */
 const struct setting settings[] = {
     {"version", SET_NUMBER, NOWHERE, "1", "1", "1",
@@ -355,12 +353,14 @@ const struct setting settings[] = {
      .sentence = "Reports a day."},
     {"reports.aggregate.dry_run_dir", SET_PATH, IN(reports.dry_run_dir), "",
      .sentence = "Write them here instead of sending."},
-    {"reports.failure.enabled", SET_BOOL, NOWHERE, "false", .later = REPORTS,
-     .sentence = "Reports on single messages."},
-    {"reports.failure.per_domain_per_hour", SET_NUMBER, NOWHERE, "10", "1", "10000", .later = REPORTS,
+    {"reports.failure.enabled", SET_BOOL, IN(reports.failure), "false",
+     .sentence = "Reports on single messages, to the domains that ask for them with ruf=."},
+    {"reports.failure.per_domain_per_hour", SET_NUMBER, IN(reports.failure_per_domain), "10", "1", "10000",
      .sentence = "At the most."},
-    {"reports.failure.body", SET_BOOL, NOWHERE, "false", .later = REPORTS,
-     .sentence = "With the body of the message."},
+    {"reports.failure.body", SET_BOOL, IN(reports.failure_body), "false",
+     .sentence = "With the body of the message (its first 64K), not only with its header fields."},
+    {"reports.failure.redact", SET_BOOL, IN(reports.failure_redact), "true",
+     .sentence = "Local parts of addresses in header fields and envelope are replaced (RFC 6590)."},
     {"reports.suppress", SET_TEXTS, IN(reports.suppress), "", COUNT_AT(reports.suppress_count),
      .sentence = "Domains and addresses that get none."},
 

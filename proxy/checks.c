@@ -1,6 +1,5 @@
 #include "proxy/session_in.h"
 
-#include "report/ourselves.h"
 
 #include <string.h>
 
@@ -558,21 +557,6 @@ static struct history_entry history_entry(const struct session *s)
     return entry;
 }
 
-/* Reports about reports would go to and fro for ever. */
-static bool is_report_mail(const struct session *s)
-{
-    const struct report_settings *settings = &s->service->config->reports;
-    const char *at = strrchr(settings->from, '@');
-    struct report_identity us = {.org_name = settings->org_name,
-                                 .email = settings->from,
-                                 .submitter = at != NULL ? at + 1 : "",
-                                 .hostname = s->service->config->hostname};
-
-    return s->tx->recipients != NULL &&
-           ourselves_is_report_mail(s->tx->mem, &s->tx->intake->header, s->facts.message.from_domain,
-                                    s->tx->recipients->address, &us);
-}
-
 static void on_counted(enum store_status status, void *arg)
 {
     struct session *s = arg;
@@ -588,7 +572,7 @@ void check_counted(struct session *s)
     struct history_entry entry;
 
     if (!s->service->config->reports.aggregate || m->dmarc == NULL || m->discovery == NULL ||
-        !history_is_wanted(m->discovery) || is_report_mail(s))
+        !history_is_wanted(m->discovery) || feedback_is_about_reports(s))
         return;
     entry = history_entry(s);
     s->tx->counting = history_add(&s->service->history, s->service->loop, &entry, on_counted, s);

@@ -41,6 +41,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
     service->backends = backends_new(loop, config, parts->tls_client);
     history_init(&service->history, parts->store, config->hostname);
+    service->failures = failures_new(loop, config, dns, parts->store, service->keyring);
     start_watching(service);
     return service;
 }
@@ -54,6 +55,7 @@ void service_free(struct service **service)
         return;
     *service = NULL;
     mem = s->mem;
+    failures_free(&s->failures);
     backends_free(&s->backends);
     dnsbl_selftest_stop(&s->selftest);
     signing_watch_stop(&s->signing);

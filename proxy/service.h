@@ -9,6 +9,7 @@
 
 #include "dns/dnsbl_selftest.h"
 #include "proxy/clients.h"
+#include "proxy/failures.h"
 #include "proxy/relay.h"
 #include "proxy/signing.h"
 #include "report/history.h"
@@ -28,6 +29,7 @@ struct service {
     struct signing_watch *signing;
     struct backends *backends;
     struct history history;
+    struct failures *failures; /* NULL: none are wanted */
     struct store *store;     /* shared */
     struct clients *clients; /* shared */
     struct arena *mem;

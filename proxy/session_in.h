@@ -170,6 +170,11 @@ void check_greylist(struct session *s);
 void check_body(struct session *s); /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
 void check_counted(struct session *s); /* DMARC's counters have it */
+
+/* feedback.c: a failure report to the author's domain, when it asks for one. Afterwards: `code` was the reply. */
+void feedback_message(struct session *s, int code);
+bool feedback_is_about_reports(const struct session *s); /* this message is itself part of the reporting */
+
 /* Calls off what is in flight of `what`; those facts become temperror or unanswered. */
 void checks_give_up(struct session *s, unsigned what);
 void checks_cancel_session(struct session *s);
@@ -185,6 +190,7 @@ struct relay_message intake_message(struct session *s);
 
 /* trace.c: what we put on top. */
 void trace_write(struct session *s, struct buf *out);
+void trace_authres(struct session *s, struct buf *out); /* the first of them alone */
 
 /* record.c: the log lines and the counters. */
 void record_connect(const struct session *s);

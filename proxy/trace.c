@@ -23,7 +23,7 @@ static const char *iprev_word(enum rdns_state state)
     }
 }
 
-static void write_authres(struct session *s, struct buf *out)
+void trace_authres(struct session *s, struct buf *out)
 {
     const struct facts *f = &s->facts;
     char ip[IP_TEXT_MAX];
@@ -98,6 +98,6 @@ void trace_write(struct session *s, struct buf *out)
 {
     buf_init(out, 64 * 1024);
     if (!s->facts.session.trusted)
-        write_authres(s, out);
+        trace_authres(s, out);
     write_received(s, out);
 }

@@ -319,18 +319,10 @@ static void take_lease(struct daily *d)
 
 /* ---- where to ---- */
 
-static bool in_settings(const struct daily *d, const char *domain, const char *address)
+static bool in_settings(const struct daily *d, const char *address)
 {
-    const char *at = address != NULL ? strrchr(address, '@') : NULL;
-
-    for (size_t i = 0; i < d->ask.settings->suppress_count; i++) {
-        struct str whom = str_of(d->ask.settings->suppress[i]);
-
-        if (str_same_z(whom, domain) || (address != NULL && str_same_z(whom, address)) ||
-            (at != NULL && str_same_z(whom, at + 1)))
-            return true;
-    }
-    return false;
+    return suppress_is_listed(d->ask.settings->suppress, d->ask.settings->suppress_count, d->at->domain,
+                              address);
 }
 
 /* Good ones that are suppressed, or that are ourselves, are surplus. */
@@ -340,8 +332,7 @@ static bool keep_destination(struct daily *d, struct destination *to)
 
     if (to->verdict != DESTINATION_GOOD)
         return false;
-    if (strcmp(to->host, d->ask.settings->identity.submitter) == 0 ||
-        in_settings(d, d->at->domain, to->address) ||
+    if (strcmp(to->host, d->ask.settings->identity.submitter) == 0 || in_settings(d, to->address) ||
         suppress_find(d->ask.store, d->mem, d->at->domain, to->address, &why, &d->fail) != 0)
         to->verdict = DESTINATION_SURPLUS;
     return to->verdict == DESTINATION_GOOD;
@@ -414,7 +405,7 @@ static void begin_domain(struct daily *d)
         end_domain(d, DAILY_ALL_REFUSED, "");
     else if (strcmp(d->at->domain, d->ask.settings->identity.submitter) == 0)
         end_domain(d, DAILY_OURSELVES, "");
-    else if (suppressed != 0 || in_settings(d, d->at->domain, NULL))
+    else if (suppressed != 0 || in_settings(d, NULL))
         end_domain(d, DAILY_SUPPRESSED, why);
     else
         find_destinations(d);

@@ -19,6 +19,13 @@ static bool begins(struct arena *mem, const struct header *header, const char *n
     return field != NULL && str_starts_same(header_unfold(mem, field->value), what);
 }
 
+bool ourselves_is_automatic(struct arena *mem, const struct header *header)
+{
+    const struct header_field *field = header_find(header, "Auto-Submitted");
+
+    return field != NULL && !str_starts_same(str_trim(header_unfold(mem, field->value)), STR("no"));
+}
+
 /* "Report Domain: example.org Submitter: …" (RFC 9990 3.3), "multipart/report" (RFC 6522). */
 bool ourselves_is_report_mail(struct arena *mem, const struct header *header, const char *header_from,
                               struct str recipient, const struct report_identity *us)

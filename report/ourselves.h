@@ -15,6 +15,9 @@
 bool ourselves_is_report_mail(struct arena *mem, const struct header *header, const char *header_from,
                               struct str recipient, const struct report_identity *us);
 
+/* Written by a machine, as it says itself (RFC 3834 5): nobody reads an answer to it. */
+bool ourselves_is_automatic(struct arena *mem, const struct header *header);
+
 /* Is this the VERP or the From address of our reports? "d+0123456789abcdef@reports.example.net" */
 bool ourselves_is_our_address(struct str address, const struct report_identity *us);
 

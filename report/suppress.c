@@ -115,6 +115,50 @@ int suppress_find(struct store *store, struct arena *mem, const char *policy_dom
     return 0;
 }
 
+static void look(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+{
+    bool held = false;
+
+    (void)question;
+    for (size_t i = 0; i < count; i++) {
+        struct suppress_row row = {0};
+
+        held |= read_value(mem, rows[i].value, &row) && suppress_holds(&row);
+    }
+    memcpy(result, &held, sizeof(held));
+}
+
+struct store_token *suppress_ask(struct store *store, struct loop *loop, const char *policy_domain,
+                                 const char *address, store_done_fn *done, void *arg)
+{
+    struct arena *mem = arena_new(0);
+    const char *at = strrchr(address, '@');
+    struct store_request request = {
+        .table = table,
+        .keys = {key_of(mem, policy_domain), key_of(mem, address), key_of(mem, at != NULL ? at + 1 : "")},
+        .keys_count = 3,
+        .change = look,
+        .result_bytes = sizeof(bool)};
+    struct store_token *token = store_update(store, loop, &request, done, arg);
+
+    arena_free(&mem);
+    return token;
+}
+
+bool suppress_is_listed(const char *const *list, size_t count, const char *policy_domain, const char *address)
+{
+    const char *at = address != NULL ? strrchr(address, '@') : NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        struct str whom = str_of(list[i]);
+
+        if (str_same_z(whom, policy_domain) || (address != NULL && str_same_z(whom, address)) ||
+            (at != NULL && str_same_z(whom, at + 1)))
+            return true;
+    }
+    return false;
+}
+
 /* ---- changing ---- */
 
 /* One refusal a day counts, and a delivery clears what has gathered. */

@@ -33,7 +33,15 @@ int suppress_each(struct store *store, suppress_each_fn *each, void *arg, struct
 int suppress_find(struct store *store, struct arena *mem, const char *policy_domain, const char *address,
                   const char **why_out, struct fail *fail);
 
-/* `done` as store_update()'s; there is no result. */
+/* The same without blocking; the result is a bool. `done` as store_update()'s. */
+struct store_token *suppress_ask(struct store *store, struct loop *loop, const char *policy_domain,
+                                 const char *address, store_done_fn *done, void *arg);
+
+/* Is one of them in a list of the settings? address may be NULL. Pure. */
+bool suppress_is_listed(const char *const *list, size_t count, const char *policy_domain,
+                        const char *address);
+
+/* `done` as store_update()'s, or NULL; there is no result. */
 void suppress_by_hand(struct store *store, struct loop *loop, const char *whom, const char *reason,
                       store_done_fn *done, void *arg);
 void suppress_remove(struct store *store, struct loop *loop, const char *whom, store_done_fn *done,
