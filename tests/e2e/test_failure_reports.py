@@ -6,23 +6,12 @@ import re
 
 from lib.check import has, same, starts, true, wait_for
 from lib.mail import message, signed
-from lib.nameserver import NameServer
 from lib.world import GOOD, OTHER
+from test_reports import name_server
 
 FROM = "reports@reports.example.net"
 USER = "bob@example.net"
 DSN = 'multipart/report; report-type=delivery-status; boundary="b"'
-
-
-def world(t, policies, more=""):
-    key = t.world.zone.partition("rsa._domainkey.good.test.")[2].partition("\n")[0]
-    lines = "".join(
-        f'{domain}. TXT "v=spf1 ip4:127.0.1.1 -all"\n{domain}. MX 10 mx.good.test.\n'
-        f'_dmarc.{domain}. TXT "v=DMARC1; {policy}"\nrsa._domainkey.{domain}. {key}\n'
-        for domain, policy in policies.items()
-    )
-    number = next(t.numbers)
-    return t.start(NameServer(t.dir / f"dns{number}", f"{t.world.zone}\n{lines}{more}\n"))
 
 
 def reporter(t, dns, backend, failure=None, **sections):
@@ -71,7 +60,7 @@ def reports_at(backend):
 def test_report_on_a_forged_message(t):
     """What RFC 6591 3.1 and RFC 9991 require is in the mail that the owner of a forged domain gets."""
     backend = t.backend()
-    dns = world(t, {"watch.test": "p=reject; ruf=mailto:ruf@watch.test"})
+    dns = name_server(t, {"watch.test": "p=reject; ruf=mailto:ruf@watch.test"})
     guard = reporter(t, dns, backend, {"redact": False})
     text = message(sender="Boss <ceo@watch.test>", recipient="Bob <bob@example.net>", subject="Pay this")
     send(guard, "watch.test", text=text, reply="550 5.7.1 ")
@@ -115,7 +104,7 @@ def test_report_on_a_forged_message(t):
 def test_redacted(t):
     """By default the local parts of addresses are replaced, the same one by the same word."""
     backend = t.backend()
-    guard = reporter(t, world(t, {"watch.test": "p=none; ruf=mailto:ruf@watch.test"}), backend)
+    guard = reporter(t, name_server(t, {"watch.test": "p=none; ruf=mailto:ruf@watch.test"}), backend)
     text = message(sender="Boss <ceo@watch.test>", recipient="bob@example.net", Cc="bob@example.net")
     send(guard, "watch.test", text=text)
     fates(guard, 1)
@@ -132,7 +121,7 @@ def test_with_the_body(t):
     """`body: true` sends the message's beginning, too; a broken signature is told by fo=d."""
     backend = t.backend()
     guard = reporter(
-        t, world(t, {"watch.test": "p=none; fo=d; ruf=mailto:ruf@watch.test"}), backend, {"body": True}
+        t, name_server(t, {"watch.test": "p=none; fo=d; ruf=mailto:ruf@watch.test"}), backend, {"body": True}
     )
     text = signed(message(sender="a@watch.test"), t.world.good_rsa, "rsa", domain="watch.test")
     send(guard, "watch.test", GOOD, "a@watch.test", text)  # nothing to tell
@@ -149,7 +138,7 @@ def test_through_postfix(t):
     """A report goes through Postfix to the mailbox that has consented to take it."""
     box = t.recipient()
     consent = 'watch.test._report._dmarc.example.net. TXT "v=DMARC1"\n'
-    guard = reporter(t, world(t, {"watch.test": f"p=none; ruf=mailto:{box}"}, consent), None)
+    guard = reporter(t, name_server(t, {"watch.test": f"p=none; ruf=mailto:{box}"}, consent), None)
     send(guard, "watch.test", to=t.recipient())
     delivery = t.postfix.delivery(box)
     mail = email.message_from_bytes(delivery.message, policy=email.policy.SMTP)
@@ -159,7 +148,7 @@ def test_through_postfix(t):
 def test_nobody_is_told(t):
     """Nothing about a public suffix, bounces, machines' mail, reports, without consent, or to the suppressed."""
     backend = t.backend()
-    dns = world(
+    dns = name_server(
         t,
         {
             "suffix.test": "p=none; psd=y; ruf=mailto:ruf@suffix.test",
@@ -194,7 +183,7 @@ def test_nobody_is_told(t):
 def test_limits(t):
     """A domain gets so many an hour, and another one still gets its own."""
     backend = t.backend()
-    dns = world(t, {f"{name}.test": f"p=none; ruf=mailto:ruf@{name}.test" for name in ("one", "two")})
+    dns = name_server(t, {f"{name}.test": f"p=none; ruf=mailto:ruf@{name}.test" for name in ("one", "two")})
     guard = reporter(t, dns, backend, {"per_domain_per_hour": 2})
     for domain in (*["one.test"] * 5, "two.test"):
         send(guard, domain)
