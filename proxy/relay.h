@@ -8,7 +8,7 @@
  *            says MAIL), relay_message() at most once, relay_close() always.
  * Timing     Each answer comes exactly once, never before the asking call has returned, never after
  *            relay_close().
- * Deadlines  connect_timeout for connection, greeting and EHLO together; reply_timeout for each reply.
+ * Deadlines  Those of proxy/link.h.
  * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a
  *            backend that cannot be reached is left alone for a while (with backoff) and the next one is
  *            tried. Both only before the first recipient was answered, never after.
@@ -16,23 +16,9 @@
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H
 
-#include "config/config.h"
-#include "proxy/conn.h"
+#include "proxy/backends.h"
 #include "proxy/spool.h"
-#include "smtp/client.h"
-#include "smtp/data.h"
-
-/* The backends of one worker: health and kept-open connections. */
-struct backends;
-struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
-void backends_free(struct backends **backends); /* closes idle connections; no relay may be open */
-/* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the
- * first. */
-struct backends_offer {
-    bool known, eightbitmime, smtputf8, dsn;
-    uint64_t size_max; /* the least of them; 0: none names one */
-};
-struct backends_offer backends_offer(const struct backends *backends);
+#include "smtp/xclient.h"
 
 struct relay_reply {
     int code;
@@ -50,9 +36,8 @@ struct relay_ask {
     uint64_t size;
     bool eightbit;
     bool smtputf8; /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
-    struct str
-        /* parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN */
-        dsn;
+    /* Parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN. */
+    struct str dsn;
 };
 
 /* What relay_message() sends: pieces in front, then the spool. */
@@ -65,12 +50,11 @@ struct relay_message {
 struct relay;
 struct relay *relay_open(struct arena *mem, struct backends *backends, const struct relay_ask *ask,
                          relay_fn *answer, void *arg);
-void relay_rcpt(struct relay *relay, struct str recipient,
-                struct str dsn); /* both borrowed until the answer */
-void relay_message(struct relay *relay, const struct relay_message *message); /* borrowed until the answer */
+/* What they are given is borrowed until the answer. */
+void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn);
+void relay_message(struct relay *relay, const struct relay_message *message);
 void relay_spool_ready(struct relay *relay);
-void relay_close(
-    struct relay *
-        *relay); /* in the middle of a transaction: RSET; in the middle of a message: the connection is cut */
+/* In the middle of a transaction: RSET; in the middle of a message: the connection is cut. */
+void relay_close(struct relay **relay);
 
 #endif

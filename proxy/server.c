@@ -3,6 +3,7 @@
 #include "admin/admin.h"
 #include "base/bug.h"
 #include "base/metric.h"
+#include "base/stream.h"
 #include "dns/measure.h"
 #include "proxy/reporter.h"
 #include "proxy/worker.h"

@@ -5,6 +5,7 @@
 #ifndef PROXY_SESSION_IN_H
 #define PROXY_SESSION_IN_H
 
+#include "proxy/conn.h"
 #include "proxy/decide.h"
 #include "proxy/session.h"
 #include "smtp/proxy_header.h"

@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "base/log.h"
+#include "base/stream.h"
 #include "proxy/session.h"
 
 #include <pthread.h>

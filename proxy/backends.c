@@ -1,0 +1,158 @@
+#include "proxy/backends.h"
+
+#include "base/bug.h"
+#include "base/log.h"
+#include "proxy/link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000 };
+
+struct backends {
+    struct loop *loop;
+    struct tls_context *tls;
+    struct tls_context *tls_verify; /* NULL when no backend is to be verified */
+    struct backend *list;
+    size_t count;
+};
+
+/* Without it (no CA certificates) those backends get nothing, which their links say of each. */
+static struct tls_context *verifying_context(const struct config *config)
+{
+    struct tls_context *context = NULL;
+    struct fail fail;
+
+    for (size_t i = 0; i < config->backends_count && context == NULL; i++)
+        if (config->backends[i].tls == BACKEND_TLS_VERIFY &&
+            (context = tls_client_context(TLS_VERIFY_NAME, &fail)) == NULL) {
+            log_note(LOG_ERROR, "backend.tls", "%s", fail.text);
+            return NULL;
+        }
+    return context;
+}
+
+static void init_backend(struct backends *b, const struct config *config, size_t number)
+{
+    const struct backend_settings *settings = &config->backends[number];
+    char labels[128];
+
+    b->list[number] = (struct backend){.settings = settings,
+                                       .number = number,
+                                       .loop = b->loop,
+                                       .hostname = config->hostname,
+                                       .tls = settings->tls == BACKEND_TLS_VERIFY ? b->tls_verify : b->tls};
+    snprintf(labels, sizeof(labels), "address=\"%s\"", settings->address);
+    b->list[number].up = metric_gauge("smtpguard_upstream_up",
+                                      "1 while the backend could be reached at the last try.", labels);
+    b->list[number].opened =
+        metric_counter("smtpguard_upstream_opened_total", "Connections opened to the backend.", labels);
+    metric_set(b->list[number].up, 1);
+}
+
+struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls)
+{
+    struct backends *b = calloc(1, sizeof(*b));
+
+    if (b == NULL || (b->list = calloc(config->backends_count, sizeof(*b->list))) == NULL)
+        out_of_memory();
+    b->loop = loop;
+    b->tls = tls != NULL ? tls_context_ref(tls) : NULL;
+    b->tls_verify = verifying_context(config);
+    b->count = config->backends_count;
+    for (size_t i = 0; i < b->count; i++)
+        init_backend(b, config, i);
+    return b;
+}
+
+void backends_free(struct backends **backends)
+{
+    struct backends *b = *backends;
+
+    if (b == NULL)
+        return;
+    *backends = NULL;
+    for (size_t i = 0; i < b->count; i++) {
+        while (b->list[i].pool != NULL)
+            link_close(&(struct link *){b->list[i].pool});
+        while (b->list[i].resetting != NULL)
+            link_close(&(struct link *){b->list[i].resetting});
+    }
+    tls_context_unref(&b->tls);
+    tls_context_unref(&b->tls_verify);
+    free(b->list);
+    free(b);
+}
+
+struct loop *backends_loop(const struct backends *backends)
+{
+    return backends->loop;
+}
+
+size_t backends_count(const struct backends *backends)
+{
+    return backends->count;
+}
+
+struct backends_offer backends_offer(const struct backends *backends)
+{
+    struct backends_offer offer = {.eightbitmime = true, .smtputf8 = true, .dsn = true};
+
+    for (size_t i = 0; i < backends->count; i++) {
+        const struct smtp_capabilities *can = &backends->list[i].capabilities;
+
+        if (!backends->list[i].is_known)
+            continue;
+        offer.known = true;
+        offer.eightbitmime = offer.eightbitmime && can->eightbitmime;
+        offer.smtputf8 = offer.smtputf8 && can->smtputf8;
+        offer.dsn = offer.dsn && can->dsn;
+        if (can->size_max > 0 && (offer.size_max == 0 || can->size_max < offer.size_max))
+            offer.size_max = can->size_max;
+    }
+    offer.smtputf8 = offer.smtputf8 && offer.known;
+    offer.dsn = offer.dsn && offer.known;
+    return offer;
+}
+
+struct backend *backends_choose(struct backends *backends, bool *tried)
+{
+    int64_t now = loop_now_ms(backends->loop);
+
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < backends->count; i++) {
+            bool is_healthy = backends->list[i].down_until_ms <= now;
+
+            if (tried[i] || (pass == 0 && !is_healthy))
+                continue;
+            tried[i] = true;
+            return &backends->list[i];
+        }
+    return NULL;
+}
+
+void backend_failed(struct backend *backend, const char *why)
+{
+    int64_t wait = BACKOFF_FIRST_MS;
+
+    for (unsigned i = 0; i < backend->failures && wait < BACKOFF_MOST_MS; i++)
+        wait *= 2;
+    if (backend->failures++ == 0) {
+        metric_set(backend->up, 0);
+        log_note(LOG_WARNING, "backend.down", "%s: %s", backend->settings->address, why);
+    }
+    if (wait > BACKOFF_MOST_MS)
+        wait = BACKOFF_MOST_MS;
+    /* Workers must not all come back in the same moment: between half and all of it. */
+    backend->down_until_ms = loop_now_ms(backend->loop) + wait / 2 + random() % (wait / 2);
+}
+
+void backend_works(struct backend *backend)
+{
+    if (backend->failures == 0)
+        return;
+    backend->failures = 0;
+    backend->down_until_ms = 0;
+    metric_set(backend->up, 1);
+    log_note(LOG_INFO, "backend.up", "%s is back", backend->settings->address);
+}

@@ -1,0 +1,63 @@
+/*
+ * proxy/backends.h - the backends of one worker: which to ask, how they are, what they can do
+ *
+ * Ownership  One for each snapshot of settings on each worker (proxy/service.h). A backend lives as long as
+ *            its `backends`; links (proxy/link.h) and relays point to it.
+ * Choosing   In the settings' order. One that failed is left alone for a while, with backoff, unless all the
+ *            others were asked already.
+ */
+#ifndef PROXY_BACKENDS_H
+#define PROXY_BACKENDS_H
+
+#include "base/loop.h"
+#include "base/metric.h"
+#include "config/config.h"
+#include "smtp/capability.h"
+#include "tls/tls.h"
+
+struct backends;
+struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
+void backends_free(struct backends **backends); /* closes connections that rest; nobody may hold one */
+
+/* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the
+ * first. */
+struct backends_offer {
+    bool known, eightbitmime, smtputf8, dsn;
+    uint64_t size_max; /* the least of them; 0: none names one */
+};
+struct backends_offer backends_offer(const struct backends *backends);
+
+/* ---- for links and relays ---- */
+
+struct link;
+
+struct backend {
+    const struct backend_settings *settings;
+    size_t number; /* in the settings' list */
+    struct loop *loop;
+    const char *hostname;    /* ours */
+    struct tls_context *tls; /* to speak TLS with; NULL: not possible */
+
+    bool is_known;                         /* we have heard its EHLO */
+    struct smtp_capabilities capabilities; /* the last one heard */
+    bool xclient_refused, xclient_missing; /* and that was said: once, not at every connection */
+    int64_t no_tls_until_ms;               /* its TLS failed, where TLS is only an opportunity */
+
+    int64_t down_until_ms;
+    unsigned failures; /* in a row */
+    struct metric *up, *opened;
+
+    struct link *pool; /* links that rest, the most recently used first */
+    unsigned pooled;
+    struct link *resetting; /* links that nobody holds, and that wait for the answer to RSET */
+};
+
+struct loop *backends_loop(const struct backends *backends);
+size_t backends_count(const struct backends *backends);
+/* The next to ask, and marks it in `tried` (one for each backend). NULL: all of them were asked. */
+struct backend *backends_choose(struct backends *backends, bool *tried);
+
+void backend_failed(struct backend *backend, const char *why);
+void backend_works(struct backend *backend);
+
+#endif

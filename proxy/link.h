@@ -1,0 +1,55 @@
+/*
+ * proxy/link.h - one connection to a backend: opened, introduced, used for one transaction after the other
+ *
+ * A link is held by one holder at a time, who speaks on it; between two holders it rests in its backend's
+ * pool. It never passes from one to the other while the backend could owe an answer, so no late 250 can be
+ * taken for that of another message.
+ *
+ * Use        link_open() hands over a kept link or opens one. Once `on_ready` has come the client has been
+ *            introduced, TLS is as the settings want it, and commands may be given: to link_dialogue(), then
+ *            link_flush(). Their answers come by `on_reply`. link_rest(), link_reset() or link_close()
+ *            end the holder's part.
+ * Ownership  What the client is introduced with is borrowed until then.
+ * Timing     No event comes before link_open() has returned, and none after link_rest(), link_reset() or
+ *            link_close(), each of which leaves NULL behind. After `on_broke` the link is gone already.
+ * Deadlines  connect_timeout for connection, greeting, TLS and EHLO together; reply_timeout for each reply,
+ *            and between two writes of a message (link_flush() and link_await() begin it anew).
+ * Errors     The backend's failures are noted (proxy/backends.h) before `on_broke` tells of them.
+ */
+#ifndef PROXY_LINK_H
+#define PROXY_LINK_H
+
+#include "proxy/backends.h"
+#include "proxy/conn.h"
+#include "smtp/client.h"
+
+struct link;
+
+struct link_events {
+    void (*on_ready)(void *arg);
+    void (*on_reply)(const struct smtp_client_event *event, void *arg); /* MAIL, RCPT, DATA, MESSAGE */
+    void (*on_drain)(void *arg); /* what was written is with the kernel: time for the next piece */
+    /* `stale`: a kept link that died before it answered anything, or TLS that need not be. Another link to
+     * the same backend may do better. */
+    void (*on_broke)(bool stale, void *arg);
+};
+
+/* NULL when there are no descriptors left. */
+struct link *link_open(struct backend *backend, const struct smtp_identity *client,
+                       const struct link_events *events, void *arg);
+
+struct backend *link_backend(const struct link *link);
+const struct smtp_capabilities *link_can(const struct link *link);
+struct smtp_client *link_dialogue(struct link *link);
+struct conn *link_conn(struct link *link);
+struct buf *link_out(struct link *link); /* what the dialogue has to say, for who writes it himself */
+
+void link_flush(struct link *link);
+void link_await(struct link *link); /* progress: its deadline begins anew */
+
+void link_rest(struct link **link);  /* the transaction is over */
+void link_reset(struct link **link); /* it is given up; the link is cut where it could owe us an answer */
+void link_close(struct link **link); /* cut */
+void link_fail(struct link *link, const char *why); /* cut, the backend's fault: `on_broke` follows */
+
+#endif
