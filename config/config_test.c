@@ -288,8 +288,11 @@ static const struct {
      "F:4:18: store.history: the history of decisions is not built yet; leave it at its default, 0s\n"},
     {"the control socket", "admin: {socket: /run/x.sock}\n",
      "F:4:17: admin.socket: the control socket is not built yet; leave it at its default, empty\n"},
-    {"a file of allowed clients", "greylist: {allow: [\"file:/etc/x\"]}\n",
-     "F:4:20: greylist.allow: reading a file of entries is not built yet; write them here\n"},
+    {"a file of allowed clients that is not there", "greylist: {allow: [\"file:/nowhere/x\"]}\n",
+     "F:4:20: greylist.allow: /nowhere/x cannot be opened: No such file or directory\n"},
+    {"a pattern that cannot be read", "greylist: {allow: [\"/a(/\"], allow_recipients: [\"@\"]}\n",
+     "F:4:20: greylist.allow: a ( without its )\n"
+     "F:4:48: greylist.allow_recipients: \"@\" has nothing before its @; a domain stands alone\n"},
 };
 
 static void test_refused(void **state)
@@ -668,6 +671,43 @@ static void test_domains(void **state)
     arena_free(&mem);
 }
 
+/* ---- greylist.allow ---- */
+
+static void test_allow_files(void **state)
+{
+    struct arena *mem = arena_new(0);
+    const struct config *config;
+    struct buf faults;
+
+    (void)state;
+    t_case("files of postgrey's are read among the entries, and are known to whoever watches", NULL);
+    write_file(domains_file, "# postgrey\nmail.example   # a comment\n\n192.168\r\n/^mta\\d/", "");
+    config = load(head,
+                  str_fmt(mem,
+                          "greylist: {allow: [192.0.2.7, \"file:%s\", b.example], "
+                          "allow_recipients: [abuse@, \"file:%s\"]}\n",
+                          domains_file, domains_file),
+                  &faults);
+    t_same_z(buf_z(&faults), "");
+    buf_fini(&faults);
+    t_same_int(config->greylist.allow_count, 5);
+    t_same_z(config->greylist.allow[1].domain, "mail.example");
+    t_same_int(config->greylist.allow[2].net.bits, 16);
+    t_true(config->greylist.allow[3].pattern != NULL);
+    t_same_z(config->greylist.allow[4].domain, "b.example");
+    t_same_int(config->greylist.allow_recipients_count, 4);
+    t_same_z(config->greylist.allow_recipients[0].local, "abuse");
+    t_same_int(config->greylist.files_count, 2);
+    t_same_z(config->greylist.files[0], domains_file);
+    config_unref(&config);
+    t_case("faults of a file have its lines", NULL);
+    write_file(domains_file, "a.example\ntwo words\n", "/a(/");
+    expect_faults(head, str_fmt(mem, "greylist: {allow: [\"file:%s\"]}\n", domains_file),
+                  "D/domains:2:1: greylist.allow: \"two words\" is no host name: it has a blank\n"
+                  "D/domains:3:1: greylist.allow: a ( without its )\n");
+    arena_free(&mem);
+}
+
 /* ---- environment ---- */
 
 struct variable {
@@ -939,8 +979,8 @@ int main(void)
         cmocka_unit_test(test_certificates), cmocka_unit_test(test_every_limit),
         cmocka_unit_test(test_values),       cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_recipients),   cmocka_unit_test(test_domains),
-        cmocka_unit_test(test_environment),  cmocka_unit_test(test_show),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_allow_files),  cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_show),         cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);

@@ -350,34 +350,6 @@ static void fill_networks(struct loading *l, const struct slot *slot)
     memcpy(slot->base + slot->row->at.offset, &list, sizeof(list));
 }
 
-/* What looks like a network is one; else it is a domain. */
-static bool looks_like_net(struct str text)
-{
-    struct str address;
-    struct ip ip;
-
-    str_cut(text, '/', &address, &(struct str){0});
-    return str_has(text, ':') || str_has(text, '/') || ip_parse(address, &ip);
-}
-
-static void fill_allow(struct loading *l, const struct slot *slot)
-{
-    struct grey_allow *allow = ARENA_ARRAY(l->mem, struct grey_allow, slot->node->count);
-    struct fail fail;
-    size_t n = 0;
-
-    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next, n++) {
-        struct str text = item->text;
-
-        if (str_starts(text, STR("file:")))
-            wrong(l, slot, item, "reading a file of entries is not built yet; write them here");
-        else if (looks_like_net(text) ? net_parse(str_upto(text, SHOWN_MAX), &allow[n].net, &fail) < 0
-                                      : value_domain(l->mem, text, &allow[n].domain, &fail) < 0)
-            wrong(l, slot, item, "%s", fail.text);
-    }
-    store_list(slot, allow, n);
-}
-
 static void fill_texts(struct loading *l, const struct slot *slot)
 {
     const char **texts = ARENA_ARRAY(l->mem, const char *, slot->node->count + 1);
@@ -441,7 +413,8 @@ static const struct {
     [SET_SERVERS] = {fill_servers, "a list of IP or IP:PORT"},
     [SET_NETWORKS] = {fill_networks, "a list of networks"},
     [SET_DOMAINS] = {fill_nothing, "a list of domains"},
-    [SET_ALLOW] = {fill_allow, "a list of networks and domains"},
+    [SET_ALLOW] = {fill_nothing, "a list of networks, domains and file:PATH"},
+    [SET_ALLOW_RECIPIENTS] = {fill_nothing, "a list of addresses, domains and file:PATH"},
     [SET_CODES] = {fill_codes, "a list of codes"},
     [SET_TEXTS] = {fill_texts, "a list"},
     [SET_RECORDS] = {fill_records, "a list of {key: value, …}"},

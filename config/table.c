@@ -262,9 +262,15 @@ const struct setting settings[] = {
      .sentence = "Clients of one IPv4 network are one."},
     {"greylist.ipv6_prefix", SET_NUMBER, IN(greylist.ipv6_prefix), "64", "16", "128",
      .sentence = "Likewise IPv6."},
-    {"greylist.allow", SET_ALLOW, IN(greylist.allow), "", COUNT_AT(greylist.allow_count),
-     .sentence = "Networks and domains (with what is below them) that are never asked. file:PATH is not "
-                 "built yet."},
+    {"greylist.allow", SET_ALLOW, NOWHERE, "",
+     .sentence = "Never asked: networks, host names and domains (with what is below them), /pattern/ for host names, "
+                 "or file:PATH: a file of these, a line each, such as postgrey's whitelist_clients. Files are watched."},
+    {"greylist.allow_recipients", SET_ALLOW_RECIPIENTS, NOWHERE, "",
+     .sentence = "Mail to them is never asked about: user@example.net, user@, domains (with what is below them), "
+                 "/pattern/ for addresses, or file:PATH, such as postgrey's whitelist_recipients."},
+    {"greylist.null_sender", SET_WORD, IN(greylist.null_sender), "suspicious", .words = whens,
+     .sentence = "The same for bounces and call-backs (MAIL FROM:<>), for which one sign against the client must be "
+                 "there before DATA; always: as `when` says."},
 
     {"spf.mode", SET_WORD, IN(spf.mode), "enforce", .words = modes,
      .sentence = "off, observe or enforce."},

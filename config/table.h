@@ -36,7 +36,8 @@ enum setting_type {
     SET_SERVERS,
     SET_NETWORKS, /* a struct net_list */
     SET_DOMAINS,  /* kept as text; config/domains.c makes them names */
-    SET_ALLOW,
+    SET_ALLOW, /* kept as text; config/allow.c makes them entries */
+    SET_ALLOW_RECIPIENTS,
     SET_CODES,
     SET_TEXTS,
     SET_RECORDS, /* of `record_bytes` each, described by the rows "key[].…" */

@@ -108,27 +108,15 @@ const char *grey_identity(struct arena *mem, const struct grey_settings *setting
     return network_identity(mem, settings, &client->ip);
 }
 
-/* ---- the allow list ---- */
-
-static bool is_below(const char *name, const char *domain)
+bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client,
+                     struct str recipient)
 {
-    struct str n = without_final_dot(str_of(name)), d = without_final_dot(str_of(domain));
-
-    if (d.n == 0 || n.n < d.n || !str_ends_same(n, d))
-        return false;
-    return n.n == d.n || n.p[n.n - d.n - 1] == '.';
-}
-
-bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client)
-{
-    for (size_t i = 0; i < settings->allow_count; i++) {
-        const struct grey_allow *allow = &settings->allow[i];
-
-        if (allow->net.ip.family != 0 ? net_has(&allow->net, &client->ip)
-                                      : is_below(client->verified_host, allow->domain) ||
-                                            is_below(client->spf_domain, allow->domain))
+    for (size_t i = 0; i < settings->allow_count; i++)
+        if (grey_allow_has(&settings->allow[i], client))
             return true;
-    }
+    for (size_t i = 0; i < settings->allow_recipients_count; i++)
+        if (grey_allow_recipient_has(&settings->allow_recipients[i], recipient))
+            return true;
     return false;
 }
 

@@ -16,15 +16,10 @@
 
 #include "base/ip.h"
 #include "base/mode.h"
+#include "grey/allow.h"
 #include "store/store.h"
 
 enum grey_when { GREY_SUSPICIOUS, GREY_ALWAYS };
-
-/* One entry of the allow list. */
-struct grey_allow {
-    struct net net;     /* family 0: it is a domain */
-    const char *domain; /* "example.org" (and what is below it) */
-};
 
 struct grey_settings {
     enum mode mode;
@@ -32,21 +27,20 @@ struct grey_settings {
     int64_t delay_s, window_s, keep_s;
     unsigned allow_after;
     unsigned ipv4_prefix, ipv6_prefix;
+    enum grey_when null_sender; /* for bounces, MAIL FROM:<> */
     const struct grey_allow *allow;
     size_t allow_count;
-};
-
-/* What is known of the client when RCPT comes. */
-struct grey_client {
-    struct ip ip;
-    const char *verified_host; /* FCrDNS name, or NULL */
-    const char *spf_domain;    /* MAIL FROM (or HELO) domain that SPF passed for, or NULL */
+    const struct grey_allow_recipient *allow_recipients;
+    size_t allow_recipients_count;
+    const char **files; /* that the lists were read from, to be watched */
+    size_t files_count;
 };
 
 /* "spf:example.org", "host:example.org", "net:192.0.2.0/24" */
 const char *grey_identity(struct arena *mem, const struct grey_settings *settings,
                           const struct grey_client *client);
-bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client);
+bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client,
+                     struct str recipient);
 
 enum grey_verdict {
     GREY_NEW,       /* first seen: come again after the delay */

@@ -434,12 +434,15 @@ void check_greylist(struct session *s)
                            .recipient = s->facts.recipient.address.text,
                            .now_unix = clock_unix(s->service->clock)};
 
-    if (!is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster ||
-        grey_is_allowed(settings, &client))
+    if (!is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster)
         return;
     s->tx->suspicion = decide_is_suspicious(s->service->config, &s->facts);
     if (s->tx->suspicion == NULL)
         return;
+    if (grey_is_allowed(settings, &client, ask.recipient)) {
+        s->tx->suspicion = NULL;
+        return;
+    }
     ask.identity = grey_identity(s->tx->mem, settings, &client);
     s->tx->grey = grey_start(s->tx->mem, s->service->store, s->service->loop, settings, &ask, on_grey, s);
     session_wait_for(s, WAIT_GREY);

@@ -257,7 +257,8 @@ const char *decide_is_suspicious(const struct config *config, const struct facts
 
     if (decide_list_score(facts) < 0) /* on an allow list */
         return NULL;
-    if (config->greylist.when == GREY_ALWAYS)
+    if (config->greylist.when == GREY_ALWAYS &&
+        (!facts->transaction.null_sender || config->greylist.null_sender == GREY_ALWAYS))
         return "always";
     if (decide_list_score(facts) >= config->dnsbl.greylist_score)
         return "dnsbl";

@@ -40,7 +40,7 @@ struct server {
     struct worker *workers[WORKERS_MAX];
     size_t workers_count;
     struct timer watch;
-    uint64_t certificates_seen, domains_seen; /* marks of the files, to notice a change */
+    uint64_t certificates_seen, lists_seen; /* marks of the files, to notice a change */
     bool draining;
 };
 
@@ -78,6 +78,16 @@ static uint64_t mark_of(const char *path)
         return 0;
     return (uint64_t)st.st_mtim.tv_sec * 1000003 + (uint64_t)st.st_mtim.tv_nsec * 7 +
            (uint64_t)st.st_size * 31 + (uint64_t)st.st_ino;
+}
+
+/* domains.file, and the files of the allow lists. */
+static uint64_t mark_of_lists(const struct config *config)
+{
+    uint64_t mark = mark_of(config->domains.file);
+
+    for (size_t i = 0; i < config->greylist.files_count; i++)
+        mark = mark * 5 + mark_of(config->greylist.files[i]);
+    return mark;
 }
 
 static uint64_t mark_of_certificates(const struct tls_settings *tls)
@@ -281,7 +291,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
     stop_reporter(server);
     start_reporter(server);
     server->certificates_seen = mark_of_certificates(&fresh->tls);
-    server->domains_seen = mark_of(fresh->domains.file);
+    server->lists_seen = mark_of_lists(fresh);
     metric_set(gauges.reload_ok, 1);
     log_note(LOG_INFO, "reload", "%s is in force", fresh->file);
     tell_what_takes_a_restart(server->first, fresh);
@@ -324,7 +334,7 @@ static void on_watch(void *arg)
 {
     struct server *server = arg;
 
-    if (mark_of(server->config->domains.file) != server->domains_seen)
+    if (mark_of_lists(server->config) != server->lists_seen)
         reload(server);
     else if (server->tls_server != NULL &&
              mark_of_certificates(&server->config->tls) != server->certificates_seen)
@@ -497,7 +507,7 @@ static int start(struct server *server, struct fail *fail)
             return -1;
     }
     server->certificates_seen = mark_of_certificates(&config->tls);
-    server->domains_seen = mark_of(config->domains.file);
+    server->lists_seen = mark_of_lists(config);
     if (start_workers(server, fds, fail) != 0)
         return -1;
     start_reporter(server);
