@@ -86,8 +86,8 @@ static bool spells_address(struct str name, const struct ip *ip)
     return found >= 3 || has_hex(name, ip->b);
 }
 
-static const char *network_identity(struct arena *mem, const struct grey_settings *settings,
-                                    const struct ip *ip)
+const char *grey_network_identity(struct arena *mem, const struct grey_settings *settings,
+                                  const struct ip *ip)
 {
     unsigned bits = ip->family == 4 ? settings->ipv4_prefix : settings->ipv6_prefix;
     struct ip network = ip_prefix(ip, bits);
@@ -105,7 +105,7 @@ const char *grey_identity(struct arena *mem, const struct grey_settings *setting
         return str_fmt(mem, "spf:%s", str_dup_lower(mem, spf));
     if (host.n > 0 && !spells_address(host, &client->ip))
         return str_fmt(mem, "host:%s", str_dup_lower(mem, owner_domain(host)));
-    return network_identity(mem, settings, &client->ip);
+    return grey_network_identity(mem, settings, &client->ip);
 }
 
 bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client,
@@ -161,7 +161,11 @@ struct str grey_client_key(struct arena *mem, const char *identity)
 /* ---- asking the store ---- */
 
 struct grey_query {
+    struct store *store;
+    struct loop *loop;
     struct store_token *pending;
+    struct store_request by_network; /* keys_count 0: it has been asked, or is the same */
+    struct grey_answer answer;
     grey_done_fn *done;
     void *arg;
 };
@@ -169,6 +173,7 @@ struct grey_query {
 struct question {
     struct grey_rules rules;
     int64_t now_unix;
+    bool only_looks; /* who would wait leaves nothing behind */
 };
 
 /* On the store's thread, within its transaction. */
@@ -185,20 +190,59 @@ static void change_rows(struct arena *mem, const void *question_bytes, struct st
     grey_unpack_triple(rows[0].value, &memory.triple);
     grey_unpack_deliveries(rows[1].value, &memory.client);
     answer = grey_step(&question.rules, question.now_unix, &memory);
+    memcpy(result, &answer, sizeof(answer));
+    if (question.only_looks && grey_must_wait(answer.verdict))
+        return;
     rows[0] = grey_pack_triple(mem, &question.rules, &memory.triple);
     rows[1] = grey_pack_deliveries(mem, &question.rules, &memory.client);
-    memcpy(result, &answer, sizeof(answer));
+}
+
+static void finish(struct grey_query *query)
+{
+    query->done(&query->answer, query->arg); /* last act: query may be gone now */
+}
+
+static void on_network_rows(enum store_status status, const void *result, void *arg)
+{
+    struct grey_query *query = arg;
+    struct grey_answer answer;
+
+    query->pending = NULL;
+    if (status == STORE_DONE) {
+        memcpy(&answer, result, sizeof(answer));
+        if (!grey_must_wait(answer.verdict))
+            query->answer = answer;
+    }
+    finish(query);
 }
 
 static void on_rows(enum store_status status, const void *result, void *arg)
 {
     struct grey_query *query = arg;
-    struct grey_answer answer = {.verdict = GREY_UNANSWERED};
 
     query->pending = NULL;
+    query->answer = (struct grey_answer){.verdict = GREY_UNANSWERED};
     if (status == STORE_DONE)
-        memcpy(&answer, result, sizeof(answer));
-    query->done(&answer, query->arg); /* last act: query may be gone now */
+        memcpy(&query->answer, result, sizeof(query->answer));
+    if (!grey_must_wait(query->answer.verdict) || query->by_network.keys_count == 0) {
+        finish(query);
+        return;
+    }
+    query->pending = store_update(query->store, query->loop, &query->by_network, on_network_rows, query);
+}
+
+static struct store_request request_for(struct arena *mem, const struct grey_ask *ask, const char *identity,
+                                        const struct question *question)
+{
+    return (struct store_request){
+        .table = GREY_TABLE,
+        .keys = {grey_key(mem, identity, ask->sender, ask->recipient), grey_client_key(mem, identity)},
+        .keys_count = 2,
+        .change = change_rows,
+        .question = question,
+        .question_bytes = sizeof(*question),
+        .result_bytes = sizeof(struct grey_answer),
+    };
 }
 
 struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop,
@@ -206,21 +250,21 @@ struct grey_query *grey_start(struct arena *mem, struct store *store, struct loo
                               grey_done_fn *done, void *arg)
 {
     struct question question = {
-        {settings->delay_s, settings->window_s, settings->keep_s, settings->allow_after}, ask->now_unix};
-    struct store_request request = {
-        .table = GREY_TABLE,
-        .keys = {grey_key(mem, ask->identity, ask->sender, ask->recipient),
-                 grey_client_key(mem, ask->identity)},
-        .keys_count = 2,
-        .change = change_rows,
-        .question = &question,
-        .question_bytes = sizeof(question),
-        .result_bytes = sizeof(struct grey_answer),
-    };
+        .rules = {settings->delay_s, settings->window_s, settings->keep_s, settings->allow_after},
+        .now_unix = ask->now_unix};
+    struct store_request request = request_for(mem, ask, ask->identity, &question);
     struct grey_query *query = ARENA_NEW(mem, struct grey_query);
 
+    query->store = store;
+    query->loop = loop;
     query->done = done;
     query->arg = arg;
+    if (ask->network != NULL && strcmp(ask->network, ask->identity) != 0) {
+        struct question *looks = arena_copy(mem, &question, sizeof(question));
+
+        looks->only_looks = true;
+        query->by_network = request_for(mem, ask, ask->network, looks);
+    }
     query->pending = store_update(store, loop, &request, on_rows, query);
     return query;
 }
@@ -236,7 +280,8 @@ void grey_cancel(struct grey_query **query)
 
 const char *grey_verdict_name(enum grey_verdict verdict)
 {
-    static const char *const names[] = {"new", "early", "passed", "known", "trusted", "unanswered"};
+    static const char *const names[] = {"new",     "early",   "passed",    "known",
+                                        "trusted", "allowed", "unanswered"};
 
     return names[verdict];
 }

@@ -8,6 +8,8 @@
  *           verified host name, else its /24 or /64: a large sender that retries from another address is
  *           still itself. A host name that spells its own address (198-51-100-7.dynamic.example.net) says who
  *           owns the network, not who sends: such a client is known by its network.
+ *           One who would have to wait is looked up once more by its network alone: it may have come before its names
+ *           were known (no SPF record yet, a DNS that failed), or with postgrey's rows, which know only networks.
  * Keys      In the table GREY_TABLE: grey_key() for a triple, the bare identity for what is known of the
  *           client.
  */
@@ -36,9 +38,11 @@ struct grey_settings {
     size_t files_count;
 };
 
-/* "spf:example.org", "host:example.org", "net:192.0.2.0/24" */
+/* "spf:example.org", "host:example.org", "net:192.0.2.0/24"; grey_network_identity(): always the last. */
 const char *grey_identity(struct arena *mem, const struct grey_settings *settings,
                           const struct grey_client *client);
+const char *grey_network_identity(struct arena *mem, const struct grey_settings *settings,
+                                  const struct ip *ip);
 bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client,
                      struct str recipient);
 
@@ -48,6 +52,7 @@ enum grey_verdict {
     GREY_PASSED,    /* came again in time: passes, now and from here on */
     GREY_KNOWN,     /* had passed before */
     GREY_TRUSTED,   /* this client passed often enough: not asked any more */
+    GREY_ALLOWED,   /* an operator allowed this client */
     GREY_UNANSWERED /* the store did not answer: passes, and is said so */
 };
 
@@ -59,6 +64,7 @@ struct grey_answer {
 
 struct grey_ask {
     const char *identity;
+    const char *network;          /* grey_network_identity() */
     struct str sender, recipient; /* envelope addresses as written; normalised here */
     int64_t now_unix;
 };
@@ -77,7 +83,7 @@ struct grey_query *grey_start(struct arena *mem, struct store *store, struct loo
                               grey_done_fn *done, void *arg);
 void grey_cancel(struct grey_query **query);
 
-/* "new", "early", "passed", "known", "trusted", "unanswered" */
+/* "new", "early", "passed", "known", "trusted", "allowed", "unanswered" */
 const char *grey_verdict_name(enum grey_verdict verdict);
 bool grey_must_wait(enum grey_verdict verdict); /* NEW, EARLY */
 

@@ -195,7 +195,7 @@ static void on_answer(const struct grey_answer *answer, void *arg)
 static struct grey_query *start(const char *identity, const char *sender, int64_t now_unix,
                                 struct heard *heard)
 {
-    struct grey_ask ask = {identity, str_of(sender), STR("me@example.net"), now_unix};
+    struct grey_ask ask = {identity, NULL, str_of(sender), STR("me@example.net"), now_unix};
 
     return grey_start(mem, store, loop, &settings, &ask, on_answer, heard);
 }
@@ -286,6 +286,73 @@ static void test_rows_in_the_store(void **state)
     t_same_int(seen[1], 1);
 }
 
+/* Asks as somebody whose names are known now, and who may have been here before without them. */
+static void t_asked_with(const char *identity, const char *network, int64_t now_unix, const char *verdict,
+                         int64_t wait_s)
+{
+    struct grey_ask ask = {identity, network, STR("a@example.org"), STR("me@example.net"), now_unix};
+    struct heard heard = {0};
+
+    now_s = now_unix;
+    grey_start(mem, store, loop, &settings, &ask, on_answer, &heard);
+    while (heard.calls == 0)
+        loop_run(loop);
+    t_same_int(heard.calls, 1);
+    t_same_z(grey_verdict_name(heard.answer.verdict), verdict);
+    t_same_int(heard.answer.wait_s, wait_s);
+}
+
+static void test_network(void **state)
+{
+    const char *network = "net:192.0.2.0/24";
+
+    (void)state;
+    t_case("a stranger under both its names waits as one", NULL);
+    t_asked_with("spf:example.org", network, T, "new", DELAY);
+    t_asked_with("spf:example.org", network, T + 1, "early", DELAY - 1);
+    t_asked_with("host:example.org", network, T + 2, "new", DELAY);
+    t_case("looking leaves no row of the network", NULL);
+    t_asked_with(network, network, T + 3, "new", DELAY);
+    t_case("the try again of one who came without a name, when SPF or a host name is there, is the retry",
+           NULL);
+    t_asked_with("host:example.net", network, T + 4, "new", DELAY);
+    t_asked_with("host:example.com", network, T + 3 + DELAY, "passed", 0);
+    t_case("one whose network was known gets a name, and stays known", NULL);
+    t_asked_with("spf:example.com", network, T + 4 + DELAY, "known", 0);
+    t_case("but not for another network", NULL);
+    t_asked_with("spf:example.com", "net:198.51.100.0/24", T + 5 + DELAY, "early", DELAY - 1);
+}
+
+/* A table of 2,000 rows: 1,000 of them are known, the oldest of them nearly forgotten, and then come 10,000 new keys
+ * of one network. */
+static void test_flood(void **state)
+{
+    struct store_settings small = {.url = url, .timeout_ms = 20, .rows_max = 2000};
+    char sender[32];
+
+    (void)state;
+    store_close(&store);
+    store = store_open(&small, &test_clock, NULL);
+    for (int i = 0; i < 500; i++) {
+        snprintf(sender, sizeof(sender), "good-%c%c@example.org", 'a' + i / 26, 'a' + i % 26);
+        ask_at("host:example.org", sender, T);
+    }
+    for (int i = 0; i < 500; i++) {
+        snprintf(sender, sizeof(sender), "good-%c%c@example.org", 'a' + i / 26, 'a' + i % 26);
+        ask_at("host:example.org", sender, T + DELAY);
+    }
+    for (int i = 0; i < 10000; i++) {
+        snprintf(sender, sizeof(sender), "%c%c%c%c@bad.example", 'a' + i / 17576, 'a' + i / 676 % 26,
+                 'a' + i / 26 % 26, 'a' + i % 26);
+        ask_at("net:192.0.2.0/24", sender, T + DELAY + KEEP - 10);
+    }
+    t_case("strangers push out each other, and nobody who is known, though it is nearly forgotten", NULL);
+    for (int i = 0; i < 500; i++) {
+        snprintf(sender, sizeof(sender), "good-%c%c@example.org", 'a' + i / 26, 'a' + i % 26);
+        t_asked("host:example.org", sender, T + DELAY + KEEP - 1, "known", 0);
+    }
+}
+
 static void test_cancelled(void **state)
 {
     struct heard cancelled = {0};
@@ -326,6 +393,8 @@ int main(void)
         ROW(test_life),
         ROW(test_clock_set_back),
         ROW(test_rows_in_the_store),
+        ROW(test_network),
+        ROW(test_flood),
         ROW(test_cancelled),
         ROW(test_unanswered),
     };

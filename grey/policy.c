@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <limits.h>
 
-enum { COUNT_EVERY_S = 3600 };
+enum { COUNT_EVERY_S = 3600, HOUR_S = 3600 };
 
 /* ---- the step ---- */
 
@@ -28,7 +28,7 @@ static void refresh(const struct grey_rules *rules, int64_t now_unix, struct gre
     if (waiting ? now_unix - triple->first_unix >= rules->window_s
                 : now_unix - triple->last_unix >= rules->keep_s)
         *triple = (struct grey_triple){0};
-    if (now_unix - client->last_unix >= rules->keep_s)
+    if (!client->allowed && now_unix - client->last_unix >= rules->keep_s)
         *client = (struct grey_deliveries){0};
 }
 
@@ -55,6 +55,8 @@ struct grey_answer grey_step(const struct grey_rules *rules, int64_t now_unix, s
     int64_t waited_s;
 
     refresh(rules, now_unix, memory);
+    if (client->allowed)
+        return answer(GREY_ALLOWED, 0, client->counted_unix);
     if (rules->allow_after > 0 && client->count >= rules->allow_after) {
         client->last_unix = now_unix; /* the triple is left alone: it is not asked for any more */
         return answer(GREY_TRUSTED, 0, triple->first_unix);
@@ -75,17 +77,17 @@ struct grey_answer grey_step(const struct grey_rules *rules, int64_t now_unix, s
 
 /* ---- rows ---- */
 
-/* A letter and three numbers with one blank between, and nothing else. */
-static bool unpack(struct str value, char letter, uint64_t numbers_out[3])
+/* A letter and so many numbers with one blank between, and nothing else. */
+static bool unpack(struct str value, char letter, uint64_t *numbers_out, int count)
 {
     struct str word;
 
     if (!str_cut(value, ' ', &word, &value) || word.n != 1 || word.p[0] != letter)
         return false;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < count; i++) {
         bool more = str_cut(value, ' ', &word, &value);
 
-        if (more != (i < 2) || !str_to_u64(word, INT64_MAX, &numbers_out[i]))
+        if (more != (i + 1 < count) || !str_to_u64(word, INT64_MAX, &numbers_out[i]))
             return false;
     }
     return true;
@@ -94,7 +96,7 @@ static bool unpack(struct str value, char letter, uint64_t numbers_out[3])
 bool grey_unpack_triple(struct str value, struct grey_triple *triple_out)
 {
     uint64_t n[3];
-    bool fine = unpack(value, 'T', n);
+    bool fine = unpack(value, 'T', n, 3);
 
     *triple_out = (struct grey_triple){0};
     if (fine)
@@ -105,12 +107,21 @@ bool grey_unpack_triple(struct str value, struct grey_triple *triple_out)
 bool grey_unpack_deliveries(struct str value, struct grey_deliveries *client_out)
 {
     uint64_t n[3];
-    bool fine = unpack(value, 'C', n) && n[0] <= UINT_MAX;
+    bool allowed = unpack(value, 'A', n, 1), fine = allowed || (unpack(value, 'C', n, 3) && n[0] <= UINT_MAX);
 
     *client_out = (struct grey_deliveries){0};
-    if (fine)
-        *client_out = (struct grey_deliveries){(unsigned)n[0], (int64_t)n[1], (int64_t)n[2]};
+    if (allowed)
+        *client_out = (struct grey_deliveries){.counted_unix = (int64_t)n[0], .allowed = true};
+    else if (fine)
+        *client_out = (struct grey_deliveries){(unsigned)n[0], (int64_t)n[1], (int64_t)n[2], false};
     return fine;
+}
+
+/* What has been good is stored longer than it holds: so much that, when the table is full, whatever waits would expire
+ * sooner and goes first. A million strangers push out each other, and nobody who is known. */
+static int64_t stored_until(const struct grey_rules *rules, int64_t last_unix)
+{
+    return last_unix + rules->keep_s + rules->window_s + HOUR_S;
 }
 
 struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *rules,
@@ -118,7 +129,7 @@ struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *ru
 {
     bool waiting = triple->passed_unix == 0;
     struct store_row row = {.expires_unix = waiting ? triple->first_unix + rules->window_s
-                                                    : triple->last_unix + rules->keep_s};
+                                                    : stored_until(rules, triple->last_unix)};
 
     if (triple->first_unix != 0)
         row.value = str_of(str_fmt(mem, "T %" PRId64 " %" PRId64 " %" PRId64, triple->first_unix,
@@ -129,9 +140,11 @@ struct store_row grey_pack_triple(struct arena *mem, const struct grey_rules *ru
 struct store_row grey_pack_deliveries(struct arena *mem, const struct grey_rules *rules,
                                       const struct grey_deliveries *client)
 {
-    struct store_row row = {.expires_unix = client->last_unix + rules->keep_s};
+    struct store_row row = {.expires_unix = client->allowed ? 0 : stored_until(rules, client->last_unix)};
 
-    if (client->count > 0)
+    if (client->allowed)
+        row.value = str_of(str_fmt(mem, "A %" PRId64, client->counted_unix));
+    else if (client->count > 0)
         row.value = str_of(str_fmt(mem, "C %u %" PRId64 " %" PRId64, client->count, client->counted_unix,
                                    client->last_unix));
     return row;

@@ -6,8 +6,8 @@
  * Times    A stamp that lies in the future (the clock was set back) counts as now: at worst a delay begins
  *          anew. Intervals are closed below and open above: at `delay` a retry passes, at `window` and at
  *          `keep` all is forgotten.
- * Rows     Text, so that an operator can read them: "T <first> <passed> <last>" and "C <count>
- *          <counted> <last>". What does not read so is treated as if it were not there.
+ * Rows     Text, so that an operator can read them: "T <first> <passed> <last>", "C <count> <counted> <last>", and
+ *          "A <since>" for a client that an operator allowed. What does not read so is treated as if it were not there.
  */
 #ifndef GREY_POLICY_H
 #define GREY_POLICY_H
@@ -28,6 +28,7 @@ struct grey_triple {
 struct grey_deliveries {
     unsigned count;
     int64_t counted_unix, last_unix;
+    bool allowed; /* by an operator, since counted_unix: for ever, and nothing else is kept */
 };
 
 struct grey_memory {

@@ -444,6 +444,7 @@ void check_greylist(struct session *s)
         return;
     }
     ask.identity = grey_identity(s->tx->mem, settings, &client);
+    ask.network = grey_network_identity(s->tx->mem, settings, &client.ip);
     s->tx->grey = grey_start(s->tx->mem, s->service->store, s->service->loop, settings, &ask, on_grey, s);
     session_wait_for(s, WAIT_GREY);
 }
