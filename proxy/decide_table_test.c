@@ -142,7 +142,8 @@ static void set_value(struct world *w, struct str key, struct str value)
         "", "name", "literal", "other-literal", "bare-address", "ours", "not-a-name", "single-label", NULL};
     static const char *const spf[] = {"none",     "neutral",   "pass",      "fail",
                                       "softfail", "temperror", "permerror", NULL};
-    static const char *const grey[] = {"new", "early", "passed", "known", "trusted", "unanswered", NULL};
+    static const char *const grey[] = {"new",     "early",   "passed",     "known",
+                                       "trusted", "allowed", "unanswered", NULL};
     static const char *const framing[] = {"", "bare-cr", "bare-lf", "nul", "long-line", NULL};
     static const char *const dmarc[] = {"none", "pass", "fail", "temperror", "permerror", NULL};
     static const char *const policy[] = {"none", "quarantine", "reject", NULL};
