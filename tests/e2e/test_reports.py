@@ -618,6 +618,43 @@ def test_daily_sender(t):
     same([len(t.postfix.files(box)) for box in boxes.values()], [1] * 4, "mails in the mailboxes")
 
 
+def let_leases_end(guard):
+    """Fifteen minutes go by: what a dead process has leased is free again (`until_unix` of report/lease.c)."""
+    with sqlite3.connect(guard.dir / "state/state.db") as file:
+        for key, value in file.execute("SELECT key, value FROM rows WHERE tbl = 'report'").fetchall():
+            if key.startswith(b"l"):
+                passed = value[:16] + (1).to_bytes(8, "little") + value[24:]
+                file.execute("UPDATE rows SET value = ? WHERE tbl = 'report' AND key = ?", (passed, key))
+    file.close()
+
+
+def test_killed_while_sending(t):
+    """Killed with SIGKILL again and again while it sends: each report arrives, and twice only as the same one."""
+    backend, kills = t.backend(), 6
+    domains = [f"d{i}.test" for i in range(20)]
+    dns = name_server(t, {domain: f"p=none; rua=mailto:dmarc@{domain}" for domain in domains})
+    guard = reporter(t, dns, backend)
+    play(t, guard, [passing(domain) for domain in domains], "bob@example.net")
+    make_yesterday(guard)
+    guard.stop()
+    for _ in range(kills):
+        before = len(reports_at(backend))
+        guard.start_again()
+        wait_for(lambda: len(reports_at(backend)) >= min(before + 2, len(domains)), "two more reports")
+        guard.kill()
+        let_leases_end(guard)
+    guard.start_again()
+    guard.event(event="reports")
+    ids = collections.defaultdict(list)
+    for raw in backend.messages:
+        mail = email.message_from_bytes(raw, policy=email.policy.SMTP)
+        if str(mail["Subject"]).startswith("Report Domain:"):
+            ids[mail["To"]].append(mail["Message-ID"])
+    same(sorted(ids), sorted(f"dmarc@{domain}" for domain in domains), "who has a report")
+    same({to: len(set(names)) for to, names in ids.items()}, dict.fromkeys(ids, 1), "Message-IDs of each")
+    true(sum(map(len, ids.values())) <= len(domains) + kills, f"more than one came twice for a kill: {ids}")
+
+
 def test_dry_run(t):
     """With dry_run_dir the mails are written there and not sent; without, after a reload, they are sent."""
     backend, boxes = t.backend(), boxes_of(t)
