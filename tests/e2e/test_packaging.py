@@ -82,5 +82,7 @@ def test_settings(t):
     events = {"reports.failed", "reports.stopped", "log.dropped"}
     for page in documents():
         for word in re.findall(r"`([a-z]+(?:\[\])?(?:\.[a-z0-9_]+(?:\[\])?)+)[`:]", page.read_text()):
+            if word.endswith((".c", ".h")):  # a file: `backends.c`
+                continue
             if word.partition(".")[0].replace("[]", "") in sections - {"version"} and word not in events:
                 true(word in known, f"{page.name}: {word} is no setting")
