@@ -317,6 +317,8 @@ static int close_bed(void **state)
     disconnect_client();
     service_free(&service);
     store_close(&parts.store);
+    loop_stop(loop); /* one more turn, for the store's last answers */
+    loop_run(loop);
     clients_free(&parts.clients);
     tls_context_unref(&parts.tls_server);
     tls_context_unref(&parts.tls_client);

@@ -326,8 +326,8 @@ void worker_free(struct worker **worker)
     *worker = NULL;
     timer_stop(&w->sweep);
     timer_stop(&w->deadline);
-    loop_stop(
-        w->loop); /* one more turn, for the store's last answers: their memory goes when they are heard */
+    /* One more turn, for the store's last answers: their memory goes when they are heard. */
+    loop_stop(w->loop);
     loop_run(w->loop);
     while (w->services != NULL) {
         struct service *service = w->services;
