@@ -13,13 +13,22 @@ void buf_init(struct buf *b, size_t max)
     *b = (struct buf){.max = max};
 }
 
+/* Of the octets behind the first n nothing must be left. */
+static void wipe_behind(struct buf *b, size_t n)
+{
+    if (b->secret && b->room > n)
+        explicit_bzero(b->p + n, b->room - n);
+}
+
 void buf_fini(struct buf *b)
 {
-    size_t max = b->max;
+    struct buf empty = {.max = b->max, .secret = b->secret};
 
-    if (b->p != NULL)
+    if (b->p != NULL) {
+        wipe_behind(b, 0); /* what is in front was wiped when it was consumed */
         free(b->p - b->gone);
-    *b = (struct buf){.max = max};
+    }
+    *b = empty;
 }
 
 void buf_clear(struct buf *b)
@@ -36,6 +45,23 @@ static void move_to_front(struct buf *b)
     b->p -= b->gone;
     b->room += b->gone;
     b->gone = 0;
+    wipe_behind(b, b->n);
+}
+
+/* realloc() may leave a copy of what it moves. */
+static char *grow(struct buf *b, size_t room)
+{
+    char *p;
+
+    if (!b->secret)
+        return realloc(b->p, room);
+    p = malloc(room);
+    if (p == NULL || b->p == NULL)
+        return p;
+    memcpy(p, b->p, b->n);
+    wipe_behind(b, 0);
+    free(b->p);
+    return p;
 }
 
 /* One byte more than asked is kept free, for buf_z(). */
@@ -56,7 +82,7 @@ static bool make_room(struct buf *b, size_t n)
     room = b->room > 0 ? b->room : FIRST_ROOM;
     while (room <= b->n + n)
         room *= 2;
-    p = realloc(b->p, room);
+    p = grow(b, room);
     if (p == NULL)
         out_of_memory();
     b->p = p;
@@ -137,6 +163,8 @@ void buf_consume(struct buf *b, size_t n)
     b->n -= n;
     if (b->p == NULL)
         return;
+    if (b->secret)
+        explicit_bzero(b->p, n);
     b->p += n;
     b->gone += n;
     b->room -= n;

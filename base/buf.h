@@ -5,6 +5,7 @@
  *            are good until the next call that adds or consumes.
  * Limits     `max` is given at birth and never passed. What does not fit is left out whole and
  *            `overflow` is set: callers look at it once, at the end.
+ * Secrets    With `secret` set, octets that are consumed, cleared, moved or freed are wiped.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
@@ -20,6 +21,7 @@ struct buf {
     size_t gone; /* bytes consumed in front of p, still allocated */
     size_t max;
     bool overflow;
+    bool secret;
 };
 
 void buf_init(struct buf *b, size_t max);

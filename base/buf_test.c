@@ -134,11 +134,43 @@ static void test_clear(void **state)
     buf_fini(&b);
 }
 
+static bool has_octets(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != '\0')
+            return true;
+    return false;
+}
+
+static void test_secret(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    t_case("of a secret nothing is left where it was", NULL);
+    buf_init(&b, 100000);
+    b.secret = true;
+    buf_add_z(&b, "consumed, and kept");
+    buf_consume(&b, 10);
+    t_same_str_z(buf_str(&b), "and kept");
+    t_true(!has_octets(b.p - b.gone, b.gone));
+    for (int i = 0; i < 300; i++) /* moves and grows */
+        buf_add_char(&b, 'x');
+    t_same_int(b.n, 308);
+    t_true(str_starts(buf_str(&b), STR("and keptxx")));
+    buf_consume(&b, 300);
+    buf_clear(&b);
+    t_true(b.gone == 0 && b.room > 0 && !has_octets(b.p, b.room));
+    buf_fini(&b);
+    t_true(b.secret);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adding),  cmocka_unit_test(test_max),   cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_consume), cmocka_unit_test(test_queue), cmocka_unit_test(test_clear),
+        cmocka_unit_test(test_secret),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@ enum expected {
     AT_STARTTLS,
     AT_XCLIENT,
     AT_XCLIENT_EHLO,
+    AT_AUTH,
     AT_MAIL,
     AT_RCPT,
     AT_DATA,
@@ -132,6 +133,19 @@ static void command(struct smtp_client *client, enum expected what, const char *
         client->broken_why = "too many commands wait for the backend";
     va_end(args);
     send_held(client);
+}
+
+/* Waits for the reply, and keeps nothing of the line. */
+void smtp_client_auth(struct smtp_client *client, struct str mechanism, struct str initial)
+{
+    client->held.secret = true;
+    command(client, AT_AUTH, "AUTH %.*s%s%.*s", STR_ARG(mechanism), initial.n > 0 ? " " : "",
+            STR_ARG(initial));
+}
+
+void smtp_client_respond(struct smtp_client *client, struct str response)
+{
+    command(client, AT_AUTH, "%.*s", STR_ARG(response));
 }
 
 void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit,
@@ -267,6 +281,17 @@ static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client
     return SMTP_CLIENT_IDENTIFIED;
 }
 
+static enum smtp_client_event_kind after_auth(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (reply->code == 334)
+        return reply->text.n == 0 || smtp_is_base64(reply->text)
+                   ? SMTP_CLIENT_CHALLENGE
+                   : broken(client, "a challenge that is not base64");
+    buf_fini(&client->held);
+    client->held.secret = false;
+    return reply->code / 100 == 3 ? broken(client, "a 3xx where it makes no sense") : SMTP_CLIENT_AUTH;
+}
+
 static enum smtp_client_event_kind take_reply(struct smtp_client *client, const struct smtp_reply *reply)
 {
     enum expected what;
@@ -277,7 +302,7 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
     what = (enum expected)client->due.p[0];
     buf_consume(&client->due, 1);
     send_held(client);
-    if (reply->code / 100 == 3 && what != AT_DATA)
+    if (reply->code / 100 == 3 && what != AT_DATA && what != AT_AUTH)
         return broken(client, "a 3xx where it makes no sense");
     switch (what) {
     case AT_GREETING:
@@ -295,6 +320,8 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
         return after_xclient(client, reply);
     case AT_XCLIENT_EHLO:
         return after_xclient_ehlo(client, reply);
+    case AT_AUTH:
+        return after_auth(client, reply);
     case AT_MAIL:
         return SMTP_CLIENT_MAIL;
     case AT_RCPT:

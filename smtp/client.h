@@ -1,12 +1,13 @@
 /*
- * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, Postfix XCLIENT_README
+ * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, 4954, Postfix XCLIENT_README
  *
  * The caller sends what gathers in `out`, feeds what arrives, and takes events. The dialogue knows
  * which replies are due: a reply nobody waits for, or that came before its command, a 3xx but for 354 to
  * DATA, or garbage is SMTP_CLIENT_BROKEN, after which the connection is only good for closing.
  *
  * Order      open: greeting, EHLO (HELO when refused), STARTTLS and EHLO again, XCLIENT and EHLO again;
- *            then transactions: mail, rcpt…, data, message, or reset.
+ *            AUTH; then transactions: mail, rcpt…, data, message, or reset.
+ * Secrets    What is said within AUTH is wiped here once it is in `out`, which is the caller's to wipe.
  * Pipelining Commands that may be pipelined leave without waiting when the backend offers it.
  */
 #ifndef SMTP_CLIENT_H
@@ -22,6 +23,8 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_STARTTLS,   /* start the handshake, then call smtp_client_tls_started() */
     SMTP_CLIENT_READY,      /* greeting and EHLO are done; transactions may begin */
     SMTP_CLIENT_IDENTIFIED, /* XCLIENT and the EHLO behind it are done */
+    SMTP_CLIENT_CHALLENGE,  /* 334 within AUTH: `reply`, whose text is base64 or empty */
+    SMTP_CLIENT_AUTH,       /* AUTH has ended: `reply` */
     SMTP_CLIENT_MAIL,       /* `reply` */
     SMTP_CLIENT_RCPT,       /* `reply`, in the order of smtp_client_rcpt() */
     SMTP_CLIENT_DATA,       /* `reply`: 354 sends the message now; else the transaction ends with it */
@@ -45,6 +48,10 @@ void smtp_client_next(struct smtp_client *client, struct smtp_client_event *even
 void smtp_client_tls_started(struct smtp_client *client);
 
 void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *identity); /* XCLIENT */
+/* `initial` as smtp_command has it: empty when there is none. Each challenge wants one response: base64, "*", or
+ * nothing. */
+void smtp_client_auth(struct smtp_client *client, struct str mechanism, struct str initial);
+void smtp_client_respond(struct smtp_client *client, struct str response);
 /* size 0: unknown. `parameters` as smtp_command_pass_on() writes them: empty, or each with a space in front.
  * */
 void smtp_client_mail(struct smtp_client *client, struct str path, uint64_t size, bool eightbit,

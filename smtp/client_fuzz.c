@@ -17,8 +17,8 @@ struct game {
     struct smtp_client *client;
     struct buf out;
     struct smtp_identity who;
-    unsigned mails, recipients, datas, messages, resets; /* commands without an answer yet */
-    unsigned fed, fed_at_dot;                            /* pieces */
+    unsigned mails, recipients, datas, messages, resets, auths; /* commands without an answer yet */
+    unsigned fed, fed_at_dot;                                   /* pieces */
     bool broken;
 };
 
@@ -74,8 +74,22 @@ static void take_event(struct game *game, const struct smtp_client_event *event)
     case SMTP_CLIENT_STARTTLS:
         smtp_client_tls_started(game->client);
         break;
+    case SMTP_CLIENT_CHALLENGE:
+        answered(&game->auths);
+        if (event->reply.text.n > 0 && !smtp_is_base64(event->reply.text))
+            bug("a challenge that is not base64");
+        smtp_client_respond(game->client, STR("YWI="));
+        game->auths++;
+        break;
+    case SMTP_CLIENT_AUTH:
+        answered(&game->auths);
+        begin_transaction(game);
+        break;
     case SMTP_CLIENT_READY:
-        if (smtp_client_capabilities(game->client)->xclient)
+        if (smtp_client_capabilities(game->client)->auth[0] != '\0') {
+            smtp_client_auth(game->client, STR("LOGIN"), STR(""));
+            game->auths++;
+        } else if (smtp_client_capabilities(game->client)->xclient)
             smtp_client_identify(game->client, &game->who);
         else
             begin_transaction(game);
@@ -127,8 +141,9 @@ static void hear(struct game *game, struct str piece)
 
 static void check_commands(struct str text)
 {
-    static const char *const verbs[] = {"EHLO ",     "HELO ",  "STARTTLS\r", "XCLIENT ", "MAIL FROM:<",
-                                        "RCPT TO:<", "DATA\r", "RSET\r",     ".\r"};
+    static const char *const verbs[] = {"EHLO ",       "HELO ",        "STARTTLS\r", "XCLIENT ",
+                                        "MAIL FROM:<", "RCPT TO:<",    "DATA\r",     "RSET\r",
+                                        ".\r",         "AUTH LOGIN\r", "YWI=\r"};
     struct str line;
 
     while (text.n > 0) {

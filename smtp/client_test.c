@@ -30,6 +30,8 @@ static void tell(const struct smtp_client_event *event)
         [SMTP_CLIENT_STARTTLS] = "starttls",
         [SMTP_CLIENT_READY] = "ready",
         [SMTP_CLIENT_IDENTIFIED] = "identified",
+        [SMTP_CLIENT_CHALLENGE] = "challenge",
+        [SMTP_CLIENT_AUTH] = "auth",
         [SMTP_CLIENT_MAIL] = "mail",
         [SMTP_CLIENT_RCPT] = "rcpt",
         [SMTP_CLIENT_DATA] = "data",
@@ -41,6 +43,10 @@ static void tell(const struct smtp_client_event *event)
 
     buf_fmt(&told, "%s%s", told.n > 0 ? ", " : "", names[event->kind]);
     switch (event->kind) {
+    case SMTP_CLIENT_CHALLENGE:
+        buf_fmt(&told, " %.*s", STR_ARG(event->reply.text));
+        break;
+    case SMTP_CLIENT_AUTH:
     case SMTP_CLIENT_MAIL:
     case SMTP_CLIENT_RCPT:
     case SMTP_CLIENT_DATA:
@@ -568,6 +574,72 @@ static void test_early(void **state)
     }
 }
 
+/* ---- AUTH ---- */
+
+static void test_auth(void **state)
+{
+    char line[4 + 12284 + 3];
+
+    (void)state;
+    t_case("a mechanism with its initial response, and the transaction behind it", "4954 4");
+    open_ready("250-AUTH PLAIN LOGIN\r\n");
+    smtp_client_auth(client, STR("PLAIN"), STR("AGJvYgBzZWNyZXQ="));
+    sent("AUTH PLAIN AGJvYgBzZWNyZXQ=\r\n");
+    hears("235 2.7.0 Welcome\r\n", "auth 235");
+    t_true(smtp_client_is_idle(client));
+    smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
+    sent("MAIL FROM:<a@b.test>\r\n");
+    close_client();
+    t_case("challenges and responses, empty ones too", "4954 4");
+    open_ready("250-AUTH LOGIN\r\n");
+    smtp_client_auth(client, STR("LOGIN"), STR(""));
+    sent("AUTH LOGIN\r\n");
+    hears("334 VXNlcm5hbWU6\r\n", "challenge VXNlcm5hbWU6");
+    smtp_client_respond(client, STR("Ym9i"));
+    sent("Ym9i\r\n");
+    hears("334 \r\n", "challenge ");
+    smtp_client_respond(client, STR(""));
+    sent("\r\n");
+    hears("535 5.7.8 No\r\n", "auth 535");
+    smtp_client_auth(client, STR("LOGIN"), STR("="));
+    sent("AUTH LOGIN =\r\n");
+    hears("334\r\n", "challenge ");
+    smtp_client_respond(client, STR("*"));
+    hears("501 5.7.0 Cancelled\r\n", "auth 501");
+    close_client();
+    t_case("a challenge may be as long as a line of AUTH, other replies not", "4954 4");
+    open_ready("250-AUTH X\r\n");
+    smtp_client_auth(client, STR("X"), STR(""));
+    memset(line, 'A', sizeof(line));
+    memcpy(line, "334 ", 4);
+    memcpy(line + 4 + 12280, "\r\n", 3);
+    smtp_client_feed(client, line, strlen(line));
+    buf_clear(&told);
+    take_events();
+    t_same_int(told.n, strlen("challenge ") + 12280);
+    smtp_client_respond(client, STR(""));
+    line[0] = '2';
+    smtp_client_feed(client, line, strlen(line));
+    buf_clear(&told);
+    take_events();
+    t_same_str_z(buf_str(&told), "broken");
+    close_client();
+    t_case("a challenge that is not base64 is drunken talk, and so is one that nobody asked for", NULL);
+    open_ready("250-AUTH PLAIN\r\n");
+    smtp_client_auth(client, STR("PLAIN"), STR(""));
+    hears("334 Who are you?\r\n", "broken");
+    close_client();
+    open_ready("250-AUTH PLAIN\r\n");
+    smtp_client_auth(client, STR("PLAIN"), STR("YWI="));
+    hears_at_once("235 2.7.0 Welcome\r\n334 YWI=\r\n", "auth 235, broken");
+    close_client();
+    t_case("354 is no answer to AUTH", NULL);
+    open_ready("250-AUTH PLAIN\r\n");
+    smtp_client_auth(client, STR("PLAIN"), STR("YWI="));
+    hears("354 Go on\r\n", "broken");
+    close_client();
+}
+
 /* ---- the end ---- */
 
 static void test_quit(void **state)
@@ -625,21 +697,14 @@ static void test_pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_opening),
-        cmocka_unit_test(test_odd_openings),
-        cmocka_unit_test(test_ends_once),
-        cmocka_unit_test(test_capabilities),
-        cmocka_unit_test(test_starttls),
-        cmocka_unit_test(test_starttls_injected),
-        cmocka_unit_test(test_identify),
-        cmocka_unit_test(test_identify_refused),
-        cmocka_unit_test(test_transaction),
-        cmocka_unit_test(test_parameters),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_drunk),
-        cmocka_unit_test(test_early),
-        cmocka_unit_test(test_quit),
-        cmocka_unit_test(test_too_many_commands),
+        cmocka_unit_test(test_opening),     cmocka_unit_test(test_odd_openings),
+        cmocka_unit_test(test_ends_once),   cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_starttls),    cmocka_unit_test(test_starttls_injected),
+        cmocka_unit_test(test_identify),    cmocka_unit_test(test_identify_refused),
+        cmocka_unit_test(test_transaction), cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_drunk),
+        cmocka_unit_test(test_early),       cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_quit),        cmocka_unit_test(test_too_many_commands),
         cmocka_unit_test(test_pieces),
     };
 

@@ -56,8 +56,8 @@ enum { GARBAGE = -1 }; /* as a reader's code: there is no way back */
 void smtp_reply_reader_init(struct smtp_reply_reader *reader)
 {
     *reader = (struct smtp_reply_reader){0};
-    buf_init(&reader->line, SMTP_REPLY_LINE);
-    buf_init(&reader->text, (size_t)SMTP_REPLY_LINE * SMTP_REPLY_LINES);
+    buf_init(&reader->line, SMTP_CHALLENGE_LINE);
+    buf_init(&reader->text, (size_t)SMTP_REPLY_LINE * SMTP_REPLY_LINES + SMTP_CHALLENGE_LINE);
 }
 
 void smtp_reply_reader_fini(struct smtp_reply_reader *reader)
@@ -156,6 +156,12 @@ static void start_reply(struct smtp_reply_reader *reader)
     reader->code = 0;
 }
 
+/* Only a challenge, which has one line, may be a long one. */
+static bool is_too_long(struct str line, unsigned lines)
+{
+    return line.n > SMTP_REPLY_LINE && (lines > 0 || !str_starts(line, STR("334 ")));
+}
+
 enum smtp_reply_status smtp_reply_read(struct smtp_reply_reader *reader, struct str *in,
                                        struct smtp_reply *reply_out)
 {
@@ -167,7 +173,7 @@ enum smtp_reply_status smtp_reply_read(struct smtp_reply_reader *reader, struct 
         size_t end = str_find(*in, '\n');
         struct str line = str_upto(*in, end + 1);
 
-        if (!buf_add_str(&reader->line, line))
+        if (!buf_add_str(&reader->line, line) || is_too_long(buf_str(&reader->line), reader->lines))
             return fail(reader);
         *in = str_from(*in, line.n);
         if (end == line.n)

@@ -1,7 +1,8 @@
 /*
  * smtp/reply.h - replies, written to a client and read from a backend    RFC 5321 4.2, RFC 2034
  *
- * Limits  A reply we read has at most SMTP_REPLY_LINES lines of SMTP_REPLY_LINE octets; more, or a
+ * Limits  A reply we read has at most SMTP_REPLY_LINES lines of SMTP_REPLY_LINE octets (one that begins with 334,
+ *         SMTP_CHALLENGE_LINE: RFC 4954 4); more, or a
  *         code that is not 2xx to 5xx, or lines with different codes, is garbage.
  */
 #ifndef SMTP_REPLY_H
@@ -9,7 +10,7 @@
 
 #include "base/buf.h"
 
-enum { SMTP_REPLY_LINE = 1024, SMTP_REPLY_LINES = 100 };
+enum { SMTP_REPLY_LINE = 1024, SMTP_REPLY_LINES = 100, SMTP_CHALLENGE_LINE = 12288 };
 
 struct smtp_reply {
     int code;            /* 200 to 599 */

@@ -1,6 +1,7 @@
 #include "smtp/server.h"
 
 #include "base/bug.h"
+#include "smtp/capability.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,17 @@ enum {
     /* and SIZE, BODY, SMTPUTF8, RET, ENVID, REQUIRETLS, AUTH=: RFC 1870, 6152, 6531, 3461, 8689, 4954; RCPT
      * needs less */
     ENVELOPE_LINE = 512 + 26 + 17 + 10 + 9 + 107 + 11 + 500,
-    AUTH_LINE = 12288,        /* RFC 4954 4 */
     ENDLESS_LINE = 64 * 1024, /* no line at all: the session ends */
     IDLE_COMMANDS_MAX = 100,  /* NOOP, RSET, VRFY, … since the last message; then each is an error */
 };
 
-enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, BODY, CHUNK, HANDSHAKE, CLOSED };
+enum state { NOT_GREETED, COMMANDS, ANSWER_DUE, RESPONSE, BODY, CHUNK, HANDSHAKE, CLOSED };
+
+/* What a line within AUTH is refused for, in the place of the answer to "*". */
+struct auth_fault {
+    int code;
+    const char *enhanced, *text;
+};
 
 struct smtp_server {
     struct smtp_server_settings settings;
@@ -38,7 +44,10 @@ struct smtp_server {
     size_t skipped;
 
     bool esmtp, helo_seen, tls_offered, tls_required, tls_done, xclient_offered;
-    bool mail_seen, mail_utf8, helo_due;
+    char mechanisms[SMTP_CAPABILITY_AUTH_MAX];
+    bool authenticated;
+    const struct auth_fault *auth_fault; /* of the response that waits */
+    bool mail_seen, mail_utf8, mail_binary, helo_due;
     unsigned recipients, deferred, errors,
         idle_commands; /* deferred: recipients of this transaction, by 4xx */
     /* The message, whether it comes by DATA (then only `lines` of it is used) or in chunks. */
@@ -61,7 +70,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings,
     server->body = body;
     server->body_arg = body_arg;
     buf_init(&server->kept, INPUT_MAX);
-    buf_init(&server->line, AUTH_LINE);
+    buf_init(&server->line, SMTP_AUTH_LINE);
     return server;
 }
 
@@ -80,6 +89,11 @@ void smtp_server_offer_starttls(struct smtp_server *server, bool offer)
     server->tls_offered = offer;
 }
 
+void smtp_server_offer_auth(struct smtp_server *server, const char *mechanisms)
+{
+    snprintf(server->mechanisms, sizeof(server->mechanisms), "%s", mechanisms != NULL ? mechanisms : "");
+}
+
 void smtp_server_require_tls(struct smtp_server *server, bool require)
 {
     server->tls_required = require;
@@ -93,6 +107,11 @@ void smtp_server_offer_xclient(struct smtp_server *server, bool offer)
 bool smtp_server_in_transaction(const struct smtp_server *server)
 {
     return server->mail_seen;
+}
+
+bool smtp_server_is_authenticated(const struct smtp_server *server)
+{
+    return server->authenticated;
 }
 
 bool smtp_server_is_esmtp(const struct smtp_server *server)
@@ -112,10 +131,23 @@ void smtp_server_count_error(struct smtp_server *server)
 
 /* ---- input ---- */
 
+/* A password must not cross the network in the clear (RFC 4954 4). */
+static bool is_auth_offered(const struct smtp_server *server)
+{
+    return server->tls_done && server->mechanisms[0] != '\0';
+}
+
+/* From the offer on, because the first piece of an AUTH command may be any octet of it. */
+static bool may_be_secret(const struct smtp_server *server)
+{
+    return is_auth_offered(server) && !server->authenticated;
+}
+
 void smtp_server_feed(struct smtp_server *server, const char *bytes, size_t n)
 {
     if (server->lent.n > 0)
         bug("smtp_server_feed before smtp_server_keep");
+    server->kept.secret = server->line.secret = may_be_secret(server);
     if (server->kept.n > 0)
         buf_add(&server->kept, bytes, n);
     else
@@ -187,6 +219,23 @@ void smtp_server_greet(struct smtp_server *server, int code, const char *enhance
     close_dialogue(server, "refused at the greeting");
 }
 
+/* RFC 3030 3: only together with CHUNKING. */
+static bool takes_binary(const struct smtp_server *server)
+{
+    return server->settings.offer.chunking && server->settings.offer.binarymime;
+}
+
+/* What holds now, by which parameters are judged. */
+static struct smtp_offer offer_now(const struct smtp_server *server)
+{
+    struct smtp_offer offer = server->settings.offer;
+
+    offer.auth = is_auth_offered(server);
+    offer.requiretls = offer.requiretls && server->tls_done;
+    offer.binarymime = takes_binary(server);
+    return offer;
+}
+
 static void write_ehlo(struct smtp_server *server)
 {
     const struct smtp_server_settings *s = &server->settings;
@@ -204,8 +253,14 @@ static void write_ehlo(struct smtp_server *server)
         buf_add_z(server->out, "250-DSN\r\n");
     if (server->xclient_offered)
         buf_add_z(server->out, "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n");
+    if (is_auth_offered(server))
+        buf_fmt(server->out, "250-AUTH %s\r\n", server->mechanisms);
+    if (s->offer.requiretls && server->tls_done)
+        buf_add_z(server->out, "250-REQUIRETLS\r\n");
     if (s->offer.chunking)
         buf_add_z(server->out, "250-CHUNKING\r\n");
+    if (takes_binary(server))
+        buf_add_z(server->out, "250-BINARYMIME\r\n");
     buf_fmt(server->out, "250-LIMITS RCPTMAX=%u\r\n", s->recipients_max); /* RFC 9422 */
     buf_add_z(server->out, "250 ENHANCEDSTATUSCODES\r\n");
 }
@@ -224,7 +279,7 @@ void smtp_server_tls_started(struct smtp_server *server)
     end_transaction(server);
     buf_fini(&server->kept);
     server->lent = (struct str){0};
-    server->esmtp = server->helo_seen = false;
+    server->esmtp = server->helo_seen = server->authenticated = false;
     server->tls_done = true;
     if (server->state == HANDSHAKE)
         server->state = COMMANDS;
@@ -254,7 +309,7 @@ static void begin_message(struct smtp_server *server)
     }
     server->state = CHUNK;
     server->by_chunks = true;
-    smtp_chunk_decoder_init(&server->message, server->settings.line_bytes_max, false);
+    smtp_chunk_decoder_init(&server->message, server->settings.line_bytes_max, server->mail_binary);
     smtp_chunk_begin(&server->message, server->command.chunk_bytes, server->command.last);
 }
 
@@ -277,6 +332,7 @@ static void accept_command(struct smtp_server *server)
     case SMTP_EV_MAIL:
         server->mail_seen = true;
         server->mail_utf8 = server->command.smtputf8;
+        server->mail_binary = server->command.body == SMTP_BODY_BINARYMIME;
         server->recipients = server->deferred = 0;
         server->chunks_refused = false; /* those were of a MAIL that was refused, or of none */
         break;
@@ -295,6 +351,42 @@ static void accept_command(struct smtp_server *server)
     }
 }
 
+/* ---- AUTH ---- */
+
+/* Nothing of what was said is kept. */
+static void end_auth(struct smtp_server *server)
+{
+    buf_fini(&server->line);
+    server->command = (struct smtp_command){0};
+    server->auth_fault = NULL;
+}
+
+/* A challenge may be longer than a reply's line, and what is written is base64 and nothing else. */
+static void answer_auth(struct smtp_server *server, int code, const char *enhanced, struct str text)
+{
+    if (code == 334 && server->auth_fault == NULL) {
+        if (text.n > 0 && !smtp_is_base64(text))
+            bug("a challenge that is not base64");
+        buf_fmt(server->out, "334 %.*s\r\n", STR_ARG(text));
+        buf_clear(&server->line);
+        server->state = RESPONSE;
+        return;
+    }
+    if (server->auth_fault != NULL) /* whatever the other end says to the "*" */
+        smtp_reply_write(server->out, server->auth_fault->code, server->auth_fault->enhanced,
+                         str_of(server->auth_fault->text));
+    else
+        smtp_reply_write(server->out, code, enhanced, text);
+    server->authenticated = code == 235 && server->auth_fault == NULL;
+    server->errors += code >= 500 || server->auth_fault != NULL;
+    end_auth(server);
+}
+
+static bool is_auth(enum smtp_event_kind kind)
+{
+    return kind == SMTP_EV_AUTH || kind == SMTP_EV_RESPONSE;
+}
+
 void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text)
 {
     bool is_chunk = server->due == SMTP_EV_DATA && server->command.verb == SMTP_BDAT;
@@ -302,6 +394,12 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
     if (server->state != ANSWER_DUE)
         bug("smtp_server_answer %d, but nothing waits", code);
     server->state = COMMANDS;
+    if (is_auth(server->due)) {
+        answer_auth(server, code, enhanced, text);
+        if (code == 421)
+            close_dialogue(server, "refused");
+        return;
+    }
     if (server->due == SMTP_EV_HELO)
         answer_helo(server, code, enhanced, text);
     /* A chunk is not asked for, its reply comes at its end; the reply to XCLIENT is the new greeting. */
@@ -319,7 +417,7 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
     } else if (is_chunk) {
         swallow_chunk(server);
     }
-    if (code == 421)
+    if (code == 421 || code == 521)
         close_dialogue(server, "refused");
 }
 
@@ -331,7 +429,7 @@ static size_t line_limit(struct str line)
 
     if (str_same_z(verb, "MAIL") || str_same_z(verb, "RCPT"))
         return ENVELOPE_LINE;
-    return str_same_z(verb, "AUTH") ? AUTH_LINE : COMMAND_LINE;
+    return str_same_z(verb, "AUTH") ? SMTP_AUTH_LINE : COMMAND_LINE;
 }
 
 /* Skips the tail of a line that was refused already. False: its end has not come yet. */
@@ -347,6 +445,14 @@ static bool skip_line(struct smtp_server *server)
         return !server->skipping;
     close_dialogue(server, "endless line");
     return false;
+}
+
+/* What two servers may read in two ways. */
+static void refuse_bare(struct smtp_server *server, const char *text)
+{
+    reply(server, server->settings.drops_bare_ends ? 521 : 500, "5.5.2", text);
+    if (server->settings.drops_bare_ends)
+        close_dialogue(server, "bare line end");
 }
 
 /* Takes one line out of the input. False: there is none (yet), or it was answered here. */
@@ -366,7 +472,7 @@ static bool take_line(struct smtp_server *server)
     }
     if (end == 0 || in.p[end - 1] != '\r') {
         consume(server, end + 1);
-        reply(server, 500, "5.5.2", "Lines end with CRLF; a bare LF is refused");
+        refuse_bare(server, "Lines end with CRLF; a bare LF is refused");
         return false;
     }
     buf_clear(&server->line);
@@ -411,10 +517,33 @@ static bool do_xclient(struct smtp_server *server, struct smtp_event *event_out)
 {
     if (!server->xclient_offered)
         reply(server, 502, "5.5.1", "Command not implemented");
-    else if (server->mail_seen)
-        reply(server, 503, "5.5.1", "XCLIENT within a transaction");
+    else if (server->mail_seen || server->authenticated)
+        reply(server, 503, "5.5.1", "XCLIENT within a transaction, or after AUTH");
     else
         return wait_for_answer(server, SMTP_EV_XCLIENT, event_out);
+    return false;
+}
+
+/* RFC 4954 4. */
+static bool do_auth(struct smtp_server *server, struct smtp_event *event_out)
+{
+    struct smtp_capabilities ours = {0};
+
+    snprintf(ours.auth, sizeof(ours.auth), "%s", server->mechanisms);
+    if (server->mechanisms[0] == '\0')
+        reply(server, 502, "5.5.1", "AUTH is not offered");
+    else if (!server->tls_done)
+        reply(server, 538, "5.7.11", "AUTH needs TLS: say STARTTLS first");
+    else if (!server->esmtp)
+        reply(server, 503, "5.5.1", "Say EHLO first");
+    else if (server->authenticated)
+        reply(server, 503, "5.5.1", "Already authenticated");
+    else if (server->mail_seen)
+        reply(server, 503, "5.5.1", "AUTH within a transaction");
+    else if (!smtp_capabilities_has_auth(&ours, server->command.mechanism))
+        reply(server, 504, "5.5.4", "This mechanism is not offered");
+    else
+        return wait_for_answer(server, SMTP_EV_AUTH, event_out);
     return false;
 }
 
@@ -457,6 +586,8 @@ static bool do_data(struct smtp_server *server, struct smtp_event *event_out)
         reply(server, 503, "5.5.1", "Need MAIL and RCPT before DATA");
     else if (server->by_chunks || server->chunks_refused)
         reply(server, 503, "5.5.1", "BDAT has begun the message: DATA cannot follow it");
+    else if (server->mail_binary) /* RFC 3030 3 */
+        reply(server, 503, "5.5.1", "BODY=BINARYMIME comes by BDAT only");
     else if (server->recipients == 0)
         reply(server, 554, "5.5.1", "No valid recipients");
     else if (input(server).n == 0)
@@ -513,9 +644,18 @@ static void count_idle_command(struct smtp_server *server)
         server->errors++;
 }
 
+static bool has_bare_end(struct str line)
+{
+    return str_has(line, '\r') || str_has(line, '\0');
+}
+
 /* Returns whether the command is an event. What is answered here needs no judgement. */
 static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
 {
+    if (server->settings.drops_bare_ends && has_bare_end(buf_str(&server->line))) {
+        refuse_bare(server, "A bare CR or a NUL in a command is refused");
+        return false;
+    }
     if (server->command.reply_code != 0) {
         smtp_reply_write(server->out, server->command.reply_code, "", str_of(server->command.reply_text));
         server->errors++;
@@ -532,6 +672,8 @@ static bool do_command(struct smtp_server *server, struct smtp_event *event_out)
         return do_starttls(server, event_out);
     case SMTP_XCLIENT:
         return do_xclient(server, event_out);
+    case SMTP_AUTH:
+        return do_auth(server, event_out);
     case SMTP_MAIL:
         return do_mail(server, event_out);
     case SMTP_RCPT:
@@ -633,6 +775,41 @@ static bool too_many_errors(struct smtp_server *server)
     return true;
 }
 
+/* A line within AUTH; one that is none cancels it, at the other end too. A line beyond the limit need not end
+ * to be refused, its tail is skipped as a command's. */
+static bool do_response(struct smtp_server *server, struct smtp_event *event_out)
+{
+    static const struct auth_fault too_long = {500, "5.5.6", "Authentication exchange line is too long"};
+    static const struct auth_fault bare = {500, "5.5.2", "Lines end with CRLF; a bare LF is refused"};
+    static const struct auth_fault not_base64 = {501, "5.5.2", "The response is not base64"};
+    struct str in = input(server), text;
+    size_t end = str_find(in, '\n');
+
+    if (end == in.n && in.n <= SMTP_AUTH_LINE)
+        return false;
+    text = str_upto(in, end > 0 ? end - 1 : 0);
+    server->skipped = 0;
+    if (end >= SMTP_AUTH_LINE) {
+        server->auth_fault = &too_long;
+    } else if (end == 0 || in.p[end - 1] != '\r') {
+        server->auth_fault = &bare;
+    } else if (text.n > 0 && !str_eq_z(text, "*") && !smtp_is_base64(text)) {
+        server->auth_fault = &not_base64;
+    }
+    buf_clear(&server->line);
+    buf_add_str(&server->line, server->auth_fault != NULL ? STR("*") : text);
+    if (end >= SMTP_AUTH_LINE)
+        skip_line(server);
+    else
+        consume(server, end + 1);
+    if (server->state == CLOSED)
+        return false;
+    wait_for_answer(server, SMTP_EV_RESPONSE, event_out);
+    event_out->command = NULL;
+    event_out->response = buf_str(&server->line);
+    return true;
+}
+
 /* One step; false when there is nothing to do without more input. */
 static bool step(struct smtp_server *server, struct smtp_event *event_out)
 {
@@ -653,13 +830,17 @@ static bool step(struct smtp_server *server, struct smtp_event *event_out)
         if (server->skipping && !skip_line(server))
             return false;
         if (take_line(server)) {
-            smtp_command_parse(buf_str(&server->line), &server->settings.offer, &server->command);
+            struct smtp_offer offer = offer_now(server);
+
+            smtp_command_parse(buf_str(&server->line), &offer, &server->command);
             if (do_command(server, event_out))
                 return true;
         } else if (input(server).n == before) {
             return false;
         }
     }
+    if (server->state == RESPONSE)
+        return do_response(server, event_out);
     return server->state == BODY && do_body(server, event_out);
 }
 

@@ -1,5 +1,5 @@
 /*
- * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 6152
+ * smtp/server.h - the dialogue with one client, without sockets       RFC 5321, 1870, 2034, 2920, 3207, 4954
  *
  * Bytes go in by smtp_server_feed(), events come out by smtp_server_next(), the octets of a message go to the
  * `body` sink as they are, replies gather in `out`. What needs no judgement is answered inside (NOOP, RSET,
@@ -9,7 +9,7 @@
  * Ownership  The server owns its input buffer. `out` is the caller's; the caller sends and consumes it.
  *            Views in an event are good until the next call of smtp_server_next() or _answer().
  * Limits     Input that waits is bounded (smtp_server_is_full: stop reading). Command lines: 512 octets,
- *            more for MAIL and RCPT as their extensions say; a longer line is 500 and its tail is skipped;
+ *            more for MAIL and RCPT as their extensions say, 12,288 within AUTH; a longer line is 500 and its tail is skipped;
  *            beyond 64 KiB the session ends. Errors: after `errors_max` 421 and SMTP_EV_CLOSE.
  * State      After STARTTLS, EHLO, RSET and the end of a message nothing of the transaction is left.
  */
@@ -29,6 +29,8 @@ struct smtp_server_settings {
     unsigned recipients_max;
     unsigned errors_max;
     size_t line_bytes_max; /* of data */
+    bool drops_bare_ends;  /* a bare CR, LF or NUL in a command ends the session with 521 */
+    /* `requiretls` holds under TLS only (RFC 8689 4); `auth` is not read: see smtp_server_offer_auth(). */
     struct smtp_offer offer;
 };
 
@@ -41,14 +43,18 @@ enum smtp_event_kind {
     /* waits: answer 354 to take the message, or refuse. Of BDAT the first chunk asks likewise */
     SMTP_EV_DATA,
     SMTP_EV_MESSAGE, /* the end of the message waits for its answer; see `fault` and `too_big` */
-    SMTP_EV_XCLIENT, /* waits: answer 220 and greet anew, as if that client had just connected, or refuse */
+    /* waits: answer 334 with a challenge (base64, perhaps empty), 235, or refuse */
+    SMTP_EV_AUTH,
+    SMTP_EV_RESPONSE, /* to that challenge; waits likewise. "*", which cancels, when `response` is no base64 */
+    SMTP_EV_XCLIENT,  /* waits: answer 220 and greet anew, as if that client had just connected, or refuse */
     SMTP_EV_RESET, /* RSET or EHLO ended the transaction; no answer. Of QUIT and STARTTLS the caller knows */
     SMTP_EV_CLOSE, /* flush `out` and close: QUIT, too many errors, another protocol */
 };
 
 struct smtp_event {
     enum smtp_event_kind kind;
-    const struct smtp_command *command; /* HELO, MAIL, RCPT */
+    const struct smtp_command *command; /* HELO, MAIL, RCPT, AUTH */
+    struct str response;                /* RESPONSE */
     enum smtp_data_fault fault;         /* MESSAGE */
     bool too_big;                       /* MESSAGE: beyond message_bytes_max */
     uint64_t bytes;                     /* MESSAGE: octets of the message */
@@ -67,6 +73,9 @@ void smtp_server_tease(struct smtp_server *server);
 void smtp_server_greet(struct smtp_server *server, int code, const char *enhanced, const char *text);
 void smtp_server_offer_starttls(struct smtp_server *server, bool offer); /* in EHLO, from now on */
 void smtp_server_offer_xclient(struct smtp_server *server, bool offer);
+/* AUTH with these mechanisms ("PLAIN LOGIN", copied), in EHLO under TLS, from now on; without TLS it is 538. NULL
+ * or "": no. */
+void smtp_server_offer_auth(struct smtp_server *server, const char *mechanisms);
 void smtp_server_require_tls(struct smtp_server *server, bool require); /* MAIL before TLS is 530 5.7.0 */
 
 /* Lends bytes to the dialogue: they are read in place by smtp_server_next(), so that a body is not copied
@@ -83,7 +92,7 @@ void smtp_server_next(struct smtp_server *server, struct smtp_event *event_out);
 
 /* The answer to the event that waits. Codes of 400 and above leave the dialogue's state as it was before
  * the command (a refused MAIL is no transaction); those of 500 and above count as errors (a greylisted
- * client has made none). EHLO's 250 ignores text: the server
+ * client has made none). 421 and 521 end the session. EHLO's 250 ignores text: the server
  * writes its extensions. */
 void smtp_server_answer(struct smtp_server *server, int code, const char *enhanced, struct str text);
 
@@ -91,6 +100,7 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *enhanc
 void smtp_server_tls_started(struct smtp_server *server);
 
 bool smtp_server_in_transaction(const struct smtp_server *server);
+bool smtp_server_is_authenticated(const struct smtp_server *server);
 bool smtp_server_is_esmtp(const struct smtp_server *server);
 unsigned smtp_server_errors(const struct smtp_server *server);
 void smtp_server_count_error(struct smtp_server *server); /* for faults that the caller found */

@@ -50,6 +50,24 @@ static void end_message(struct game *game, const struct smtp_event *event)
     game->taken += answer(game, 299, 550); /* a code that nothing else has */
 }
 
+/* The policy's first answer asks for a response, its second decides. */
+static void answer_auth(struct game *game, const struct smtp_event *event)
+{
+    bool is_response = event->kind == SMTP_EV_RESPONSE;
+
+    if (smtp_server_is_authenticated(game->server) || smtp_server_in_transaction(game->server))
+        bug("AUTH where there can be none");
+    if (is_response && event->response.n > 0 && !str_eq_z(event->response, "*") &&
+        !smtp_is_base64(event->response))
+        bug("a response that is not base64");
+    if (is_response || event->command->initial_response.n > 0) {
+        answer(game, 235, 535);
+        return;
+    }
+    game->answered++;
+    smtp_server_answer(game->server, 334, "", STR("YWI="));
+}
+
 static void take_event(struct game *game, const struct smtp_event *event)
 {
     buf_add_char(&game->story, (char)('a' + event->kind));
@@ -64,6 +82,10 @@ static void take_event(struct game *game, const struct smtp_event *event)
     case SMTP_EV_STARTTLS:
     case SMTP_EV_XCLIENT:
         answer(game, 454, 554);
+        break;
+    case SMTP_EV_AUTH:
+    case SMTP_EV_RESPONSE:
+        answer_auth(game, event);
         break;
     case SMTP_EV_RESET:
         game->in_body = false; /* chunks without an end */
@@ -128,11 +150,14 @@ static void play(struct game *game, const uint8_t *head, struct str input, size_
                                             .recipients_max = 1 + head[5] % 4u,
                                             .errors_max = 1 + head[6] % 8u,
                                             .line_bytes_max = 40,
+                                            .drops_bare_ends = head[8] & 128,
                                             .offer = {.size = head[7] & 1,
                                                       .eightbitmime = head[7] & 2,
                                                       .smtputf8 = head[7] & 4,
                                                       .dsn = head[7] & 8,
-                                                      .chunking = head[7] & 64}};
+                                                      .chunking = head[7] & 64,
+                                                      .binarymime = head[8] & 64,
+                                                      .requiretls = head[8] & 64}};
 
     *game = (struct game){.answers = head};
     buf_init(&game->out, 1 << 26);
@@ -141,6 +166,10 @@ static void play(struct game *game, const uint8_t *head, struct str input, size_
     smtp_server_offer_starttls(game->server, head[7] & 16);
     smtp_server_require_tls(game->server, head[7] & 32);
     smtp_server_offer_xclient(game->server, head[7] & 128);
+    if (head[8] & 32) {
+        smtp_server_offer_auth(game->server, "PLAIN LOGIN");
+        smtp_server_tls_started(game->server);
+    }
     smtp_server_greet(game->server, 220, "", "");
     while (input.n > 0 && !game->closed) {
         say(game, str_upto(input, piece));

@@ -25,7 +25,8 @@ struct item {
 struct dialogue {
     const char *name, *file;
     struct smtp_server_settings settings;
-    bool tls, require_tls, whole_only;
+    bool tls, tls_on, require_tls, whole_only;
+    const char *auth;
     struct item *items;
     size_t count, room, bytes;
 };
@@ -137,8 +138,18 @@ static void add_setting(struct dialogue *d, struct str text, int line)
         d->settings.offer.chunking = true;
     else if (str_eq_z(key, "no-8bit"))
         d->settings.offer.eightbitmime = false;
+    else if (str_eq_z(key, "binary"))
+        d->settings.offer.chunking = d->settings.offer.binarymime = true;
+    else if (str_eq_z(key, "requiretls"))
+        d->settings.offer.requiretls = true;
+    else if (str_eq_z(key, "drop-bare"))
+        d->settings.drops_bare_ends = true;
+    else if (str_eq_z(key, "auth"))
+        d->auth = str_dup(memory, value);
     else if (str_eq_z(key, "tls"))
         d->tls = true;
+    else if (str_eq_z(key, "tls-on"))
+        d->tls_on = true;
     else if (str_eq_z(key, "require-tls"))
         d->tls = d->require_tls = true;
     else if (str_eq_z(key, "whole-only"))
@@ -300,10 +311,14 @@ static void take_replies(struct run *run)
 
 static const char *mail_text(struct run *run, const struct smtp_command *c)
 {
+    const char *tls = c->requiretls ? " REQUIRETLS" : "";
     const char *size = c->has_size ? str_fmt(run->mem, " SIZE=%llu", (unsigned long long)c->size) : "";
 
-    return str_fmt(run->mem, "MAIL <%.*s>%s%s%s", STR_ARG(c->address.text), size,
-                   c->body == SMTP_BODY_8BITMIME ? " 8BITMIME" : "", c->smtputf8 ? " SMTPUTF8" : "");
+    return str_fmt(run->mem, "MAIL <%.*s>%s%s%s%s", STR_ARG(c->address.text), size, tls,
+                   c->body == SMTP_BODY_8BITMIME     ? " 8BITMIME"
+                   : c->body == SMTP_BODY_BINARYMIME ? " BINARYMIME"
+                                                     : "",
+                   c->smtputf8 ? " SMTPUTF8" : "");
 }
 
 static const char *event_text(struct run *run, const struct smtp_event *event)
@@ -327,6 +342,10 @@ static const char *event_text(struct run *run, const struct smtp_event *event)
                        : event->too_big             ? "too big"
                                                     : "ok",
                        (unsigned long long)event->bytes);
+    case SMTP_EV_AUTH:
+        return str_fmt(run->mem, "AUTH %.*s %.*s", STR_ARG(c->mechanism), STR_ARG(c->initial_response));
+    case SMTP_EV_RESPONSE:
+        return str_fmt(run->mem, "RESPONSE %.*s", STR_ARG(event->response));
     case SMTP_EV_RESET:
         return "RESET";
     case SMTP_EV_CLOSE:
@@ -364,6 +383,9 @@ static struct str default_answer(enum smtp_event_kind kind)
         return STR("220 2.0.0 Go ahead");
     case SMTP_EV_DATA:
         return STR("354 Go on");
+    case SMTP_EV_AUTH:
+    case SMTP_EV_RESPONSE:
+        return STR("235 2.7.0 Welcome");
     default:
         return STR("250 2.0.0 Yes");
     }
@@ -488,6 +510,9 @@ static void play(const struct dialogue *d, size_t cut)
     run.server = smtp_server_new(&d->settings, &run.out, collect, &run);
     smtp_server_offer_starttls(run.server, d->tls);
     smtp_server_require_tls(run.server, d->require_tls);
+    smtp_server_offer_auth(run.server, d->auth);
+    if (d->tls_on)
+        smtp_server_tls_started(run.server);
     if (!greeted)
         greet(&run);
     while (run.at < d->count) {
