@@ -65,6 +65,11 @@ uint64_t hash_bytes(const void *bytes, size_t n)
     return sip_hash(bytes, n, process_key[0], process_key[1]);
 }
 
+uint64_t hash_keyed(const void *bytes, size_t n, const uint64_t key[2])
+{
+    return sip_hash(bytes, n, key[0], key[1]);
+}
+
 uint64_t hash_stable(const void *bytes, size_t n, uint64_t seed)
 {
     return sip_hash(bytes, n, seed, 0x736d747067756172u);

@@ -14,6 +14,9 @@
 
 uint64_t hash_bytes(const void *bytes, size_t n);
 
+/* The same under a secret of the caller's own. */
+uint64_t hash_keyed(const void *bytes, size_t n, const uint64_t key[2]);
+
 /* For values that must be the same in every process (greylist identities on disk): no secret key. */
 uint64_t hash_stable(const void *bytes, size_t n, uint64_t seed);
 

@@ -120,7 +120,7 @@ struct sums {
 
 static bool on_domain(int64_t day, const char *domain, const struct history_sums *sums, void *arg)
 {
-    static const struct report_identity us = {"Us", "dmarc@reports.example.net", "reports.example.net", "mx"};
+    static const struct report_identity us = {"Us", "dmarc@reports.example.net", "reports.example.net", "mx", {{0}}};
     struct sums *s = arg;
     struct aggregate_ask ask = {s->store, day, domain, AGGREGATE_RFC7489, &us};
     struct arena *mem = arena_new(0);

@@ -190,7 +190,7 @@ static void on_destinations(const struct destinations *found, void *arg)
     next_destination(job);
 }
 
-static void on_allowed(bool allowed, void *arg)
+static void on_allowed(bool allowed, const struct bounce_key *bounces, void *arg)
 {
     struct job *job = arg;
     struct failures *f = job->owner;
@@ -201,6 +201,7 @@ static void on_allowed(bool allowed, void *arg)
         free_job(job);
         return;
     }
+    f->identity.bounces = *bounces;
     job->query = destination_start(job->mem, f->loop, f->dns, job->policy_domain, job->ruf, job->ruf_count,
                                    on_destinations, job);
 }

@@ -1,7 +1,10 @@
 #include "proxy/session_in.h"
 
+#include "report/bounce.h"
 #include "report/failure.h"
 #include "report/ourselves.h"
+#include "report/send.h"
+#include "report/suppress.h"
 
 #include <string.h>
 
@@ -71,7 +74,7 @@ static struct str body_of(struct session *s)
     struct str piece, body;
     struct buf gathered;
 
-    if (!s->service->config->reports.failure_body || !spool_is_in_memory(spool))
+    if (!spool_is_in_memory(spool))
         return (struct str){0};
     buf_init(&gathered, FAILURE_BODY_MAX);
     spool_rewind(spool);
@@ -104,7 +107,7 @@ static struct failure failure_of(struct session *s, enum failure_kind kind, int 
         .dkim = kind != FAILURE_SPF ? failed_signature(m->dkim) : NULL,
         .spf_domain = spf_is_told ? spf->domain : NULL,
         .header = s->tx->intake->section,
-        .body = body_of(s),
+        .body = s->service->config->reports.failure_body ? body_of(s) : (struct str){0},
     };
 }
 
@@ -134,4 +137,47 @@ void feedback_message(struct session *s, int code)
         return;
     failure = failure_of(s, kind, code);
     failures_add(s->service->failures, m->discovery, &failure);
+}
+
+/* ---- a report of ours that comes back ---- */
+
+struct bounced {
+    struct arena *mem;
+    const char *id, *address;
+};
+
+static void on_learnt(bool ours, void *arg)
+{
+    struct bounced *b = arg;
+    struct arena *mem = b->mem; /* b is in it */
+    struct log_line line;
+
+    log_line_begin(&line, ours ? LOG_INFO : LOG_DEBUG, b->id, ours ? "report.bounced" : "report.not-ours");
+    log_put_z(&line, "to", b->address);
+    log_line_end(&line);
+    arena_free(&mem);
+}
+
+static void learn_bounce(struct session *s, const char *address, const char *token)
+{
+    struct arena *mem = arena_new(0);
+    struct bounced *b = ARENA_NEW(mem, struct bounced);
+
+    *b = (struct bounced){mem, str_dup(mem, str_of(session_message_id(s))), str_dup(mem, str_of(address))};
+    suppress_learn_bounce(s->service->store, s->service->loop, address, token, clock_unix(s->service->clock),
+                          on_learnt, b);
+}
+
+void feedback_bounce(struct session *s)
+{
+    const struct report_settings *settings = &s->service->config->reports;
+    const char *address, *token;
+
+    if ((!settings->aggregate && !settings->failure) || !s->facts.transaction.null_sender ||
+        s->tx->recipients == NULL || s->tx->recipients->next != NULL)
+        return;
+    address = send_verp_read(s->tx->mem, settings->from, s->tx->recipients->address);
+    token = address != NULL ? bounce_read(s->tx->mem, &s->tx->intake->header, body_of(s)) : NULL;
+    if (token != NULL)
+        learn_bounce(s, address, token);
 }

@@ -571,6 +571,7 @@ static void answer_message(struct session *s)
     smtp_server_answer(s->server, code, refused ? v->enhanced : s->reply_enhanced, text);
     record_message(s, code, str_dup(s->tx->mem, text));
     feedback_message(s, code);
+    feedback_bounce(s);
     reset_transaction(s);
 }
 

@@ -174,6 +174,7 @@ void check_counted(struct session *s); /* DMARC's counters have it */
 
 /* feedback.c: a failure report to the author's domain, when it asks for one. Afterwards: `code` was the reply. */
 void feedback_message(struct session *s, int code);
+void feedback_bounce(struct session *s);                 /* a report of ours that came back: learnt */
 bool feedback_is_about_reports(const struct session *s); /* this message is itself part of the reporting */
 
 /* Calls off what is in flight of `what`; those facts become temperror or unanswered. */

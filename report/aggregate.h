@@ -17,6 +17,7 @@
 #define REPORT_AGGREGATE_H
 
 #include "base/buf.h"
+#include "report/bounce.h"
 #include "report/history.h"
 
 enum aggregate_format { AGGREGATE_RFC7489, AGGREGATE_RFC9990 };
@@ -24,9 +25,10 @@ enum aggregate_format { AGGREGATE_RFC7489, AGGREGATE_RFC9990 };
 /* Who reports. */
 struct report_identity {
     const char *org_name;
-    const char *email;     /* the From address, and the contact in the report */
-    const char *submitter; /* the domain of it */
-    const char *hostname;  /* makes Report-IDs of hosts that share no store differ */
+    const char *email;         /* the From address, and the contact in the report */
+    const char *submitter;     /* the domain of it */
+    const char *hostname;      /* makes Report-IDs of hosts that share no store differ */
+    struct bounce_key bounces; /* with one, mails of ours carry a token */
 };
 
 struct aggregate_ask {

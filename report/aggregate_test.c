@@ -15,8 +15,8 @@ enum { DAY = 19675, XML_MAX = 64 * 1024 * 1024 };
 static struct history history;
 static struct arena *mem;
 static struct buf gz, text;
-static const struct report_identity who = {"Ex\xc3\xa4mple & Sons", "dmarc@reports.example.net",
-                                           "reports.example.net", "mx1.example.net"};
+static const struct report_identity who = {
+    "Ex\xc3\xa4mple & Sons", "dmarc@reports.example.net", "reports.example.net", "mx1.example.net", {{0}}};
 
 static int set_up(void **state)
 {

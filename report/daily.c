@@ -213,9 +213,11 @@ static void sign_mail(struct daily *d)
 static void make_mail(struct daily *d, const char *address)
 {
     const struct daily_settings *s = d->ask.settings;
+    struct report_identity identity = s->identity;
 
+    identity.bounces = d->leased.bounces;
     buf_clear(&d->mail);
-    mail_aggregate(d->mem, &d->mail, &s->identity, address, d->at->domain, &d->report, buf_str(&d->gz),
+    mail_aggregate(d->mem, &d->mail, &identity, address, d->at->domain, &d->report, buf_str(&d->gz),
                    clock_unix(d->ask.clock));
     if (d->mail.overflow)
         bug("a mail of more than %zu octets", d->mail.max);

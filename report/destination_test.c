@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "report/ourselves.h"
+#include "report/lease.h"
 #include "report/suppress.h"
 #include "tests/fakedns.h"
 #include "tests/store_bed.h"
@@ -278,11 +279,86 @@ static void test_suppress(void **state)
     t_same_int(is_suppressed("example.org", NULL), 0);
 }
 
+/* ---- what comes back ---- */
+
+static struct bounce_key store_key; /* as whoever sends gets it */
+static bool learnt;
+
+static void on_claimed(enum store_status status, const void *result, void *arg)
+{
+    store_key = ((const struct lease_answer *)result)->bounces;
+    on_changed(status, result, arg);
+}
+
+static void claim_lease(const char *domain)
+{
+    struct lease lease = {bed_store, bed_loop, 1, 20000, domain, bed_wall_s};
+
+    lease_claim(&lease, 10, "mx", on_claimed, NULL);
+    wait_for_change();
+}
+
+static void on_bounced(bool ours, void *arg)
+{
+    learnt = ours;
+    on_changed(STORE_DONE, NULL, arg);
+}
+
+static bool bounce(const char *address, const char *token)
+{
+    suppress_learn_bounce(bed_store, bed_loop, address, token, bed_wall_s, on_bounced, NULL);
+    wait_for_change();
+    return learnt;
+}
+
+static void test_bounces(void **state)
+{
+    static const struct bounce_key guessed = {{1, 2}};
+    static const char address[] = "dead@example.org";
+    struct bounce_key before;
+    const char *token;
+
+    (void)state;
+    bed_open_store();
+    t_case("as long as nothing was sent, nothing comes back", NULL);
+    t_true(!bounce(address, bounce_token(bed.mem, &guessed, address)));
+    claim_lease("one.test");
+    before = store_key;
+    claim_lease("two.test");
+    t_case("one key for all that is sent", NULL);
+    t_true(memcmp(&before, &store_key, sizeof(before)) == 0);
+    token = bounce_token(bed.mem, &store_key, address);
+    for (int day = 0; day < 5; day++, bed_advance_s(86400)) {
+        t_case("forged ones teach nothing", NULL);
+        t_true(!bounce(address, bounce_token(bed.mem, &guessed, address)));
+        t_true(!bounce(address, bounce_token(bed.mem, &store_key, "other@example.org")));
+        t_same_int(is_suppressed("example.org", address), 0);
+    }
+    t_case("two days of them are not enough, whatever the backend takes in between", NULL);
+    t_true(bounce("Dead@Example.ORG", token));
+    learn(false);
+    bed_advance_s(86400);
+    t_true(bounce(address, token));
+    t_true(bounce(address, token));
+    t_same_int(is_suppressed("example.org", address), 0);
+    t_case("three are", NULL);
+    bed_advance_s(86400);
+    learn(false);
+    t_true(bounce(address, token));
+    t_same_int(is_suppressed("example.org", address), 1);
+    bed_advance_s((int64_t)(SUPPRESS_DAYS + 1) * 86400);
+    t_same_int(is_suppressed("example.org", address), 0);
+    t_case("those that come now and then are forgotten", NULL);
+    for (int i = 0; i < 5; i++, bed_advance_s((int64_t)(SUPPRESS_BOUNCE_DAYS + 1) * 86400))
+        t_true(bounce(address, token));
+    t_same_int(is_suppressed("example.org", address), 0);
+}
+
 /* ---- ourselves ---- */
 
 static void test_ourselves(void **state)
 {
-    static const struct report_identity us = {"Us", "dmarc@r.example.net", "r.example.net", "mx"};
+    static const struct report_identity us = {"Us", "dmarc@r.example.net", "r.example.net", "mx", {{0}}};
     static const struct {
         const char *name, *header, *from, *recipient;
         bool want;
@@ -313,8 +389,8 @@ static void test_ourselves(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse), ROW(test_consent),   ROW(test_bounds), ROW(test_cancel),
-        ROW(test_suppress),           ROW(test_ourselves),
+        cmocka_unit_test(test_parse), ROW(test_consent), ROW(test_bounds),    ROW(test_cancel),
+        ROW(test_suppress),           ROW(test_bounces), ROW(test_ourselves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

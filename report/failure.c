@@ -259,32 +259,44 @@ struct failure_token {
 struct count_question {
     unsigned most[2];
     int64_t expires_unix;
+    struct bounce_key fresh;
 };
 
-/* Both counts or none. */
+struct count_answer {
+    bool allowed;
+    struct bounce_key bounces;
+};
+
+/* rows[0] and rows[1] are the counts: both or none. rows[2] is the key of our tokens. */
 static void count_one(struct arena *mem, const void *question, struct store_row *rows, size_t count,
                       void *result)
 {
     struct count_question q;
+    struct count_answer answer = {.allowed = true};
     uint64_t numbers[2] = {0};
-    bool allowed = true;
 
+    (void)count;
     memcpy(&q, question, sizeof(q));
-    for (size_t i = 0; i < count; i++) {
+    for (int i = 0; i < 2; i++) {
         str_to_u64(rows[i].value, UINT32_MAX, &numbers[i]);
-        allowed = allowed && numbers[i] < q.most[i];
+        answer.allowed = answer.allowed && numbers[i] < q.most[i];
     }
-    for (size_t i = 0; i < count && allowed; i++)
+    for (int i = 0; i < 2 && answer.allowed; i++)
         rows[i] = (struct store_row){str_of(str_fmt(mem, "%" PRIu64, numbers[i] + 1)), q.expires_unix};
-    memcpy(result, &allowed, sizeof(allowed));
+    if (answer.allowed)
+        answer.bounces = bounce_key_keep(mem, &q.fresh, &rows[2]);
+    memcpy(result, &answer, sizeof(answer));
 }
 
 static void on_counted(enum store_status status, const void *result, void *arg)
 {
     struct failure_token *token = arg;
+    struct count_answer answer = {0};
 
+    if (status == STORE_DONE)
+        memcpy(&answer, result, sizeof(answer));
     if (token->done != NULL)
-        token->done(status == STORE_DONE && *(const bool *)result, token->arg);
+        token->done(answer.allowed, &answer.bounces, token->arg);
     free(token);
 }
 
@@ -294,15 +306,15 @@ struct failure_token *failure_ask(const struct failure_limit *limit, const char 
     struct failure_token *token = malloc(sizeof(*token));
     struct arena *mem = arena_new(0);
     int64_t hour = limit->now_unix / 3600;
-    struct count_question q = {{limit->per_domain, limit->in_all}, (hour + 2) * 3600};
+    struct count_question q = {{limit->per_domain, limit->in_all}, (hour + 2) * 3600, bounce_key_draw()};
     struct store_request request = {.table = "report",
                                     .keys = {str_of(str_fmt(mem, "f%010" PRId64 "%.255s", hour, domain)),
-                                             str_of(str_fmt(mem, "f%010" PRId64, hour))},
-                                    .keys_count = 2,
+                                             str_of(str_fmt(mem, "f%010" PRId64, hour)), bounce_key_name()},
+                                    .keys_count = 3,
                                     .change = count_one,
                                     .question = &q,
                                     .question_bytes = sizeof(q),
-                                    .result_bytes = sizeof(bool)};
+                                    .result_bytes = sizeof(struct count_answer)};
 
     if (token == NULL)
         out_of_memory();

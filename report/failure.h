@@ -46,7 +46,8 @@ void failure_write(struct arena *mem, struct buf *out, const struct failure *fai
 
 /* ---- not too many of them (RFC 9991 6) ---- */
 
-typedef void failure_allowed_fn(bool allowed, void *arg);
+/* `bounces`: the key of this store's tokens; when it is allowed. */
+typedef void failure_allowed_fn(bool allowed, const struct bounce_key *bounces, void *arg);
 struct failure_limit {
     struct store *store;
     struct loop *loop;

@@ -3,7 +3,8 @@
 #include "base/bug.h"
 #include "tests/store_bed.h"
 
-static const struct report_identity who = {"Us", "dmarc@reports.example.net", "reports.example.net", "mx"};
+static const struct report_identity who = {
+    "Us", "dmarc@reports.example.net", "reports.example.net", "mx", {{0}}};
 
 /* ---- when ---- */
 
@@ -162,9 +163,9 @@ static void test_redact(void **state)
 
 static int allowed, asked;
 
-static void on_allowed(bool yes, void *arg)
+static void on_allowed(bool yes, const struct bounce_key *bounces, void *arg)
 {
-    (void)arg;
+    (void)arg, (void)bounces;
     allowed += yes;
     asked++;
     loop_stop(bed_loop);

@@ -31,6 +31,7 @@ struct question {
     unsigned daily_cap;
     bool finished;
     char hostname[LEASE_NAME_MAX + 1];
+    struct bounce_key fresh;
 };
 
 uint64_t lease_holder(void)
@@ -111,7 +112,7 @@ static void end(const struct question *q, struct row *row)
     row->until_unix = 0;
 }
 
-/* rows[0] is the lease, rows[1] the count of the day. */
+/* rows[0] is the lease, rows[1] the count of the day, rows[2] the key of our tokens. */
 static void change(struct arena *mem, const void *question, struct store_row *rows, size_t count,
                    void *result)
 {
@@ -128,6 +129,7 @@ static void change(struct arena *mem, const void *question, struct store_row *ro
         memcpy(answer->named_by, row.named_by, sizeof(answer->named_by));
         if (answer->state != LEASE_OURS)
             return;
+        answer->bounces = bounce_key_keep(mem, &q.fresh, &rows[2]);
     } else if (row.holder != q.holder) {
         return; /* it was too late, and somebody else goes on */
     } else if (q.action == SERVED) {
@@ -146,8 +148,8 @@ static void ask(const struct lease *lease, struct question *q, store_done_fn *do
     struct arena *mem = arena_new(0);
     struct store_request request = {
         .table = table,
-        .keys = {lease_key(mem, lease->day, lease->domain), cap_key(mem, lease->now_unix)},
-        .keys_count = 2,
+        .keys = {lease_key(mem, lease->day, lease->domain), cap_key(mem, lease->now_unix), bounce_key_name()},
+        .keys_count = q->action == CLAIM ? 3 : 1,
         .change = change,
         .question = q,
         .question_bytes = sizeof(*q),
@@ -163,7 +165,7 @@ static void ask(const struct lease *lease, struct question *q, store_done_fn *do
 void lease_claim(const struct lease *lease, unsigned daily_cap, const char *hostname, store_done_fn *done,
                  void *arg)
 {
-    struct question q = {.action = CLAIM, .daily_cap = daily_cap};
+    struct question q = {.action = CLAIM, .daily_cap = daily_cap, .fresh = bounce_key_draw()};
 
     snprintf(q.hostname, sizeof(q.hostname), "%s", hostname);
     ask(lease, &q, done, arg);

@@ -13,6 +13,7 @@
 #ifndef REPORT_LEASE_H
 #define REPORT_LEASE_H
 
+#include "report/bounce.h"
 #include "report/destination.h"
 #include "store/store.h"
 
@@ -29,6 +30,7 @@ struct lease_answer {
     enum lease_state state;
     uint64_t served[DESTINATIONS_MOST]; /* lease_address_hash(); 0: none */
     char named_by[LEASE_NAME_MAX + 1];  /* the hostname that makes the Report-ID */
+    struct bounce_key bounces;          /* of this store; with LEASE_OURS */
 };
 
 struct lease {

@@ -116,12 +116,15 @@ static void add_folded(struct buf *out, const char *name, const char *text)
 void mail_begin(struct buf *out, const struct mail *m)
 {
     struct arena *mem = arena_new(0);
+    const char *token = bounce_token(mem, &m->from->bounces, m->to);
 
     buf_add_z(out, "From: ");
     add_phrase(out, str_of(m->from->org_name));
     buf_fmt(out, "\r\n <%s>\r\nTo: <%s>\r\n", m->from->email, m->to);
     add_folded(out, "Subject", m->subject);
     buf_fmt(out, "Date: %s\r\nMessage-ID: <%s>\r\n", mail_date(mem, m->date_unix), m->message_id);
+    if (token != NULL)
+        buf_fmt(out, "X-Report-Token: %s\r\n", token);
     buf_add_z(out, "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n");
     buf_fmt(out, "Content-Type: %s;\r\n boundary=\"%s\"\r\n\r\n", m->content_type, m->boundary);
     arena_free(&mem);

@@ -1,19 +1,20 @@
 #include "report/suppress.h"
 
 #include "base/buf.h"
+#include "report/bounce.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A row's value is text: "hand REASON", or "refused COUNT DAY REASON". */
+/* A row's value is text: "hand REASON", or "refused COUNT DAY REASON", or the same with "bounced". */
 
 static const char table[] = "report";
 
 enum { REASON_MAX = 100, WHOM_MAX = 320, DAY_S = 86400 };
 
 struct change {
-    bool remove, by_hand, refused;
+    bool remove, by_hand, refused, bounced;
     int64_t now_unix;
     char reason[REASON_MAX];
 };
@@ -35,7 +36,8 @@ static bool read_value(struct arena *mem, struct str value, struct suppress_row 
     if (!row->by_hand) {
         str_cut(value, ' ', &count, &value);
         str_cut(value, ' ', &day, &value);
-        if (!str_eq_z(word, "refused") || !str_to_u64(count, 1000, &refusals) ||
+        row->bounced = str_eq_z(word, "bounced");
+        if ((!row->bounced && !str_eq_z(word, "refused")) || !str_to_u64(count, 1000, &refusals) ||
             !str_to_u64(day, 10000000, &last_day))
             return false;
         row->refusals = (unsigned)refusals;
@@ -161,14 +163,17 @@ bool suppress_is_listed(const char *const *list, size_t count, const char *polic
 
 /* ---- changing ---- */
 
-/* One refusal a day counts, and a delivery clears what has gathered. */
+/* One refusal a day counts, and a delivery clears what has gathered; not when it was told by bounces, because
+ * before each of them the backend had said 250, too. Those must come within SUPPRESS_BOUNCE_DAYS of one
+ * another. */
 static void learn(struct arena *mem, const struct change *c, struct store_row *row)
 {
     struct suppress_row before = {0};
-    int64_t day = c->now_unix / DAY_S;
+    int64_t day = c->now_unix / DAY_S, days = SUPPRESS_DAYS;
     bool was = row->value.n > 0 && read_value(mem, row->value, &before);
+    unsigned refusals = before.refusals + (before.refusals < 1000);
 
-    if (was && before.by_hand)
+    if (was && (before.by_hand || (!c->refused && before.bounced)))
         return;
     if (!c->refused) {
         row->value = STR("");
@@ -176,9 +181,11 @@ static void learn(struct arena *mem, const struct change *c, struct store_row *r
     }
     if (was && before.last_day == day)
         return;
-    row->value = str_of(str_fmt(mem, "refused %u %" PRId64 " %s", before.refusals + (before.refusals < 1000),
-                                day, c->reason));
-    row->expires_unix = c->now_unix + (int64_t)SUPPRESS_DAYS * DAY_S;
+    if (c->bounced && refusals < SUPPRESS_REFUSALS)
+        days = SUPPRESS_BOUNCE_DAYS;
+    row->value = str_of(
+        str_fmt(mem, "%s %u %" PRId64 " %s", c->bounced ? "bounced" : "refused", refusals, day, c->reason));
+    row->expires_unix = c->now_unix + days * DAY_S;
 }
 
 static void change_row(struct arena *mem, const void *question, struct store_row *rows, size_t count,
@@ -236,4 +243,65 @@ void suppress_learn(struct store *store, struct loop *loop, const char *address,
     struct change c = {.refused = refused, .now_unix = now_unix};
 
     change(store, loop, address, &c, reason, done, arg);
+}
+
+/* ---- what came back ---- */
+
+/* Lies in its arena until the store has answered: the store copies no more than STORE_RESULT_MAX octets. */
+struct bounced {
+    struct arena *mem;
+    const char *address, *token;
+    int64_t now_unix;
+    suppress_bounced_fn *done;
+    void *arg;
+};
+
+/* rows[0] is the address, rows[1] the key of our tokens: without one, none of ours is under way. */
+static void change_bounced(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                           void *result)
+{
+    static const struct bounce_key none;
+    struct change c = {.refused = true, .bounced = true, .reason = "a report to it came back"};
+    const struct bounced *b;
+    struct bounce_key key = none;
+    const char *wanted;
+    bool ours;
+
+    (void)count;
+    memcpy(&b, question, sizeof(const struct bounced *));
+    if (rows[1].value.n > 0)
+        key = bounce_key_keep(mem, &none, &rows[1]);
+    wanted = bounce_token(mem, &key, b->address);
+    ours = wanted != NULL && str_same_z(str_of(b->token), wanted);
+    c.now_unix = b->now_unix;
+    if (ours)
+        learn(mem, &c, &rows[0]);
+    memcpy(result, &ours, sizeof(ours));
+}
+
+static void on_bounced(enum store_status status, const void *result, void *arg)
+{
+    struct bounced *b = arg;
+    struct arena *mem = b->mem; /* b is in it */
+
+    b->done(status == STORE_DONE && *(const bool *)result, b->arg);
+    arena_free(&mem);
+}
+
+void suppress_learn_bounce(struct store *store, struct loop *loop, const char *address, const char *token,
+                           int64_t now_unix, suppress_bounced_fn *done, void *arg)
+{
+    struct arena *mem = arena_new(0);
+    struct bounced *b = ARENA_NEW(mem, struct bounced);
+    struct store_request request = {.table = table,
+                                    .keys = {key_of(mem, address), bounce_key_name()},
+                                    .keys_count = 2,
+                                    .change = change_bounced,
+                                    .question = &b,
+                                    .question_bytes = sizeof(b),
+                                    .result_bytes = sizeof(bool)};
+
+    *b = (struct bounced){mem, str_dup(mem, str_of(address)), str_dup(mem, str_of(token)), now_unix, done,
+                          arg};
+    store_update(store, loop, &request, on_bounced, b);
 }

@@ -4,7 +4,8 @@
  * Rows of the store's table "report": an address, or a domain (of the policy, or of the address). Put there
  * by hand they stay until they are removed. An address that is refused for good (5xx) on SUPPRESS_REFUSALS
  * days, with no delivery in between, is put there by itself for SUPPRESS_DAYS: a dead mailbox is not tried
- * forever, and not given up forever.
+ * forever, and not given up forever. So is one from which our mail comes back (report/bounce.h) on as many days,
+ * each within SUPPRESS_BOUNCE_DAYS of the one before.
  *
  * Limits  Rows that come by themselves expire. Those made by hand are the operator's to bound.
  */
@@ -13,11 +14,11 @@
 
 #include "store/store.h"
 
-enum { SUPPRESS_REFUSALS = 3, SUPPRESS_DAYS = 90 };
+enum { SUPPRESS_REFUSALS = 3, SUPPRESS_DAYS = 90, SUPPRESS_BOUNCE_DAYS = 14 };
 
 struct suppress_row {
     const char *whom; /* "dmarc@example.org" or "example.org" */
-    bool by_hand;
+    bool by_hand, bounced;
     unsigned refusals;    /* on different days */
     int64_t last_day;     /* of a refusal */
     int64_t expires_unix; /* 0: never */
@@ -48,5 +49,11 @@ void suppress_remove(struct store *store, struct loop *loop, const char *whom, s
                      void *arg);
 void suppress_learn(struct store *store, struct loop *loop, const char *address, bool refused,
                     int64_t now_unix, const char *reason, store_done_fn *done, void *arg);
+
+/* A mail of ours to `address` came back, with `token`. `ours` says whether it was one: only then something was
+ * learnt. `done` exactly once on the loop, later; as history_add()'s it cannot be called off. */
+typedef void suppress_bounced_fn(bool ours, void *arg);
+void suppress_learn_bounce(struct store *store, struct loop *loop, const char *address, const char *token,
+                           int64_t now_unix, suppress_bounced_fn *done, void *arg);
 
 #endif
