@@ -288,6 +288,10 @@ static bool next_event(struct session *s)
     case SMTP_EV_RESET:
         reset_transaction(s);
         break;
+    case SMTP_EV_AUTH:
+    case SMTP_EV_RESPONSE: /* the dialogue hands these up only where AUTH is offered */
+        smtp_server_answer(s->server, 502, "5.5.1", STR("AUTH is not offered here"));
+        break;
     case SMTP_EV_CLOSE:
         session_end(s, s->event.why);
         return false;

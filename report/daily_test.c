@@ -166,12 +166,14 @@ static int set_up(void **state)
     fake = fakedns_new();
     fakedns_add_text(fake, "_dmarc.victim.test TXT \"v=DMARC1; p=none\"\n"
                            "ill.test RCODE servfail\n");
-    settings = (struct daily_settings){
-        .identity = {"Us", "dmarc@reports.example.net", "reports.example.net", "mx1.example.net"},
-        .max_bytes = 1024 * 1024,
-        .daily_cap = 1000,
-        .backend = start_backend(),
-        .verp = true};
+    settings = (struct daily_settings){.identity = {.org_name = "Us",
+                                                    .email = "dmarc@reports.example.net",
+                                                    .submitter = "reports.example.net",
+                                                    .hostname = "mx1.example.net"},
+                                       .max_bytes = 1024 * 1024,
+                                       .daily_cap = 1000,
+                                       .backend = start_backend(),
+                                       .verp = true};
     return 0;
 }
 
