@@ -20,8 +20,8 @@
 #define PROXY_LINK_H
 
 #include "proxy/backends.h"
-#include "proxy/conn.h"
 #include "smtp/client.h"
+#include "tls/conn.h"
 
 struct link;
 

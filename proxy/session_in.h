@@ -5,11 +5,11 @@
 #ifndef PROXY_SESSION_IN_H
 #define PROXY_SESSION_IN_H
 
-#include "proxy/conn.h"
 #include "proxy/decide.h"
 #include "proxy/session.h"
 #include "smtp/proxy_header.h"
 #include "smtp/server.h"
+#include "tls/conn.h"
 
 /* Whatever a session waits for has its bit here while it is in flight; whoever clears one calls
  * session_step(). */

@@ -1,8 +1,8 @@
 #include "tests/fakebackend.h"
 
 #include "base/buf.h"
-#include "proxy/conn.h"
 #include "tests/t.h"
+#include "tls/conn.h"
 
 #include <stdio.h>
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
 /*
- * proxy/conn.h - a connection that may become encrypted: base/stream.h with tls/tls.h inside
+ * tls/conn.h - a connection that may become encrypted: base/stream.h with tls/tls.h inside
  *
  * Ownership  conn_close() ends it at once: no callback runs afterwards. Its memory goes on a later turn of
  *            the loop, so it may be closed from inside its own callbacks.
@@ -7,8 +7,8 @@
  *            written before that is dropped.
  * Errors     `on_end` once: `error` 0 for an orderly end; the sentence is for the log.
  */
-#ifndef PROXY_CONN_H
-#define PROXY_CONN_H
+#ifndef TLS_CONN_H
+#define TLS_CONN_H
 
 #include "base/stream.h"
 #include "tls/tls.h"

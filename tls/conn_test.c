@@ -1,4 +1,4 @@
-#include "proxy/conn.h"
+#include "tls/conn.h"
 
 #include "base/bug.h"
 #include "tests/certificate.h"
