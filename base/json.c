@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include "base/utf8.h"
+
 void json_init(struct json *j, struct buf *out)
 {
     *j = (struct json){.out = out};
@@ -43,27 +45,6 @@ void json_array(struct json *j)
 void json_array_end(struct json *j)
 {
     close_with(j, ']');
-}
-
-/* Length of the well-formed UTF-8 character at the start of s, or 0 (RFC 3629 4). */
-static size_t utf8_length(struct str s)
-{
-    const unsigned char *b = (const unsigned char *)s.p;
-    size_t n = b[0] < 0x80                   ? 1
-               : b[0] >= 0xc2 && b[0] < 0xe0 ? 2
-               : (b[0] & 0xf0) == 0xe0       ? 3
-               : b[0] >= 0xf0 && b[0] < 0xf5 ? 4
-                                             : 0;
-
-    if (n == 0 || n > s.n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((b[i] & 0xc0) != 0x80)
-            return 0;
-    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] >= 0xa0) || (b[0] == 0xf0 && b[1] < 0x90) ||
-        (b[0] == 0xf4 && b[1] >= 0x90))
-        return 0;
-    return n;
 }
 
 static void add_text(struct buf *out, struct str s)

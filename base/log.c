@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/log_syslog.h"
 #include "base/metric.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -62,6 +63,8 @@ static unsigned kind_of(unsigned char c)
 }
 
 static unsigned char kinds[256];
+
+enum { PIECE_MAX = 12 }; /* bytes that stand for one byte or character of a value */
 
 static void fill_kinds(void)
 {
@@ -137,7 +140,7 @@ static void put_key(struct log_line *line, const char *key, size_t n)
 }
 
 /* One byte of a value in its written form; at most six bytes. Returns their count. */
-static size_t written_byte(unsigned char c, enum log_format format, char out[6])
+static size_t written_byte(unsigned char c, enum log_format format, char out[PIECE_MAX])
 {
     static const char hex[] = "0123456789abcdef";
     size_t n = 0;
@@ -158,6 +161,30 @@ static size_t written_byte(unsigned char c, enum log_format format, char out[6])
     return n;
 }
 
+/* A character beyond ASCII as JSON writes it, beyond 16 bits as two surrogates (RFC 8259 7). Returns the count of bytes. */
+static size_t written_character(uint32_t code, char out[PIECE_MAX])
+{
+    char text[PIECE_MAX + 1];
+    int n;
+
+    if (code < 0x10000)
+        n = snprintf(text, sizeof(text), "\\u%04x", (unsigned)code);
+    else
+        n = snprintf(text, sizeof(text), "\\u%04x\\u%04x", 0xd800 + (unsigned)((code - 0x10000) >> 10),
+                     0xdc00 + (unsigned)(code & 0x3ff));
+    memcpy(out, text, (size_t)n);
+    return (size_t)n;
+}
+
+/* What the value begins with, in its written form; returns the count of its bytes, and of those that it stands for. */
+static size_t written_piece(struct str value, enum log_format format, char out[PIECE_MAX], size_t *read)
+{
+    size_t n = format == LOG_JSON ? utf8_length(value) : 0;
+
+    *read = n > 1 ? n : 1;
+    return n > 1 ? written_character(utf8_code(value, n), out) : written_byte((unsigned char)value.p[0], format, out);
+}
+
 /* The value in its written form, of at most LOG_VALUE_MAX bytes: "..." stands for what was cut. */
 static size_t write_value(struct str value, enum log_format format, char out[LOG_VALUE_MAX])
 {
@@ -172,9 +199,9 @@ static size_t write_value(struct str value, enum log_format format, char out[LOG
             return value.n;
         }
     }
-    for (size_t i = 0; i < value.n; i++) {
-        char piece[6];
-        size_t more = written_byte((unsigned char)value.p[i], format, piece);
+    for (size_t read; value.n > 0; value = str_from(value, read)) {
+        char piece[PIECE_MAX];
+        size_t more = written_piece(value, format, piece, &read);
 
         if (n + more > LOG_VALUE_MAX - 3) {
             memcpy(out + n, "...", 3);

@@ -6,8 +6,9 @@
  * Timing     Never blocks the caller: a thread of its own writes. When the target is slower than
  *            we are, lines beyond LOG_WAITING_BYTES are dropped, counted, and the loss is logged.
  * Limits     A value from outside is cut at LOG_VALUE_MAX bytes, a line at LOG_LINE_MAX.
- * Escaping   In this one place: printable ASCII stays, all else becomes \xNN (logfmt) or \u00NN
- *            (JSON). Values with blanks, quotes or "=" are quoted in logfmt.
+ * Escaping   In this one place: printable ASCII stays, all else becomes \xNN for each byte (logfmt), or \uNNNN for
+ *            each character of UTF-8 and \u00NN for any other byte (JSON). Values with blanks, quotes or "=" are
+ *            quoted in logfmt.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

@@ -112,7 +112,9 @@ static const struct {
     {"a backslash is doubled", {"a\\b", 3}, "v=a\\\\b", "\"v\":\"a\\\\b\""},
     {"a newline cannot begin a line of its own", {"a\nb", 3}, "v=a\\x0ab", "\"v\":\"a\\u000ab\""},
     {"NUL is an ordinary byte", {"a\0b", 3}, "v=a\\x00b", "\"v\":\"a\\u0000b\""},
-    {"8-bit octets are escaped", {"\xc3\xa4", 2}, "v=\\xc3\\xa4", "\"v\":\"\\u00c3\\u00a4\""},
+    {"8-bit octets are escaped", {"\xc3\xc3\xa4\xa4", 4}, "v=\\xc3\\xc3\\xa4\\xa4", "\"v\":\"\\u00c3\\u00e4\\u00a4\""},
+    {"UTF-8 is itself in JSON", {"\xe2\x82\xac", 3}, "v=\\xe2\\x82\\xac", "\"v\":\"\\u20ac\""},
+    {"beyond 16 bits it is two", {"\xf0\x9f\x98\x80", 4}, "v=\\xf0\\x9f\\x98\\x80", "\"v\":\"\\ud83d\\ude00\""},
     {"DEL is escaped", {"\x7f", 1}, "v=\\x7f", "\"v\":\"\\u007f\""},
 };
 
