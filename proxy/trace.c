@@ -69,18 +69,29 @@ static void add_date(struct buf *out, int64_t unix_s)
             tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
+/* RFC 3848, RFC 6531 4.3. */
+static const char *with(const struct session *s)
+{
+    bool tls = conn_tls(s->conn) != NULL;
+
+    if (!smtp_server_is_esmtp(s->server))
+        return "SMTP";
+    if (s->tx->smtputf8)
+        return tls ? "UTF8SMTPS" : "UTF8SMTP";
+    return tls ? "ESMTPS" : "ESMTP";
+}
+
 static void write_received(struct session *s, struct buf *out)
 {
     const struct session_facts *f = &s->facts.session;
     const struct tls_engine *tls = conn_tls(s->conn);
-    const char *with = smtp_server_is_esmtp(s->server) ? tls != NULL ? "ESMTPS" : "ESMTP" : "SMTP";
     char ip[IP_TEXT_MAX];
 
     buf_add_z(out, "Received: from ");
     add_clean(out, f->helo != NULL ? f->helo : "unknown");
     buf_fmt(out, " (%s [%s%s])\r\n\tby %s (smtpguard) with %s id %s",
             f->rdns == RDNS_VERIFIED ? f->rdns_name : "unknown", f->client.family == 6 ? "IPv6:" : "",
-            ip_format(&f->client, ip), s->service->config->hostname, with, session_message_id(s));
+            ip_format(&f->client, ip), s->service->config->hostname, with(s), session_message_id(s));
     if (tls != NULL)
         buf_fmt(out, "\r\n\t(%s %s)", tls_engine_version(tls), tls_engine_cipher(tls));
     /* With several recipients the field would tell each of them about the others (RFC 5321 7.2). */
