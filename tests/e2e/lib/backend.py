@@ -1,11 +1,16 @@
 """A backend that plays the part a test gives it."""
 
+import re
 import socket
 import threading
+from collections import namedtuple
 
 from lib.check import same, wait_for
 
 HANG, CLOSE = "hang", "close"
+
+# A message with its envelope, in which addresses have no brackets; its dots are off.
+Taken = namedtuple("Taken", "sender recipients octets")
 
 EHLO = "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250 8BITMIME"
 
@@ -30,6 +35,7 @@ class Backend:
         self.answers = {**self.ANSWERS, **answers}
         self.sessions = []  # the commands of each connection
         self.messages = []  # as they came, before the dots are taken off
+        self.envelopes = []  # for each message, the commands from its MAIL on
         self.connections = []
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", port))
@@ -84,9 +90,15 @@ class Backend:
             step = commands[-1][:4].lower()
             text = self.answer(connection, lines, step)
             if step == "data" and text and text.startswith("354"):
-                self.messages.append(b"".join(iter(lines.readline, b".\r\n")))
+                self.keep(commands, b"".join(iter(lines.readline, b".\r\n")))
                 text = self.answer(connection, lines, "dot")
             goes_on = text and step != "quit"
+
+    def keep(self, commands, message):
+        begins = max(i for i, command in enumerate(commands) if command[:4].lower() == "mail")
+        with self.lock:
+            self.envelopes.append(commands[begins:])
+            self.messages.append(message)
 
     def answer(self, connection, lines, step):
         """The text that was sent; None when there is nothing more to say."""
@@ -108,3 +120,14 @@ class Backend:
         wait_for(lambda: self.messages, "a message at the backend")
         same(len(self.messages), 1, "messages at the backend")
         return self.messages[0]
+
+    def taken(self):
+        """What has come so far."""
+        with self.lock:
+            pairs = list(zip(self.envelopes, self.messages))
+        return [opened(commands, message) for commands, message in pairs]
+
+
+def opened(commands, message):
+    addresses = [re.search("<(.*?)>", line)[1].encode("latin-1").decode() for line in commands if "<" in line]
+    return Taken(addresses[0], addresses[1:], re.sub(rb"(?m)^\.", b"", message))
