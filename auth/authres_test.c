@@ -413,9 +413,9 @@ static void test_suite_python(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writes_all),   cmocka_unit_test(test_writes_variants),
-        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_attacks),
-        cmocka_unit_test(test_claims),       cmocka_unit_test(test_claims_of_long_fields),
+        cmocka_unit_test(test_writes_all),    cmocka_unit_test(test_writes_variants),
+        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_attacks),
+        cmocka_unit_test(test_claims),        cmocka_unit_test(test_claims_of_long_fields),
         cmocka_unit_test(test_suite_rfc8601), cmocka_unit_test(test_suite_python),
     };
 
