@@ -105,7 +105,7 @@ static void look_at_offers(struct doctor *doctor, const struct backend_settings 
 {
     const char *address = backend->address;
 
-    if (backend->pass_client == PASS_XCLIENT)
+    if (backend->pass_client == PASS_XCLIENT && backend->protocol == PROTOCOL_SMTP)
         doctor_add(doctor, c->xclient ? DOCTOR_OK : DOCTOR_FAIL, "backend",
                    "postfix: put our address into smtpd_authorized_xclient_hosts of this service",
                    c->xclient ? "%s takes the client's name and address (XCLIENT)"
@@ -134,7 +134,8 @@ static void look_at_backend(struct doctor *doctor, const struct backend_settings
     const char *hostname = doctor->lookup.config->hostname;
 
     buf_init(&visit.out, WIRE_BYTES_MAX);
-    visit.client = smtp_client_new(hostname != NULL ? hostname : "localhost", false, &visit.out);
+    visit.client =
+        smtp_client_new(backend->protocol, hostname != NULL ? hostname : "localhost", false, &visit.out);
     visit.stream = stream_connect(loop, &backend->endpoint, WIRE_BYTES_MAX, &events, &visit);
     timer_start(&visit.deadline, loop, backend->connect_timeout_ms, on_deadline, &visit);
     while (!visit.over)

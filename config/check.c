@@ -302,6 +302,10 @@ static void check_reports(struct loading *l)
                  "reports.from: \"%s\" is no address; reports need one to come from", reports->from);
         return;
     }
+    if (l->config->backends_count > 0 && config_smtp_backend(l->config) == NULL)
+        fault_at(&l->faults, loading_place(l, "reports.from"),
+                 "reports.from: reports leave through the first backend of SMTP, and all of `backends` speak "
+                 "lmtp");
     if (reports->org_name == NULL || *reports->org_name == '\0')
         reports->org_name = str_dup_lower(l->mem, from.domain);
 }

@@ -132,6 +132,14 @@ void config_unref(const struct config **config)
     arena_free(&mem);
 }
 
+const struct backend_settings *config_smtp_backend(const struct config *config)
+{
+    for (size_t i = 0; i < config->backends_count; i++)
+        if (config->backends[i].protocol == PROTOCOL_SMTP)
+            return &config->backends[i];
+    return NULL;
+}
+
 enum mode config_mode(const struct config *config, enum mode check)
 {
     return config->mode == MODE_OBSERVE && check == MODE_ENFORCE ? MODE_OBSERVE : check;

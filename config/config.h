@@ -23,6 +23,7 @@
 #include "dns/dnsbl.h"
 #include "dns/resolver.h"
 #include "grey/grey.h"
+#include "smtp/client.h"
 #include "store/store.h"
 #include "tls/tls.h"
 
@@ -43,6 +44,7 @@ enum backend_pass { PASS_XCLIENT, PASS_PROXY_V2, PASS_XFORWARD, PASS_NONE };
 struct backend_settings {
     const char *address; /* as written, for logs */
     struct endpoint endpoint;
+    enum smtp_protocol protocol;
     enum backend_tls tls;
     enum backend_pass pass_client;
     int64_t connect_timeout_ms, reply_timeout_ms;
@@ -158,6 +160,9 @@ void config_unref(const struct config **config); /* leaves NULL */
 
 /* Every key with its effective value as YAML, and where it came from (default, FILE:LINE, environment). */
 int config_show(const char *file, bool json, struct buf *out, struct buf *faults_out);
+
+/* Reports leave through the first of these: LMTP only delivers. NULL: there is none. */
+const struct backend_settings *config_smtp_backend(const struct config *config);
 
 /* The mode a check really has: the global `mode: observe` lowers enforce. */
 enum mode config_mode(const struct config *config, enum mode check);

@@ -262,8 +262,11 @@ static const struct {
     {"verify", "backends: [{tls: verify}]\n",
      "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
      "opportunistic\n"},
-    {"LMTP", "backends: [{protocol: lmtp}]\n",
-     "F:4:23: backends[0].protocol: LMTP is not built yet; leave it at its default, smtp\n"},
+    {"LMTP is built", "backends: [{protocol: lmtp}]\n", ""},
+    {"reports by LMTP",
+     "backends: [{protocol: lmtp}]\nreports: {from: d@example.net, failure: {enabled: true}}\n",
+     "F:5:17: reports.from: reports leave through the first backend of SMTP, and all of `backends` speak "
+     "lmtp\n"},
     {"a backend's domains", "backends: [{domains: [a.example]}]\n",
      "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, "
      "empty\n"},

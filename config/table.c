@@ -35,7 +35,7 @@ static const struct word listen_tls[] = {{"none", LISTEN_TLS_NONE, 0},
                                          {"require", LISTEN_TLS_REQUIRE, 0},
                                          {"implicit", LISTEN_TLS_IMPLICIT, 0},
                                          {0}};
-static const struct word protocols[] = {{"smtp", 0, 0}, {"lmtp", 1, 1}, {0}};
+static const struct word protocols[] = {{"smtp", PROTOCOL_SMTP, 0}, {"lmtp", PROTOCOL_LMTP, 0}, {0}};
 static const struct word backend_tls[] = {{"never", BACKEND_TLS_NEVER, 0},
                                           {"opportunistic", BACKEND_TLS_OPPORTUNISTIC, 0},
                                           {"require", BACKEND_TLS_REQUIRE, 0},
@@ -116,8 +116,8 @@ const struct setting settings[] = {
     {"backends[].address", SET_BACKEND, IN_BACKEND(endpoint), "127.0.0.1:10025",
      .second = offsetof(struct backend_settings, address),
      .sentence = "IP:PORT."},
-    {"backends[].protocol", SET_WORD, NOWHERE, "smtp", .words = protocols, .later = "LMTP",
-     .sentence = "smtp. lmtp is not built yet."},
+    {"backends[].protocol", SET_WORD, IN_BACKEND(protocol), "smtp", .words = protocols,
+     .sentence = "smtp, or lmtp (RFC 2033: Dovecot, Cyrus)."},
     {"backends[].domains", SET_TEXTS, NOWHERE, "", .later = "choosing a backend by domain",
      .sentence = "Only these recipient domains go here; empty: all. Not built yet."},
     {"backends[].tls", SET_WORD, IN_BACKEND(tls), "opportunistic", .words = backend_tls,

@@ -11,6 +11,7 @@ enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000 };
 
 struct backends {
     struct loop *loop;
+    struct partials *partials;
     struct tls_context *tls;
     struct tls_context *tls_verify; /* NULL when no backend is to be verified */
     struct backend *list;
@@ -50,14 +51,16 @@ static void init_backend(struct backends *b, const struct config *config, size_t
     metric_set(b->list[number].up, 1);
 }
 
-struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls)
+struct backends *backends_new(const struct backends_parts *parts)
 {
+    const struct config *config = parts->config;
     struct backends *b = calloc(1, sizeof(*b));
 
     if (b == NULL || (b->list = calloc(config->backends_count, sizeof(*b->list))) == NULL)
         out_of_memory();
-    b->loop = loop;
-    b->tls = tls != NULL ? tls_context_ref(tls) : NULL;
+    b->loop = parts->loop;
+    b->partials = parts->partials;
+    b->tls = parts->tls != NULL ? tls_context_ref(parts->tls) : NULL;
     b->tls_verify = verifying_context(config);
     b->count = config->backends_count;
     for (size_t i = 0; i < b->count; i++)
@@ -87,6 +90,19 @@ void backends_free(struct backends **backends)
 struct loop *backends_loop(const struct backends *backends)
 {
     return backends->loop;
+}
+
+struct partials *backends_partials(const struct backends *backends)
+{
+    return backends->partials;
+}
+
+bool backends_speak_lmtp(const struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++)
+        if (backends->list[i].settings->protocol == PROTOCOL_LMTP)
+            return true;
+    return false;
 }
 
 size_t backends_count(const struct backends *backends)

@@ -12,11 +12,18 @@
 #include "base/loop.h"
 #include "base/metric.h"
 #include "config/config.h"
+#include "proxy/partial.h"
 #include "smtp/capability.h"
 #include "tls/tls.h"
 
 struct backends;
-struct backends *backends_new(struct loop *loop, const struct config *config, struct tls_context *tls);
+struct backends_parts {
+    struct loop *loop;
+    const struct config *config;
+    struct tls_context *tls;   /* referenced; NULL: no TLS */
+    struct partials *partials; /* shared */
+};
+struct backends *backends_new(const struct backends_parts *parts);
 void backends_free(struct backends **backends); /* closes connections that rest; nobody may hold one */
 
 /* What every backend can do that we have spoken to: learnt from their EHLO and remembered. Nothing before the
@@ -53,6 +60,8 @@ struct backend {
 };
 
 struct loop *backends_loop(const struct backends *backends);
+struct partials *backends_partials(const struct backends *backends);
+bool backends_speak_lmtp(const struct backends *backends); /* one of them at least */
 size_t backends_count(const struct backends *backends);
 /* The next to ask, and marks it in `tried` (one for each backend). NULL: all of them were asked. */
 struct backend *backends_choose(struct backends *backends, bool *tried);

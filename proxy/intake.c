@@ -44,6 +44,8 @@ void intake_begin(struct session *s)
     buf_init(&intake->head, limits->header_bytes + 3);
     intake->spool =
         spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
+    if (backends_speak_lmtp(s->service->backends))
+        intake->digest = ARENA_NEW(s->tx->mem, struct partial_digest);
     s->tx->intake = intake;
 }
 
@@ -215,6 +217,8 @@ void intake_add(struct str piece, void *session)
     struct message_facts *f = &s->facts.message;
 
     s->tx->intake->rate_bytes += piece.n;
+    if (s->tx->intake->digest != NULL)
+        partial_digest_add(s->tx->intake->digest, piece);
     if (f->header_too_big || f->bad_line || f->starts_folded || f->too_many_fields)
         return; /* refused at its end: nothing more needs to be kept */
     if (s->tx->intake->header_done)
@@ -261,5 +265,10 @@ struct relay_message intake_message(struct session *s)
     }
     if (intake->head.n > 0)
         pieces[count++] = str_make(start, (size_t)(intake->head.p + intake->head.n - start));
-    return (struct relay_message){.pieces = pieces, .count = count, .spool = intake->spool};
+    return (struct relay_message){
+        .pieces = pieces,
+        .count = count,
+        .spool = intake->spool,
+        .digest = intake->digest != NULL ? partial_digest_end(intake->digest) : 0,
+    };
 }

@@ -284,7 +284,8 @@ static void begin(struct link *link)
 
 static void note_xclient(struct backend *backend)
 {
-    bool missing = backend->settings->pass_client == PASS_XCLIENT && !backend->capabilities.xclient;
+    bool missing = backend->settings->pass_client == PASS_XCLIENT &&
+                   backend->settings->protocol == PROTOCOL_SMTP && !backend->capabilities.xclient;
 
     if (missing && !backend->xclient_missing)
         log_note(LOG_WARNING, "backend.xclient",
@@ -487,7 +488,8 @@ static struct link *new_link(struct backend *backend)
         return NULL;
     }
     buf_init(&link->out, OUT_MAX);
-    link->dialogue = smtp_client_new(backend->hostname, wants_tls(backend), &link->out);
+    link->dialogue =
+        smtp_client_new(backend->settings->protocol, backend->hostname, wants_tls(backend), &link->out);
     metric_add(backend->opened, 1);
     timer_start(&link->deadline, backend->loop, backend->settings->connect_timeout_ms, on_deadline, link);
     return link;

@@ -1,5 +1,6 @@
 #include "proxy/relay.h"
 
+#include "base/log.h"
 #include "proxy/link.h"
 #include "smtp/data.h"
 
@@ -24,6 +25,13 @@ enum relay_state {
     RELAY_OVER
 };
 
+/* LMTP answers the message for each of them (RFC 2033 4.2). */
+struct addressee {
+    struct str recipient;
+    struct relay_reply reply; /* code 0: there is none yet */
+    struct addressee *next;
+};
+
 struct relay {
     struct arena *mem;
     struct backends *backends;
@@ -39,7 +47,11 @@ struct relay {
     int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
     const char *refused_enhanced;
     struct str refused_text;
-    struct later again; /* answers that need no waiting, and connections that must be tried anew */
+    struct addressee *addressees, **addressees_end; /* LMTP: those that were accepted, in order */
+    struct addressee *due;                          /* whose reply to the message comes next */
+    bool separate;                                  /* he travels alone (proxy/partial.h) */
+    struct later again;       /* answers that need no waiting, and connections that must be tried anew */
+    struct relay_reply aside; /* such an answer, which says nothing of the backend's state */
     const char *trouble;
     struct relay_message message;
     size_t next_piece;
@@ -108,7 +120,29 @@ static void give_refusal(struct relay *relay)
     give(relay, &reply);
 }
 
+/* Beside the transaction: what was said so far stays as it is, and another connection may still be tried. */
+static void give_aside(struct relay *relay)
+{
+    struct relay_reply reply = relay->aside;
+
+    relay->aside = (struct relay_reply){0};
+    reply.ours = true;
+    reply.backend = relay->link != NULL ? relay->backend->settings->address : NULL;
+    relay->answer(&reply, relay->arg);
+}
+
+static void answer_aside(struct relay *relay, int code, const char *enhanced, const char *text)
+{
+    relay->aside = (struct relay_reply){.code = code, .enhanced = enhanced, .text = str_of(text)};
+    answer_soon(relay);
+}
+
 /* ---- MAIL and RCPT ---- */
+
+static bool speaks_lmtp(const struct relay *relay)
+{
+    return relay->backend->settings->protocol == PROTOCOL_LMTP;
+}
 
 static void say_rcpt(struct relay *relay)
 {
@@ -159,13 +193,37 @@ static void on_mail(struct relay *relay, const struct smtp_reply *reply)
     relay->refused_text = str_copy(relay->mem, reply->text);
 }
 
+static int64_t now(const struct relay *relay)
+{
+    return loop_now_ms(backends_loop(relay->backends));
+}
+
+static bool is_separate(const struct relay *relay)
+{
+    return partials_is_separate(backends_partials(relay->backends), relay->ask.mail_from, relay->recipient,
+                                now(relay));
+}
+
+static void accept_lmtp(struct relay *relay)
+{
+    struct addressee *one = ARENA_NEW(relay->mem, struct addressee);
+
+    *one = (struct addressee){.recipient = str_copy(relay->mem, relay->recipient)};
+    *relay->addressees_end = one;
+    relay->addressees_end = &one->next;
+    relay->separate = relay->separate || is_separate(relay);
+}
+
 static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
 {
     relay->state = RELAY_OPEN;
-    if (relay->refused_code != 0)
+    if (relay->refused_code != 0) {
         give_refusal(relay);
-    else
-        give_reply(relay, reply);
+        return;
+    }
+    if (reply->code < 300 && speaks_lmtp(relay))
+        accept_lmtp(relay);
+    give_reply(relay, reply);
 }
 
 /* ---- the message ---- */
@@ -202,23 +260,21 @@ static void pack(struct parcel *parcel, const void *bytes, size_t n)
     parcel->bytes += n;
 }
 
-/* A header section may be far longer than a parcel, and than what a connection queues. */
 static void pack_encoded(struct parcel *parcel, struct relay *relay)
 {
-    struct str now = str_upto(relay->unsent, BYTES_A_WRITE - parcel->bytes), piece;
-    size_t n = now.n;
+    struct str piece;
     bool dot;
 
     if (relay->by_chunk) {
-        pack(parcel, now.p, now.n);
-        now.n = 0;
+        pack(parcel, relay->unsent.p, relay->unsent.n);
+        relay->unsent = (struct str){0};
+        return;
     }
-    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &now, &dot, &piece)) {
+    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
         if (dot)
             pack(parcel, ".", 1);
         pack(parcel, piece.p, piece.n);
     }
-    relay->unsent = str_from(relay->unsent, n - now.n);
 }
 
 /* What the dialogue has to say is a part of the parcel by now. */
@@ -305,6 +361,56 @@ static void on_data_answer(struct relay *relay, const struct smtp_reply *reply)
     give_reply(relay, reply);
 }
 
+/* How many of them have the message, of how many. */
+static unsigned count_taken(const struct relay *relay, unsigned *all_out)
+{
+    unsigned taken = 0;
+
+    *all_out = 0;
+    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next, (*all_out)++)
+        taken += one->reply.code / 100 == 2;
+    return taken;
+}
+
+/* Some have it and some have not: when it comes again each of them is asked for by himself. */
+static bool note_partial(struct relay *relay)
+{
+    struct partials *partials = backends_partials(relay->backends);
+    unsigned all, taken = count_taken(relay, &all);
+
+    if (taken == 0 || taken == all)
+        return false;
+    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next) {
+        partials_separate(partials, relay->ask.mail_from, one->recipient, now(relay));
+        if (one->reply.code / 100 == 2)
+            partials_note(partials, relay->ask.mail_from, one->recipient, relay->message.digest, now(relay));
+    }
+    log_note(LOG_WARNING, "backend.partial",
+             "%s has taken a message for %u of %u recipients: the client is asked to send it again, and each "
+             "then hears his own reply",
+             relay->backend->settings->address, taken, all);
+    return true;
+}
+
+/* The table is in docs/smtp.md. A refusal that holds for some only must not be heard as one for all, so 4xx goes
+ * before 5xx. */
+static struct relay_reply one_for_all(struct relay *relay)
+{
+    const struct relay_reply *chosen = &relay->addressees->reply;
+
+    if (note_partial(relay))
+        return (struct relay_reply){
+            .code = 451,
+            .enhanced = "4.3.0",
+            .text = STR("Taken for some of the recipients, send it again: nobody gets it twice"),
+            .ours = true,
+            .backend = chosen->backend};
+    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next)
+        if (one->reply.code < chosen->code)
+            chosen = &one->reply;
+    return *chosen;
+}
+
 static void on_message(struct relay *relay, const struct smtp_reply *reply)
 {
     struct relay_reply copy = {.code = reply->code,
@@ -312,6 +418,13 @@ static void on_message(struct relay *relay, const struct smtp_reply *reply)
                                .text = str_copy(relay->mem, reply->text),
                                .backend = relay->backend->settings->address};
 
+    if (relay->due != NULL) {
+        relay->due->reply = copy;
+        relay->due = relay->due->next;
+        if (relay->due != NULL)
+            return;
+        copy = one_for_all(relay);
+    }
     /* A chunk can be refused before all of it was sent; nothing can be taken before. */
     bool unfinished = relay->state == RELAY_SENDING || conn_queued(link_conn(relay->link)) > 0;
 
@@ -377,6 +490,7 @@ static void on_broke(bool stale, void *arg)
     bool waiting = is_waiting(relay);
 
     relay->link = NULL;
+    note_partial(relay);
     if (stale)
         relay->tried[relay->backend->number] = false; /* the backend itself has not failed */
     if (relay->answered || relay->state != RELAY_WAITS_RCPT)
@@ -408,7 +522,9 @@ static void on_again(void *arg)
 {
     struct relay *relay = arg;
 
-    if (relay->refused_code != 0)
+    if (relay->aside.code != 0)
+        give_aside(relay);
+    else if (relay->refused_code != 0)
         give_refusal(relay);
     else if (relay->state == RELAY_OVER || relay->answered)
         give_ours(relay, relay->trouble != NULL ? relay->trouble
@@ -430,6 +546,7 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
                             .answer = answer,
                             .arg = arg,
                             .tried = ARENA_ARRAY(mem, bool, backends_count(backends))};
+    relay->addressees_end = &relay->addressees;
     return relay;
 }
 
@@ -449,6 +566,11 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
         over(relay);
         return;
     }
+    if (relay->addressees != NULL && (relay->separate || is_separate(relay))) {
+        answer_aside(relay, 452, "4.5.3",
+                     "This recipient is taken by himself, send him the message separately");
+        return;
+    }
     relay->state = RELAY_WAITS_RCPT;
     say_rcpt(relay);
     link_flush(relay->link);
@@ -463,11 +585,22 @@ static uint64_t message_bytes(const struct relay_message *message)
     return bytes;
 }
 
+static bool has_it(const struct relay *relay)
+{
+    return partials_has(backends_partials(relay->backends), relay->ask.mail_from,
+                        relay->addressees->recipient, relay->message.digest, now(relay));
+}
+
 void relay_message(struct relay *relay, const struct relay_message *message)
 {
     relay->message = *message;
     if (relay->link == NULL || relay->state != RELAY_OPEN) {
         over(relay);
+        return;
+    }
+    relay->due = relay->addressees;
+    if (relay->separate && has_it(relay)) {
+        answer_aside(relay, 250, "2.0.0", "Taken when it came before");
         return;
     }
     if (link_can(relay->link)->chunking) {
@@ -496,6 +629,8 @@ void relay_close(struct relay **relay)
     later_cancel(&r->again);
     if (r->link == NULL)
         return;
+    if (r->state == RELAY_WAITS_MESSAGE)
+        note_partial(r);
     /* Only a dialogue that owes us nothing can be reset; anything else is cut, so that no late answer is
      * ever taken for that of another message. */
     if (r->state == RELAY_OPEN || r->state == RELAY_OVER)

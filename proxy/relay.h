@@ -45,6 +45,7 @@ struct relay_message {
     const struct str *pieces;
     size_t count;
     struct spool *spool; /* relay_spool_ready() is called when it has something to read again */
+    uint64_t digest;     /* of what the client has sent, where an LMTP backend is (proxy/partial.h) */
 };
 
 struct relay;

@@ -5,257 +5,10 @@
 #include "proxy/relay.h"
 
 #include "base/bug.h"
-#include "base/log.h"
-#include "tests/certificate.h"
-#include "tests/fakebackend.h"
+#include "tests/relay_bed.h"
 #include "tests/t.h"
 
 #include <stdio.h>
-#include <unistd.h>
-
-enum { LATE_MS = 60000, SHORT_MS = 60, PATIENT_MS = 30000, FAKES = 2, RULES = 6 };
-
-static struct loop *loop;
-static struct fakebackend *fakes[FAKES];
-static struct backends *backends;
-static struct config config;
-static struct backend_settings settings[FAKES];
-static struct tls_context *server_context, *client_context;
-
-/* One transaction as a session would hold it. */
-struct work {
-    struct arena *mem;
-    struct relay *relay;
-    struct spool *spool;
-    struct str pieces[3];
-    unsigned answers, due;
-    int code;
-    char enhanced[16], text[200], backend[64];
-    bool ours, asking;
-};
-
-static struct work work;
-
-/* ---- the bed ---- */
-
-static char folder[] = "/tmp/relay_test.XXXXXX";
-static char cert_path[64], key_path[64];
-
-static int make_contexts(void **state)
-{
-    static const struct log_settings quiet = {.level = LOG_ERROR};
-    struct tls_settings tls = {.pair = {cert_path, key_path}, .ciphers = ""};
-    struct fail fail = {0};
-
-    (void)state;
-    log_open(&quiet);
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    snprintf(cert_path, sizeof(cert_path), "%s/cert.pem", folder);
-    snprintf(key_path, sizeof(key_path), "%s/key.pem", folder);
-    if (!certificate_make(cert_path, key_path, "mx.test", 30, NULL))
-        return 1;
-    server_context = tls_server_context(&tls, &fail);
-    client_context = tls_client_context(TLS_VERIFY_NOTHING, &fail);
-    return server_context == NULL || client_context == NULL;
-}
-
-static int drop_contexts(void **state)
-{
-    (void)state;
-    tls_context_unref(&server_context);
-    tls_context_unref(&client_context);
-    unlink(cert_path);
-    unlink(key_path);
-    return rmdir(folder);
-}
-
-static int open_bed(void **state)
-{
-    (void)state;
-    loop = loop_new();
-    config = (struct config){.hostname = "mx.test", .backends = settings, .backends_count = 1};
-    for (int i = 0; i < FAKES; i++) {
-        fakes[i] = fakebackend_new(loop);
-        settings[i] = (struct backend_settings){.address = i == 0 ? "first" : "second",
-                                                .endpoint = fakebackend_at(fakes[i]),
-                                                .tls = BACKEND_TLS_NEVER,
-                                                .pass_client = PASS_XCLIENT,
-                                                .connect_timeout_ms = PATIENT_MS,
-                                                .reply_timeout_ms = PATIENT_MS,
-                                                .pool = 4};
-    }
-    backends = backends_new(loop, &config, client_context);
-    work = (struct work){0};
-    return 0;
-}
-
-static void end_work(struct work *w)
-{
-    relay_close(&w->relay);
-    t_true(w->relay == NULL);
-    spool_free(&w->spool);
-    if (w->mem != NULL)
-        arena_free(&w->mem); /* sanitizers see who comes back */
-    *w = (struct work){0};
-}
-
-static int close_bed(void **state)
-{
-    (void)state;
-    end_work(&work);
-    backends_free(&backends);
-    for (int i = 0; i < FAKES; i++)
-        fakebackend_free(&fakes[i]);
-    loop_free(&loop);
-    return 0;
-}
-
-/* Afresh, for the next row of a table. */
-static void reopen_bed(void)
-{
-    close_bed(NULL);
-    open_bed(NULL);
-}
-
-static void on_late(void *arg)
-{
-    (void)arg;
-    t_fail("it never happened");
-}
-
-#define WAIT(condition)                                                                                      \
-    while (!(condition))                                                                                     \
-    run_until_something_happens()
-
-static void run_until_something_happens(void)
-{
-    struct timer late = {0};
-
-    timer_start(&late, loop, LATE_MS, on_late, NULL);
-    loop_run(loop);
-    timer_stop(&late);
-}
-
-static void stop(void *arg)
-{
-    (void)arg;
-    loop_stop(loop);
-}
-
-/* What is under way between us and the backends gets where it goes: a few times round the loop. */
-static void let_pass(void)
-{
-    for (int i = 0; i < 5; i++) {
-        struct timer soon = {0};
-
-        timer_start(&soon, loop, 1, stop, NULL);
-        loop_run(loop);
-        timer_stop(&soon);
-    }
-}
-
-/* ---- a session's part ---- */
-
-static void on_answer(const struct relay_reply *reply, void *arg)
-{
-    struct work *w = arg;
-
-    loop_stop(loop);
-    if (w->asking)
-        t_fail("an answer before the asking call has returned");
-    if (++w->answers > w->due)
-        t_fail("an answer too many: %d %.*s", reply->code, STR_ARG(reply->text));
-    w->code = reply->code;
-    w->ours = reply->ours;
-    snprintf(w->enhanced, sizeof(w->enhanced), "%s", reply->enhanced);
-    snprintf(w->text, sizeof(w->text), "%.*s", STR_ARG(reply->text));
-    snprintf(w->backend, sizeof(w->backend), "%s", reply->backend != NULL ? reply->backend : "");
-}
-
-static void begin_as(struct work *w, const struct smtp_identity *client)
-{
-    struct relay_ask ask = {.client = *client, .mail_from = STR("a@b.test"), .size = 100};
-
-    *w = (struct work){.mem = arena_new(0)};
-    w->relay = relay_open(w->mem, backends, &ask, on_answer, w);
-}
-
-static void begin(struct work *w)
-{
-    begin_as(
-        w, &(struct smtp_identity){.addr = "192.0.2.1", .port = 1025, .helo = "client.test", .esmtp = true});
-}
-
-static void say_rcpt(struct work *w, const char *recipient)
-{
-    w->due++;
-    w->asking = true;
-    relay_rcpt(w->relay, str_of(recipient), STR(""));
-    w->asking = false;
-}
-
-static int rcpt(struct work *w, const char *recipient)
-{
-    say_rcpt(w, recipient);
-    WAIT(w->answers == w->due);
-    return w->code;
-}
-
-static void on_spool_ready(void *arg)
-{
-    struct work *w = arg;
-
-    loop_stop(loop);
-    if (w->relay != NULL)
-        relay_spool_ready(w->relay);
-}
-
-static const char small_body[] = "text\r\n.dot\r\n..two\r\nend\r\n";
-
-static void say_message_of(struct work *w, struct str body, size_t memory)
-{
-    w->pieces[0] = STR("Received: x\r\n");
-    w->pieces[1] = STR("");
-    w->pieces[2] = STR("Subject: y\r\n\r\n");
-    w->spool = spool_new(loop, memory, folder, on_spool_ready, w);
-    spool_add(w->spool, body);
-    w->due++;
-    w->asking = true;
-    relay_message(w->relay, &(struct relay_message){w->pieces, COUNT(w->pieces), w->spool});
-    w->asking = false;
-}
-
-static void say_message(struct work *w)
-{
-    say_message_of(w, str_of(small_body), 1000000);
-}
-
-static int message(struct work *w)
-{
-    say_message(w);
-    WAIT(w->answers == w->due);
-    return w->code;
-}
-
-/* A whole transaction; the code of the message, or of the recipient that was refused. */
-static int deliver(void)
-{
-    int code;
-
-    begin(&work);
-    code = rcpt(&work, "c@d.test");
-    if (code < 300)
-        code = message(&work);
-    end_work(&work);
-    return code;
-}
-
-static void expect_message(struct fakebackend *fake)
-{
-    t_same_str_z(fakebackend_message(fake),
-                 "Received: x\r\nSubject: y\r\n\r\ntext\r\n.dot\r\n..two\r\nend\r\n");
-}
 
 /* ---- what should be ---- */
 
@@ -404,7 +157,7 @@ static const struct fault {
 static void play_fault(const struct fault *f)
 {
     if (f->hangs)
-        settings[0].connect_timeout_ms = settings[0].reply_timeout_ms = SHORT_MS;
+        fake_settings[0].connect_timeout_ms = fake_settings[0].reply_timeout_ms = SHORT_MS;
     fakebackend_rules(fakes[0], f->rules);
     begin(&work);
     t_same_int(rcpt(&work, "c@d.test"), f->rcpt);
@@ -432,7 +185,7 @@ static void test_faults(void **state)
         t_case("and after it mail flows again", NULL);
         end_work(&work);
         fakebackend_rules(fakes[0], NULL);
-        settings[0].connect_timeout_ms = settings[0].reply_timeout_ms = PATIENT_MS;
+        fake_settings[0].connect_timeout_ms = fake_settings[0].reply_timeout_ms = PATIENT_MS;
         t_same_int(deliver(), 250);
         expect_message(fakes[0]);
         reopen_bed();
@@ -506,8 +259,7 @@ static void test_second_recipient(void **state)
     for (size_t i = 0; i < COUNT(later); i++) {
         reopen_bed();
         config.backends_count = 2;
-        backends_free(&backends);
-        backends = backends_new(loop, &config, client_context);
+        renew_backends();
         t_case(later[i].name, NULL);
         fakebackend_rules(fakes[0], (const char *const[]){later[i].rule, NULL});
         begin(&work);
@@ -527,9 +279,8 @@ static void test_second_recipient(void **state)
 
 static void open_two(void)
 {
-    backends_free(&backends);
     config.backends_count = 2;
-    backends = backends_new(loop, &config, client_context);
+    renew_backends();
 }
 
 static const char *const takeovers[] = {
@@ -599,7 +350,7 @@ static void test_silent_then_second(void **state)
 {
     (void)state;
     open_two();
-    settings[0].connect_timeout_ms = SHORT_MS;
+    fake_settings[0].connect_timeout_ms = SHORT_MS;
     t_case("a backend that does not greet in time: the second one takes over", NULL);
     fakebackend_rules(fakes[0], (const char *const[]){"CONNECT=", NULL});
     t_same_int(deliver(), 250);
@@ -667,7 +418,7 @@ static void test_reset_in_silence(void **state)
 {
     (void)state;
     t_case("a RSET that is never answered ends with the reply's deadline", NULL);
-    settings[0].reply_timeout_ms = SHORT_MS;
+    fake_settings[0].reply_timeout_ms = SHORT_MS;
     fakebackend_rules(fakes[0], (const char *const[]){"RSET=", NULL});
     begin(&work);
     t_same_int(rcpt(&work, "c@d.test"), 250);
@@ -679,7 +430,7 @@ static void test_reset_in_silence(void **state)
 static void test_no_pool(void **state)
 {
     (void)state;
-    settings[0].pool = 0;
+    fake_settings[0].pool = 0;
     t_case("without a pool each transaction has its own connection, and ends it with QUIT", "5321 4.1.1.10");
     t_same_int(deliver(), 250);
     t_same_int(deliver(), 250);
@@ -693,7 +444,7 @@ static void test_pool_limit(void **state)
     struct work many[MANY];
 
     (void)state;
-    settings[0].pool = 2;
+    fake_settings[0].pool = 2;
     t_case("so many connections are kept as the settings say", NULL);
     for (int i = 0; i < MANY; i++) {
         begin(&many[i]);
@@ -796,7 +547,7 @@ static void test_dies_after_mail(void **state)
 static void test_late_answer(void **state)
 {
     (void)state;
-    settings[0].reply_timeout_ms = SHORT_MS;
+    fake_settings[0].reply_timeout_ms = SHORT_MS;
     fakebackend_rules(fakes[0], (const char *const[]){"1.DOT=", NULL});
     t_case("after a time-out behind the dot the connection is never used again", NULL);
     t_same_int(deliver(), 451);
@@ -838,9 +589,9 @@ static void test_xclient(void **state)
     t_same_int(fakebackend_heard(fakes[0], "XCLIENT"), 3);
     t_same_int(fakebackend_visits(fakes[0]), 1);
     t_case("and nobody is, where the settings do not want it", NULL);
-    settings[0].pass_client = PASS_NONE;
+    fake_settings[0].pass_client = PASS_NONE;
     reopen_bed();
-    settings[0].pass_client = PASS_NONE;
+    fake_settings[0].pass_client = PASS_NONE;
     fakebackend_offer(fakes[0], "250-XCLIENT NAME ADDR\r\n");
     deliver_as(&alice);
     t_same_int(fakebackend_heard(fakes[0], "XCLIENT"), 0);
@@ -943,39 +694,6 @@ static void test_large(void **state)
     }
 }
 
-/* Its one piece is longer than what a connection queues. */
-static void test_large_header(void **state)
-{
-    enum { BYTES = 9000000 };
-    char *head = malloc(BYTES);
-
-    (void)state;
-    memset(head, '.', BYTES);
-    for (size_t at = 0; at + 1000 <= BYTES; at += 1000)
-        memcpy(head + at, at == 0 ? "Subject:\r\n " : "\r\n ", at == 0 ? 11 : 3);
-    memcpy(head + BYTES - 4, "\r\n\r\n", 4);
-    for (int chunking = 0; chunking < 2; chunking++) {
-        reopen_bed();
-        fakebackend_offer(fakes[0], chunking ? "250-CHUNKING\r\n" : "");
-        fakebackend_rules(fakes[0], (const char *const[]){"BODY=!pause", NULL});
-        t_case("a long header section to a backend that reads slowly", NULL);
-        begin(&work);
-        t_same_int(rcpt(&work, "c@d.test"), 250);
-        work.spool = spool_new(loop, 1000, folder, on_spool_ready, &work);
-        work.pieces[0] = str_make(head, BYTES);
-        work.due++;
-        relay_message(work.relay, &(struct relay_message){work.pieces, 1, work.spool});
-        while (work.answers < work.due) {
-            run_until_something_happens();
-            fakebackend_read_on(fakes[0]);
-        }
-        t_same_int(work.code, 250);
-        t_true(str_eq(fakebackend_message(fakes[0]), str_make(head, BYTES)));
-        end_work(&work);
-    }
-    free(head);
-}
-
 static void test_odd_messages(void **state)
 {
     static const struct {
@@ -1013,7 +731,7 @@ static void test_lost_spool(void **state)
         spool_add(work.spool, STR("more than ten octets\r\n"));
         work.pieces[0] = STR("Subject: y\r\n\r\n");
         work.due++;
-        relay_message(work.relay, &(struct relay_message){work.pieces, 1, work.spool});
+        relay_message(work.relay, &(struct relay_message){work.pieces, 1, work.spool, 0});
         WAIT(work.answers == work.due);
         t_same_int(work.code, 451);
         t_true(work.ours && strstr(work.text, "disk") != NULL);
@@ -1153,7 +871,7 @@ static void test_unused(void **state)
 static void test_tls(void **state)
 {
     (void)state;
-    settings[0].tls = BACKEND_TLS_REQUIRE;
+    fake_settings[0].tls = BACKEND_TLS_REQUIRE;
     fakebackend_tls(fakes[0], server_context);
     fakebackend_offer(fakes[0], "250-STARTTLS\r\n");
     t_case("required and offered: all but EHLO and STARTTLS is encrypted", "3207 4");
@@ -1164,7 +882,7 @@ static void test_tls(void **state)
     t_same_int(fakebackend_heard(fakes[0], "EHLO"), 2);
     t_case("required and not offered: nothing leaves", NULL);
     reopen_bed();
-    settings[0].tls = BACKEND_TLS_REQUIRE;
+    fake_settings[0].tls = BACKEND_TLS_REQUIRE;
     t_same_int(deliver(), 451);
     t_same_int(fakebackend_heard(fakes[0], "MAIL"), 0);
     t_case("nor when it is refused, or what follows is no handshake", NULL);
@@ -1176,8 +894,6 @@ static void test_tls(void **state)
     t_same_int(deliver(), 451);
     t_same_int(fakebackend_heard(fakes[0], "MAIL"), 0);
 }
-
-#define ON_BED(test) cmocka_unit_test_setup_teardown(test, open_bed, close_bed)
 
 int main(void)
 {
@@ -1209,7 +925,6 @@ int main(void)
         ON_BED(test_xclient_refused),
         ON_BED(test_large),
         ON_BED(test_odd_messages),
-        ON_BED(test_large_header),
         ON_BED(test_lost_spool),
         ON_BED(test_answer_within_the_message),
         ON_BED(test_closed_anywhere),

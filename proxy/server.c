@@ -32,6 +32,7 @@ struct server {
     struct dkim_keyring *keyring;
     struct store *store;
     struct clients *clients;
+    struct partials *partials;
     struct admin *admin;
     struct reporter
         *reporters[REPORTERS_MAX]; /* the last is at work; those before were replaced by reloads */
@@ -265,7 +266,8 @@ static struct service_parts parts_of(const struct server *server)
                                   .tls_client = server->tls_client,
                                   .keyring = server->keyring,
                                   .store = server->store,
-                                  .clients = server->clients};
+                                  .clients = server->clients,
+                                  .partials = server->partials};
 }
 
 static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls,
@@ -529,6 +531,7 @@ static void stop(struct server *server)
     for (size_t i = 0; i < server->workers_count; i++)
         worker_free(&server->workers[i]);
     clients_free(&server->clients);
+    partials_free(&server->partials);
     tls_context_unref(&server->tls_server);
     tls_context_unref(&server->tls_client);
     dkim_keyring_unref(&server->keyring);
@@ -546,6 +549,7 @@ int server_run(const struct config *config, struct fail *fail)
     make_gauges();
     server.loop = loop_new();
     server.clients = clients_new();
+    server.partials = partials_new();
     server.tls_client = tls_client_context(TLS_VERIFY_NOTHING, fail);
     result = server.tls_client != NULL ? start(&server, fail) : -1;
     if (result == 0) {

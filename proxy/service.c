@@ -39,7 +39,8 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->keyring = parts->keyring != NULL ? dkim_keyring_ref(parts->keyring) : NULL;
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
-    service->backends = backends_new(loop, config, parts->tls_client);
+    service->backends =
+        backends_new(&(struct backends_parts){loop, config, parts->tls_client, parts->partials});
     history_init(&service->history, parts->store, config->hostname);
     service->failures = failures_new(loop, config, dns, parts->store, service->keyring);
     start_watching(service);

@@ -30,8 +30,8 @@ struct service {
     struct backends *backends;
     struct history history;
     struct failures *failures; /* NULL: none are wanted */
-    struct store *store;     /* shared */
-    struct clients *clients; /* shared */
+    struct store *store;       /* shared */
+    struct clients *clients;   /* shared */
     struct arena *mem;
     struct session *sessions; /* all that are open */
     bool retired;             /* a newer one has taken over */
@@ -45,6 +45,7 @@ struct service_parts {
     struct dkim_keyring *keyring;                /* may be NULL */
     struct store *store;
     struct clients *clients;
+    struct partials *partials;
 };
 struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail);
 void service_free(struct service **service); /* no session may be open */

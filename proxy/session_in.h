@@ -48,8 +48,9 @@ struct intake {
     struct dkim_verifier *dkim;
     struct arc_verifier *arc;
     struct dkim_signer *signer;
-    struct str signatures; /* what the signer made of it */
-    uint64_t rate_bytes;   /* since the last look at the clock */
+    struct str signatures;         /* what the signer made of it */
+    uint64_t rate_bytes;           /* since the last look at the clock */
+    struct partial_digest *digest; /* of all its octets, for LMTP; NULL: nobody asks */
 };
 
 struct recipient {

@@ -215,7 +215,7 @@ struct send *send_start(struct loop *loop, const struct send_ask *ask, send_done
         out_of_memory();
     *s = (struct send){.loop = loop, .ask = *ask, .done = done, .arg = arg};
     buf_init(&s->out, COMMANDS_MAX);
-    s->dialogue = smtp_client_new(s->ask.hostname, false, &s->out);
+    s->dialogue = smtp_client_new(PROTOCOL_SMTP, s->ask.hostname, false, &s->out);
     s->stream = stream_connect(loop, &s->ask.backend, QUEUE_MAX, &events, s);
     if (s->stream == NULL)
         give_up(s, "no descriptor is left");

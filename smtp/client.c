@@ -27,9 +27,11 @@ enum expected {
 };
 
 struct smtp_client {
+    enum smtp_protocol protocol;
     const char *hostname;
     struct buf *out;
     bool want_tls, tls_done, ready;
+    unsigned recipients;     /* accepted in this transaction */
     char introduced_as[256]; /* how the true client greets: our EHLO once it was introduced */
     const char *broken_why;
     struct buf input;
@@ -40,12 +42,14 @@ struct smtp_client {
     struct smtp_capabilities capabilities;
 };
 
-struct smtp_client *smtp_client_new(const char *hostname, bool want_tls, struct buf *out)
+struct smtp_client *smtp_client_new(enum smtp_protocol protocol, const char *hostname, bool want_tls,
+                                    struct buf *out)
 {
     struct smtp_client *client = calloc(1, sizeof(*client));
 
     if (client == NULL)
         out_of_memory();
+    client->protocol = protocol;
     client->hostname = hostname;
     client->want_tls = want_tls;
     client->out = out;
@@ -135,6 +139,11 @@ static void command(struct smtp_client *client, enum expected what, const char *
     send_held(client);
 }
 
+static void say_hello(struct smtp_client *client, enum expected what, const char *name)
+{
+    command(client, what, "%s %s", client->protocol == PROTOCOL_LMTP ? "LHLO" : "EHLO", name);
+}
+
 /* Waits for the reply, and keeps nothing of the line. */
 void smtp_client_auth(struct smtp_client *client, struct str mechanism, struct str initial)
 {
@@ -175,13 +184,19 @@ void smtp_client_data(struct smtp_client *client)
     command(client, AT_DATA, "DATA");
 }
 
+static unsigned replies_to_message(const struct smtp_client *client)
+{
+    return client->protocol == PROTOCOL_LMTP ? client->recipients : 1;
+}
+
 void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf)
 {
     refuse_early_reply(client);
     if (client->broken_why != NULL)
         return;
     buf_add_z(client->out, ends_with_crlf ? ".\r\n" : "\r\n.\r\n");
-    buf_add_char(&client->due, AT_MESSAGE);
+    for (unsigned i = 0; i < replies_to_message(client); i++)
+        buf_add_char(&client->due, AT_MESSAGE);
 }
 
 void smtp_client_reset(struct smtp_client *client)
@@ -229,7 +244,7 @@ void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n)
 void smtp_client_tls_started(struct smtp_client *client)
 {
     client->tls_done = true;
-    command(client, AT_EHLO, "EHLO %s", client->hostname);
+    say_hello(client, AT_EHLO, client->hostname);
 }
 
 static enum smtp_client_event_kind ready(struct smtp_client *client)
@@ -244,16 +259,23 @@ static enum smtp_client_event_kind broken(struct smtp_client *client, const char
     return SMTP_CLIENT_BROKEN;
 }
 
+static void learn(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    smtp_capabilities_parse(reply->text, &client->capabilities);
+    if (client->protocol == PROTOCOL_LMTP)
+        client->capabilities.chunking = client->capabilities.binarymime = false;
+}
+
 static enum smtp_client_event_kind after_ehlo(struct smtp_client *client, const struct smtp_reply *reply)
 {
-    if (reply->code >= 500) {
+    if (reply->code >= 500 && client->protocol == PROTOCOL_SMTP) {
         client->capabilities = (struct smtp_capabilities){0};
         command(client, AT_HELO, "HELO %s", client->hostname);
         return SMTP_CLIENT_NEED_INPUT;
     }
     if (reply->code >= 400)
         return SMTP_CLIENT_REFUSED;
-    smtp_capabilities_parse(reply->text, &client->capabilities);
+    learn(client, reply);
     if (client->want_tls && !client->tls_done && client->capabilities.starttls) {
         command(client, AT_STARTTLS, "STARTTLS");
         return SMTP_CLIENT_NEED_INPUT;
@@ -268,7 +290,7 @@ static enum smtp_client_event_kind after_xclient(struct smtp_client *client, con
         return SMTP_CLIENT_REFUSED;
     if (reply->code >= 400)
         return SMTP_CLIENT_IDENTIFIED; /* not allowed: the caller sees it in the reply */
-    command(client, AT_XCLIENT_EHLO, "EHLO %s", client->introduced_as);
+    say_hello(client, AT_XCLIENT_EHLO, client->introduced_as);
     return SMTP_CLIENT_NEED_INPUT;
 }
 
@@ -277,7 +299,7 @@ static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client
 {
     if (reply->code >= 400)
         return SMTP_CLIENT_REFUSED;
-    smtp_capabilities_parse(reply->text, &client->capabilities);
+    learn(client, reply);
     return SMTP_CLIENT_IDENTIFIED;
 }
 
@@ -308,7 +330,7 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
     case AT_GREETING:
         if (reply->code >= 400)
             return SMTP_CLIENT_REFUSED;
-        command(client, AT_EHLO, "EHLO %s", client->hostname);
+        say_hello(client, AT_EHLO, client->hostname);
         return SMTP_CLIENT_NEED_INPUT;
     case AT_EHLO:
         return after_ehlo(client, reply);
@@ -323,8 +345,10 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
     case AT_AUTH:
         return after_auth(client, reply);
     case AT_MAIL:
+        client->recipients = 0;
         return SMTP_CLIENT_MAIL;
     case AT_RCPT:
+        client->recipients += reply->code < 300;
         return SMTP_CLIENT_RCPT;
     case AT_DATA:
         if (reply->code < 400 && reply->code != 354)

@@ -1,5 +1,5 @@
 /*
- * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, 4954, Postfix XCLIENT_README
+ * smtp/client.h - the dialogue with one backend, without sockets    RFC 5321, 2920, 2033, 4954, XCLIENT_README
  *
  * The caller sends what gathers in `out`, feeds what arrives, and takes events. The dialogue knows
  * which replies are due: a reply nobody waits for, or that came before its command, a 3xx but for 354 to
@@ -9,6 +9,9 @@
  *            AUTH; then transactions: mail, rcpt…, data, message, or reset.
  * Secrets    What is said within AUTH is wiped here once it is in `out`, which is the caller's to wipe.
  * Pipelining Commands that may be pipelined leave without waiting when the backend offers it.
+ * LMTP       LHLO instead of EHLO, and nothing instead of HELO. The end of the message is answered once for each
+ *            recipient that was accepted, in their order (RFC 2033 4.2). CHUNKING is not used: where a chunk is
+ *            refused, the number of replies is anybody's guess.
  */
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
@@ -28,7 +31,7 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_MAIL,       /* `reply` */
     SMTP_CLIENT_RCPT,       /* `reply`, in the order of smtp_client_rcpt() */
     SMTP_CLIENT_DATA,       /* `reply`: 354 sends the message now; else the transaction ends with it */
-    SMTP_CLIENT_MESSAGE,    /* `reply` to the end of the message: the one that counts */
+    SMTP_CLIENT_MESSAGE,    /* `reply` to the end of the message: the one that counts; LMTP: one each */
     SMTP_CLIENT_RESET,      /* RSET was answered 250: ready for the next transaction */
     SMTP_CLIENT_REFUSED,    /* greeting, EHLO or XCLIENT got 4xx or 5xx: `reply` */
     SMTP_CLIENT_BROKEN,     /* `why` */
@@ -40,7 +43,10 @@ struct smtp_client_event {
     const char *why;
 };
 
-struct smtp_client *smtp_client_new(const char *hostname, bool want_tls, struct buf *out);
+enum smtp_protocol { PROTOCOL_SMTP, PROTOCOL_LMTP };
+
+struct smtp_client *smtp_client_new(enum smtp_protocol protocol, const char *hostname, bool want_tls,
+                                    struct buf *out);
 void smtp_client_free(struct smtp_client **client);
 
 void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n);

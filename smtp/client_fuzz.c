@@ -53,7 +53,7 @@ static void on_data(struct game *game, int code)
         return;
     }
     smtp_client_message_sent(game->client, true);
-    game->messages++;
+    game->messages += smtp_client_replies_due(game->client);
     game->fed_at_dot = game->fed;
 }
 
@@ -113,7 +113,8 @@ static void take_event(struct game *game, const struct smtp_client_event *event)
         answered(&game->messages);
         if (game->fed == game->fed_at_dot || code / 100 == 3)
             bug("the answer to the message was there before its dot, or is none");
-        begin_transaction(game);
+        if (game->messages == 0)
+            begin_transaction(game);
         break;
     default: /* REFUSED, BROKEN */
         game->broken = true;
@@ -141,9 +142,9 @@ static void hear(struct game *game, struct str piece)
 
 static void check_commands(struct str text)
 {
-    static const char *const verbs[] = {"EHLO ",       "HELO ",        "STARTTLS\r", "XCLIENT ",
-                                        "MAIL FROM:<", "RCPT TO:<",    "DATA\r",     "RSET\r",
-                                        ".\r",         "AUTH LOGIN\r", "YWI=\r"};
+    static const char *const verbs[] = {"EHLO ",    "LHLO ",       "HELO ",        "STARTTLS\r",
+                                        "XCLIENT ", "MAIL FROM:<", "RCPT TO:<",    "DATA\r",
+                                        "RSET\r",   ".\r",         "AUTH LOGIN\r", "YWI=\r"};
     struct str line;
 
     while (text.n > 0) {
@@ -172,7 +173,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     game.who = (struct smtp_identity){.addr = "2001:db8::1", .helo = helo, .name = name};
     input = str_make((const char *)data + 18, size - 18);
     buf_init(&game.out, 1 << 26);
-    game.client = smtp_client_new("mx.test", data[16] & 1, &game.out);
+    game.client =
+        smtp_client_new(data[16] & 2 ? PROTOCOL_LMTP : PROTOCOL_SMTP, "mx.test", data[16] & 1, &game.out);
     while (input.n > 0 && !game.broken) {
         struct str piece = str_upto(input, data[17] + 1u);
 

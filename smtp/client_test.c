@@ -12,7 +12,7 @@ static void open_client(bool want_tls)
 {
     buf_init(&out, 1024 * 1024);
     buf_init(&told, 1024 * 1024);
-    client = smtp_client_new("mx.test", want_tls, &out);
+    client = smtp_client_new(PROTOCOL_SMTP, "mx.test", want_tls, &out);
 }
 
 static void close_client(void)
@@ -454,6 +454,48 @@ static void test_refusals(void **state)
     close_client();
 }
 
+/* ---- LMTP ---- */
+
+static void open_lmtp(void)
+{
+    buf_init(&out, 1024 * 1024);
+    buf_init(&told, 1024 * 1024);
+    client = smtp_client_new(PROTOCOL_LMTP, "mx.test", false, &out);
+    hears("220 backend LMTP\r\n", "");
+    sent("LHLO mx.test\r\n");
+}
+
+static void test_lmtp(void **state)
+{
+    (void)state;
+    t_case("a reply for each recipient that was accepted", "2033 4.2");
+    open_lmtp();
+    hears("250-backend\r\n250-PIPELINING\r\n250-BINARYMIME\r\n250 CHUNKING\r\n", "ready");
+    t_true(!smtp_client_capabilities(client)->chunking && !smtp_client_capabilities(client)->binarymime);
+    for (int i = 0; i < 2; i++) { /* each transaction counts anew */
+        smtp_client_mail(client, STR("a@b.test"), 0, false, STR(""));
+        smtp_client_rcpt(client, STR("c@d.test"), STR(""));
+        smtp_client_rcpt(client, STR("x@d.test"), STR(""));
+        smtp_client_rcpt(client, STR("e@d.test"), STR(""));
+        hears("250 Ok\r\n250 Ok\r\n550 No\r\n250 Ok\r\n", "mail 250, rcpt 250, rcpt 550, rcpt 250");
+        smtp_client_data(client);
+        hears("354 Go\r\n", "data 354");
+        smtp_client_message_sent(client, true);
+        t_same_int(smtp_client_replies_due(client), 2);
+        hears("250 Ok\r\n", "message 250");
+        t_true(!smtp_client_is_idle(client));
+        hears("452 Full\r\n", "message 452");
+        t_true(smtp_client_is_idle(client));
+    }
+    hears("250 Ok\r\n", "broken");
+    close_client();
+    t_case("LHLO is all there is: no HELO", "2033 4.1");
+    open_lmtp();
+    hears("500 What?\r\n", "refused 500");
+    sent("");
+    close_client();
+}
+
 /* ---- a drunk backend ---- */
 
 enum told_to { TO_BOTH, TO_MAIL, TO_RCPT, TO_DATA, TO_MESSAGE, TO_RSET };
@@ -705,7 +747,7 @@ int main(void)
         cmocka_unit_test(test_refusals),    cmocka_unit_test(test_drunk),
         cmocka_unit_test(test_early),       cmocka_unit_test(test_auth),
         cmocka_unit_test(test_quit),        cmocka_unit_test(test_too_many_commands),
-        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_lmtp),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,26 @@
 
 enum { VISITS_MAX = 200, BYTES_MAX = 64 * 1024 * 1024 };
 
-enum verb { CONNECT, EHLO, HELO, STARTTLS, XCLIENT, MAIL, RCPT, DATA, BDAT, BODY, DOT, RSET, QUIT, VERBS };
+enum verb {
+    CONNECT,
+    EHLO,
+    LHLO,
+    HELO,
+    STARTTLS,
+    XCLIENT,
+    MAIL,
+    RCPT,
+    DATA,
+    BDAT,
+    BODY,
+    DOT,
+    RSET,
+    QUIT,
+    VERBS
+};
 
-static const char *const verbs[VERBS] = {"CONNECT", "EHLO", "HELO", "STARTTLS", "XCLIENT", "MAIL", "RCPT",
-                                         "DATA",    "BDAT", "BODY", "DOT",      "RSET",    "QUIT"};
+static const char *const verbs[VERBS] = {"CONNECT", "EHLO", "LHLO", "HELO", "STARTTLS", "XCLIENT", "MAIL",
+                                         "RCPT",    "DATA", "BDAT", "BODY", "DOT",      "RSET",    "QUIT"};
 
 static const char *const usual[VERBS] = {
     [CONNECT] = "220 fake ESMTP\r\n",
@@ -36,7 +52,8 @@ struct visit {
     struct conn *conn;
     unsigned number, counts[VERBS];
     struct buf in;
-    bool in_body, body_seen, by_chunk, introduced, paused;
+    bool in_body, body_seen, by_chunk, introduced, paused, lmtp;
+    unsigned recipients; /* accepted in this transaction */
     uint64_t chunk;
 };
 
@@ -88,7 +105,7 @@ static void say_usual(struct visit *v, enum verb verb)
 {
     char text[1000];
 
-    if (verb == EHLO)
+    if (verb == EHLO || verb == LHLO)
         snprintf(text, sizeof(text), "250-fake\r\n%s250 HELP\r\n",
                  v->introduced ? v->fake->offer_after_xclient : v->fake->offer);
     else
@@ -182,7 +199,8 @@ static bool take_body(struct visit *v)
     keep_message(v->fake, str_upto(buf_str(&v->in), text), !v->by_chunk);
     buf_consume(&v->in, all);
     v->in_body = false;
-    v->fake->taken += reply(v, DOT);
+    for (unsigned i = 0; i < (v->lmtp ? v->recipients : 1) && v->conn != NULL; i++)
+        v->fake->taken += reply(v, DOT);
     return v->conn != NULL && !v->paused;
 }
 
@@ -195,6 +213,8 @@ static void obey(struct visit *v, enum verb verb, struct str line)
     v->in_body = verb == DATA || verb == BDAT;
     v->by_chunk = verb == BDAT;
     v->body_seen = false;
+    v->lmtp = v->lmtp || verb == LHLO;
+    v->recipients = verb == MAIL ? 0 : v->recipients + (verb == RCPT);
     if (verb == XCLIENT)
         v->introduced = true;
     if (verb == STARTTLS)

@@ -19,10 +19,12 @@ class Backend:
     """Answers each step with the text that the test gives for it: Backend(rcpt="450 4.2.0 Later"). A list is
     used up one answer at a time, its last one for good; HANG says nothing more, CLOSE closes."""
 
+    LMTP = False  # a "dot" for each recipient that was accepted
     ANSWERS = {
         "banner": "220 backend.test ESMTP",
         "ehlo": EHLO,
         "helo": "250 backend.test",
+        "lhlo": EHLO,
         "mail": "250 2.1.0 Ok",
         "rcpt": "250 2.1.5 Ok",
         "data": "354 Go ahead",
@@ -89,9 +91,14 @@ class Backend:
             commands.append(line.decode("latin-1").rstrip("\r\n"))
             step = commands[-1][:4].lower()
             text = self.answer(connection, lines, step)
+            if step == "mail":
+                recipients = 0
+            if step == "rcpt" and text and text.startswith("2"):
+                recipients += 1
             if step == "data" and text and text.startswith("354"):
                 self.keep(commands, b"".join(iter(lines.readline, b".\r\n")))
-                text = self.answer(connection, lines, "dot")
+                for _ in range(recipients if self.LMTP else 1):
+                    text = text and self.answer(connection, lines, "dot")
             goes_on = text and step != "quit"
 
     def keep(self, commands, message):
@@ -120,6 +127,10 @@ class Backend:
         wait_for(lambda: self.messages, "a message at the backend")
         same(len(self.messages), 1, "messages at the backend")
         return self.messages[0]
+
+
+class LmtpBackend(Backend):
+    LMTP = True
 
     def taken(self):
         """What has come so far."""
