@@ -1,7 +1,7 @@
 /*
  * bench/load.c - a crowd of SMTP clients in one process
  *
- * Plays sessions against HOST:PORT from many addresses of 127/8 and prints one line of JSON: what was
+ * Plays sessions against HOST:PORT from many addresses of 11/8 and prints one line of JSON: what was
  * delivered, refused or failed, and how long it took. Messages are files, signed beforehand, with CRLF line
  * ends and no line that begins with a dot. The envelope goes out as a group (MAIL, RCPT, DATA), as an MTA
  * with PIPELINING sends it.
@@ -337,8 +337,11 @@ static void after_dot(struct session *s)
 static void advance(struct session *s)
 {
     if (ask.mode == MODE_BOT || (s->code >= 400 && s->state < AT_ENVELOPE)) {
-        seen.refused += ask.mode == MODE_BOT && s->code >= 400;
-        end_session(s, ask.mode == MODE_BOT ? NULL : "refused");
+        bool expected =
+            ask.mode == MODE_BOT || (s->state == AT_BANNER && s->code >= 500); /* 554: a listed client */
+
+        seen.refused += expected && s->code >= 400;
+        end_session(s, expected ? NULL : "refused");
         return;
     }
     switch (s->state) {
@@ -472,7 +475,7 @@ static void begin_session(void)
     if (s == NULL)
         die("out of memory");
     s->number = seen.begun++;
-    from.sin_addr.s_addr = htonl(127u << 24 | ask.network << 16 | client_of(s) << 8 | 1);
+    from.sin_addr.s_addr = htonl(11u << 24 | ask.network << 16 | client_of(s) << 8 | 1);
     s->messages_left = ask.messages_a_session;
     s->begun_us = now_us();
     s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -603,7 +606,7 @@ static void read_options(int argc, char **argv)
         ask.addresses > 250)
         die("usage: load -m send|bot|idle [-c AT_ONCE] [-n MESSAGES_A_SESSION] -N SESSIONS|-t SECONDS [-a "
             "ADDRESSES of "
-            "127.B.*.1] [-b B] [-f DOMAIN] [-r RCPT] [-s (STARTTLS)] [-u (never the same "
+            "11.B.*.1] [-b B] [-f DOMAIN] [-r RCPT] [-s (STARTTLS)] [-u (never the same "
             "sender)] "
             "IP:PORT [MESSAGE...]");
     read_server(argv[optind++]);

@@ -13,8 +13,9 @@ RESOLVER, SINK = "127.0.0.1", "127.0.0.1:2600"
 HOSTNAME, RELAY_DOMAIN = "mx.rcpt.example", "rcpt.example"
 SENDER, SELECTOR = "sender.example", "bench"
 AUTHORS = 8               # of the messages: m0.sender.example …
-CLIENTS, NETWORK = 64, 1  # the clients are 127.1.0.1, 127.1.1.1 … 127.1.63.1
-LISTED_NETWORK = 7        # 127.7.*.1 are the same, but on the first DNS list
+CLIENT_NETWORK = "11.0.0.0/8"  # looks public: some programs check no client of 127/8
+CLIENTS, NETWORK = 64, 1  # the clients are 11.1.0.1, 11.1.1.1 … 11.1.63.1
+LISTED_NETWORK = 7        # 11.7.*.1 are the same, but on the first DNS list
 ADDRESSES = 250           # with names, in both networks
 CGROUPS = {"/sys/fs/cgroup/cpuacct": "cpuacct.usage", "/sys/fs/cgroup": "cpu.stat"}  # version 1, version 2
 
@@ -137,18 +138,18 @@ def zone(name):
 
 def client_records(number, network):
     """A client's name and address, and that it is on the first list when its network is."""
-    host, listed = f"c{number}.clients.example.", f"1.{number}.{network}.127.bl1.example."
-    lines = [record(f"1.{number}.{network}.127.in-addr.arpa. 3600 IN PTR {host}"),
-             record(f"{host} 3600 IN A 127.{network}.{number}.1")]
+    host, listed = f"c{number}.clients.example.", f"1.{number}.{network}.11.bl1.example."
+    lines = [record(f"1.{number}.{network}.11.in-addr.arpa. 3600 IN PTR {host}"),
+             record(f"{host} 3600 IN A 11.{network}.{number}.1")]
     return lines + [record(f"{listed} 3600 IN A 127.0.0.2")] if network == LISTED_NETWORK else lines
 
 
 def sender_records(domain):
     """What a client sends from: SPF with three includes, for it and for the name it greets with."""
-    allowed = f"ip4:127.{NETWORK}.0.0/16 ip4:127.{LISTED_NETWORK}.0.0/16"
+    allowed = f"ip4:11.{NETWORK}.0.0/16 ip4:11.{LISTED_NETWORK}.0.0/16"
     includes = " ".join(f"include:spf{part}.{domain}" for part in (1, 2, 3))
     return [record(f"{domain}. 3600 IN MX 10 mail.{domain}."),
-            record(f"mail.{domain}. 3600 IN A 127.{NETWORK}.0.1"),
+            record(f"mail.{domain}. 3600 IN A 11.{NETWORK}.0.1"),
             txt(f"mail.{domain}", f"v=spf1 {allowed} -all"),
             txt(domain, f"v=spf1 {includes} -all"),
             txt(f"spf1.{domain}", "v=spf1 ip4:192.0.2.0/24 -all"),
@@ -166,7 +167,7 @@ def world(public_key):
     """All names, and the lists' test entries (RFC 5782 5)."""
     lines = []
     for name in ("example", SENDER, RELAY_DOMAIN, "clients.example", "bl1.example", "bl2.example",
-                 "127.in-addr.arpa"):
+                 "11.in-addr.arpa"):
         lines += zone(name)
     lines += [record(f"2.0.0.127.{bl}.example. 3600 IN A 127.0.0.2") for bl in ("bl1", "bl2")]
     for number in range(ADDRESSES):

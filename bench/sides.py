@@ -7,6 +7,10 @@ from rig import HOSTNAME, RELAY_DOMAIN, RESOLVER, SINK, Meter, answers, connects
 
 
 class Side:
+    greylists = True                                # whether a first try is refused
+    listed_reply = "bl1.example"                    # what is said to a client on the first list
+    passes = ("dkim=pass", "dmarc=pass", "spf=pass")  # in the fields of what is delivered
+
     def __init__(self, rig, name, address, program=None):
         self.rig, self.name, self.address, self.program = rig, name, address, program
         self.port = int(address.split(":")[1])
