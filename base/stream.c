@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 1024, ACCEPTS_A_TURN = 64 };
@@ -80,14 +81,15 @@ static void fail_later(struct stream *stream, int error)
     later_start(&stream->trouble, stream->loop, on_trouble, stream);
 }
 
-struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size_t queue_max,
-                              const struct stream_events *events, void *arg)
+/* `error`: there is no such address. */
+static struct stream *connect_to(struct loop *loop, const struct sockaddr *addr, unsigned length, int error,
+                                 size_t queue_max, const struct stream_events *events, void *arg)
 {
-    struct sockaddr_storage addr;
-    unsigned length = endpoint_to_sockaddr(to, (struct sockaddr *)&addr);
-    int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int error = fd < 0 ? errno : 0;
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct stream *stream;
+
+    if (fd < 0)
+        error = errno;
 
     if (fd < 0) /* a stream that fails on the next turn, so that callers have one way of failing */
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -95,13 +97,32 @@ struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size
         return NULL;
     stream = new_stream(loop, fd, queue_max, events, arg);
     stream->connecting = true;
-    if (error == 0 && connect(fd, (struct sockaddr *)&addr, length) != 0 && errno != EINPROGRESS)
+    if (error == 0 && connect(fd, addr, length) != 0 && errno != EINPROGRESS)
         error = errno;
     if (error != 0)
         fail_later(stream, error);
     else
         stream->watch = watch_start(loop, fd, WATCH_WRITE, on_ready, stream);
     return stream;
+}
+
+struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size_t queue_max,
+                              const struct stream_events *events, void *arg)
+{
+    struct sockaddr_storage addr;
+    unsigned length = endpoint_to_sockaddr(to, (struct sockaddr *)&addr);
+
+    return connect_to(loop, (struct sockaddr *)&addr, length, 0, queue_max, events, arg);
+}
+
+struct stream *stream_connect_unix(struct loop *loop, const char *path, size_t queue_max,
+                                   const struct stream_events *events, void *arg)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int error = strlen(path) < sizeof(addr.sun_path) ? 0 : ENAMETOOLONG;
+
+    strncpy(addr.sun_path, path, sizeof(addr.sun_path) - 1);
+    return connect_to(loop, (struct sockaddr *)&addr, sizeof(addr), error, queue_max, events, arg);
 }
 
 /* Closing a socket with unread input makes the kernel send a reset, which can overtake our last reply (a 421,

@@ -1,5 +1,5 @@
 /*
- * base/stream.h - TCP connections and listening sockets on a loop
+ * base/stream.h - connections (TCP, or a Unix socket) and listening sockets on a loop
  *
  * Ownership  stream_close() ends a stream at once; no callback runs afterwards and the memory is
  *            gone. It may be called from inside any of the stream's own callbacks.
@@ -31,6 +31,9 @@ struct stream *stream_accept(struct loop *loop, int fd, size_t queue_max, const 
                              void *arg);
 struct stream *stream_connect(struct loop *loop, const struct endpoint *to, size_t queue_max,
                               const struct stream_events *events, void *arg);
+/* To a socket of the file system; a path that is too long is an error like any other. */
+struct stream *stream_connect_unix(struct loop *loop, const char *path, size_t queue_max,
+                                   const struct stream_events *events, void *arg);
 void stream_close(struct stream **stream); /* tries to send what is queued first; NULL is fine; leaves NULL */
 void stream_abort(struct stream **stream); /* the same with a reset */
 

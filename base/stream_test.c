@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { QUEUE_MAX = 8 * 1024 * 1024, LATE_MS = 60000 };
@@ -241,6 +243,40 @@ static void test_connect(void **state)
     t_same_str_z(buf_str(&text), "early late");
     buf_fini(&text);
     t_same_int(bed.ends, 0);
+}
+
+static void test_connect_unix(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char folder[] = "/tmp/stream_test.XXXXXX", too_long[200];
+    int listening = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    (void)state;
+    t_true(mkdtemp(folder) != NULL);
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s/s", folder);
+    t_same_int(bind(listening, (struct sockaddr *)&at, sizeof(at)), 0);
+    t_same_int(listen(listening, 1), 0);
+    t_case("a Unix socket is a connection like any other", NULL);
+    bed.stream = stream_connect_unix(loop, at.sun_path, QUEUE_MAX, &events, &bed);
+    WAIT(bed.connects == 1);
+    peer = accept(listening, NULL, NULL);
+    peer_says("hello");
+    WAIT(bed.got.n == 5);
+    t_same_int(stream_peer(bed.stream).ip.family, 0);
+    stream_close(&bed.stream);
+    close(listening);
+    unlink(at.sun_path);
+    rmdir(folder);
+    t_case("one that is not there, and one that cannot be", NULL);
+    bed.stream = stream_connect_unix(loop, at.sun_path, QUEUE_MAX, &events, &bed);
+    WAIT(bed.ends == 1);
+    t_same_int(bed.error, ENOENT);
+    stream_close(&bed.stream);
+    memset(too_long, 'x', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    bed.stream = stream_connect_unix(loop, too_long, QUEUE_MAX, &events, &bed);
+    WAIT(bed.ends == 2);
+    t_same_int(bed.error, ENAMETOOLONG);
 }
 
 static void test_connect_refused(void **state)
@@ -726,6 +762,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         ON_LOOP(test_connect),
+        ON_LOOP(test_connect_unix),
         ON_LOOP(test_connect_refused),
         ON_LOOP(test_connect_closed),
         ON_LOOP(test_half_close),

@@ -136,7 +136,9 @@ static void look_at_backend(struct doctor *doctor, const struct backend_settings
     buf_init(&visit.out, WIRE_BYTES_MAX);
     visit.client =
         smtp_client_new(backend->protocol, hostname != NULL ? hostname : "localhost", false, &visit.out);
-    visit.stream = stream_connect(loop, &backend->endpoint, WIRE_BYTES_MAX, &events, &visit);
+    visit.stream = backend->path != NULL
+                       ? stream_connect_unix(loop, backend->path, WIRE_BYTES_MAX, &events, &visit)
+                       : stream_connect(loop, &backend->endpoint, WIRE_BYTES_MAX, &events, &visit);
     timer_start(&visit.deadline, loop, backend->connect_timeout_ms, on_deadline, &visit);
     while (!visit.over)
         loop_run(loop);

@@ -178,8 +178,8 @@ static int set_backend(const char *verb, struct cli_report *r)
         return value_endpoint(str_of(r->options.backend), 25, &r->daily.backend, &fail) == 0
                    ? CLI_FINE
                    : cli_usage(verb, "--backend: %s", fail.text);
-    if (config->backends_count > 0)
-        r->daily.backend = config->backends[0].endpoint;
+    if (config_report_backend(config) != NULL)
+        r->daily.backend = config_report_backend(config)->endpoint;
     return CLI_FINE;
 }
 

@@ -75,6 +75,13 @@ static void check_listens(struct loading *l)
     }
 }
 
+static bool backend_same(const struct backend_settings *a, const struct backend_settings *b)
+{
+    if (a->path != NULL || b->path != NULL)
+        return a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0;
+    return a->endpoint.ip.family != 0 && endpoint_same(&a->endpoint, &b->endpoint);
+}
+
 static void check_backends(struct loading *l)
 {
     const struct config *config = l->config;
@@ -92,7 +99,7 @@ static void check_backends(struct loading *l)
                 fault_at(&l->faults, at,
                          "%s: this is where listen[%zu] listens; mail would go round in a circle", path, j);
         for (size_t j = 0; j < i; j++)
-            if (own->ip.family != 0 && endpoint_same(own, &config->backends[j].endpoint))
+            if (backend_same(&config->backends[i], &config->backends[j]))
                 fault_at(&l->faults, at, "%s: backends[%zu] has this address already", path, j);
     }
 }
@@ -302,10 +309,10 @@ static void check_reports(struct loading *l)
                  "reports.from: \"%s\" is no address; reports need one to come from", reports->from);
         return;
     }
-    if (l->config->backends_count > 0 && config_smtp_backend(l->config) == NULL)
+    if (l->config->backends_count > 0 && config_report_backend(l->config) == NULL)
         fault_at(&l->faults, loading_place(l, "reports.from"),
-                 "reports.from: reports leave through the first backend of SMTP, and all of `backends` speak "
-                 "lmtp");
+                 "reports.from: reports leave through a backend of SMTP with an IP address, and there is "
+                 "none");
     if (reports->org_name == NULL || *reports->org_name == '\0')
         reports->org_name = str_dup_lower(l->mem, from.domain);
 }

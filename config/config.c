@@ -132,10 +132,10 @@ void config_unref(const struct config **config)
     arena_free(&mem);
 }
 
-const struct backend_settings *config_smtp_backend(const struct config *config)
+const struct backend_settings *config_report_backend(const struct config *config)
 {
     for (size_t i = 0; i < config->backends_count; i++)
-        if (config->backends[i].protocol == PROTOCOL_SMTP)
+        if (config->backends[i].protocol == PROTOCOL_SMTP && config->backends[i].endpoint.ip.family != 0)
             return &config->backends[i];
     return NULL;
 }

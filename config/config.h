@@ -42,8 +42,9 @@ enum backend_tls { BACKEND_TLS_NEVER, BACKEND_TLS_OPPORTUNISTIC, BACKEND_TLS_REQ
 enum backend_pass { PASS_XCLIENT, PASS_PROXY_V2, PASS_XFORWARD, PASS_NONE };
 
 struct backend_settings {
-    const char *address; /* as written, for logs */
-    struct endpoint endpoint;
+    const char *address;      /* as written, for logs */
+    struct endpoint endpoint; /* family 0: it has a path */
+    const char *path;         /* of a Unix socket, or NULL */
     enum smtp_protocol protocol;
     enum backend_tls tls;
     enum backend_pass pass_client;
@@ -161,8 +162,8 @@ void config_unref(const struct config **config); /* leaves NULL */
 /* Every key with its effective value as YAML, and where it came from (default, FILE:LINE, environment). */
 int config_show(const char *file, bool json, struct buf *out, struct buf *faults_out);
 
-/* Reports leave through the first of these: LMTP only delivers. NULL: there is none. */
-const struct backend_settings *config_smtp_backend(const struct config *config);
+/* Reports leave through it: the first that speaks SMTP (LMTP only delivers) at an IP address. NULL: there is none. */
+const struct backend_settings *config_report_backend(const struct config *config);
 
 /* The mode a check really has: the global `mode: observe` lowers enforce. */
 enum mode config_mode(const struct config *config, enum mode check);

@@ -202,6 +202,12 @@ static const struct {
      "F:4:22: backends[0].address: this is where listen[0] listens; mail would go round in a circle\n"},
     {"a backend twice", "backends: [{address: 127.0.0.1:26}, {address: 127.0.0.1:26}]\n",
      "F:4:47: backends[1].address: backends[0] has this address already\n"},
+    {"a socket",
+     "backends: [{address: \"unix:/run/lmtp\", protocol: lmtp}, {address: \"unix:/run/other\"}]\n", ""},
+    {"a socket twice", "backends: [{address: \"unix:/run/x\"}, {address: \"unix:/run/x\"}]\n",
+     "F:4:48: backends[1].address: backends[0] has this address already\n"},
+    {"a socket anywhere", "backends: [{address: \"unix:run/x\"}]\n",
+     "F:4:22: backends[0].address: \"unix:run/x\": a path begins with / and has 107 octets at most\n"},
     {"a backend everywhere", "backends: [{address: 0.0.0.0:26}]\n",
      "F:4:22: backends[0].address: \"0.0.0.0:26\" is no address that one can connect to\n"},
     {"nine resolvers",
@@ -265,8 +271,8 @@ static const struct {
     {"LMTP is built", "backends: [{protocol: lmtp}]\n", ""},
     {"reports by LMTP",
      "backends: [{protocol: lmtp}]\nreports: {from: d@example.net, failure: {enabled: true}}\n",
-     "F:5:17: reports.from: reports leave through the first backend of SMTP, and all of `backends` speak "
-     "lmtp\n"},
+     "F:5:17: reports.from: reports leave through a backend of SMTP with an IP address, and there is "
+     "none\n"},
     {"a backend's domains", "backends: [{domains: [a.example]}]\n",
      "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, "
      "empty\n"},

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RECORDS_MAX = 100, SERVERS_MAX = 8, SHOWN_MAX = 80 };
+enum { RECORDS_MAX = 100, SERVERS_MAX = 8, SHOWN_MAX = 80, UNIX_PATH_MAX = 107 };
 
 #define SHOWN(text) STR_ARG(str_upto((text), SHOWN_MAX))
 
@@ -317,8 +317,27 @@ static void fill_endpoint(struct loading *l, const struct slot *slot)
     else if (slot->row->type == SET_BACKEND && ip_is_any(&endpoint.ip))
         wrong(l, slot, slot->node, "\"%.*s\" is no address that one can connect to", SHOWN(slot->node->text));
     memcpy(slot->base + slot->row->at.offset, &endpoint, sizeof(endpoint));
-    if (slot->row->type == SET_BACKEND)
-        store_pointer(slot, slot->row->second, str_dup(l->mem, slot->node->text));
+}
+
+static void fill_path(struct loading *l, const struct slot *slot, struct str path)
+{
+    struct backend_settings *backend = (struct backend_settings *)slot->base;
+
+    if (path.n == 0 || path.p[0] != '/' || path.n > UNIX_PATH_MAX)
+        wrong(l, slot, slot->node, "\"%.*s\": a path begins with / and has %d octets at most",
+              SHOWN(slot->node->text), UNIX_PATH_MAX);
+    backend->path = str_dup(l->mem, path);
+}
+
+static void fill_backend(struct loading *l, const struct slot *slot)
+{
+    struct str text = slot->node->text;
+
+    store_pointer(slot, slot->row->second, str_dup(l->mem, text));
+    if (str_starts(text, STR("unix:")))
+        fill_path(l, slot, str_from(text, strlen("unix:")));
+    else
+        fill_endpoint(l, slot);
 }
 
 /* ---- lists ---- */
@@ -409,7 +428,7 @@ static const struct {
     [SET_STORE_URL] = {fill_store_url, "sqlite:PATH"},
     [SET_LISTEN] = {fill_endpoint, "IP:PORT"},
     [SET_HTTP] = {fill_endpoint, "IP:PORT"},
-    [SET_BACKEND] = {fill_endpoint, "IP:PORT"},
+    [SET_BACKEND] = {fill_backend, "IP:PORT or unix:PATH"},
     [SET_SERVERS] = {fill_servers, "a list of IP or IP:PORT"},
     [SET_NETWORKS] = {fill_networks, "a list of networks"},
     [SET_DOMAINS] = {fill_nothing, "a list of domains"},

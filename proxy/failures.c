@@ -151,7 +151,7 @@ static void on_suppression(enum store_status status, const void *result, void *a
     }
     job->failure.to = to->address;
     write_mail(job);
-    ask = (struct send_ask){config_smtp_backend(f->config)->endpoint, f->config->hostname,
+    ask = (struct send_ask){config_report_backend(f->config)->endpoint, f->config->hostname,
                             send_verp(job->mem, f->identity.email, to->address), to->address,
                             buf_str(&job->mail)};
     job->send = send_start(f->loop, &ask, on_sent, job);

@@ -465,14 +465,18 @@ static const struct conn_events conn_events = {on_conn_connect, on_conn_data, on
 
 /* ---- opening ---- */
 
+static bool is_on_this_machine(const struct backend_settings *settings)
+{
+    return settings->path != NULL || ip_is_loopback(&settings->endpoint.ip);
+}
+
 /* Between two programs on one machine TLS protects nothing, so "opportunistic" does not ask for it there. */
 static bool wants_tls(const struct backend *backend)
 {
     if (backend->settings->tls == BACKEND_TLS_NEVER || backend->tls == NULL)
         return false;
     return backend->settings->tls != BACKEND_TLS_OPPORTUNISTIC ||
-           (!ip_is_loopback(&backend->settings->endpoint.ip) &&
-            backend->no_tls_until_ms <= loop_now_ms(backend->loop));
+           (!is_on_this_machine(backend->settings) && backend->no_tls_until_ms <= loop_now_ms(backend->loop));
 }
 
 static struct link *new_link(struct backend *backend)
@@ -482,7 +486,9 @@ static struct link *new_link(struct backend *backend)
     if (link == NULL)
         out_of_memory();
     link->backend = backend;
-    link->conn = conn_connect(backend->loop, &backend->settings->endpoint, &conn_events, link);
+    link->conn = backend->settings->path != NULL
+                     ? conn_connect_unix(backend->loop, backend->settings->path, &conn_events, link)
+                     : conn_connect(backend->loop, &backend->settings->endpoint, &conn_events, link);
     if (link->conn == NULL) {
         free(link);
         return NULL;

@@ -118,7 +118,7 @@ static void make_settings(struct reporter *r)
         .format = s->format == REPORT_RFC9990 ? AGGREGATE_RFC9990 : AGGREGATE_RFC7489,
         .max_bytes = s->max_bytes,
         .daily_cap = s->daily_cap,
-        .backend = config_smtp_backend(r->config)->endpoint,
+        .backend = config_report_backend(r->config)->endpoint,
         .verp = true,
         .dry_run_dir = s->dry_run_dir,
         .suppress = s->suppress,

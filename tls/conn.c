@@ -118,17 +118,30 @@ struct conn *conn_accept(struct loop *loop, int fd, const struct conn_events *ev
     return conn;
 }
 
+static struct conn *with_stream(struct conn *conn, struct stream *stream)
+{
+    if (stream == NULL) {
+        free(conn);
+        return NULL;
+    }
+    conn->stream = stream;
+    return conn;
+}
+
 struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events,
                           void *arg)
 {
     struct conn *conn = new_conn(loop, events, arg);
 
-    conn->stream = stream_connect(loop, to, QUEUE_MAX, &stream_callbacks, conn);
-    if (conn->stream == NULL) {
-        free(conn);
-        return NULL;
-    }
-    return conn;
+    return with_stream(conn, stream_connect(loop, to, QUEUE_MAX, &stream_callbacks, conn));
+}
+
+struct conn *conn_connect_unix(struct loop *loop, const char *path, const struct conn_events *events,
+                               void *arg)
+{
+    struct conn *conn = new_conn(loop, events, arg);
+
+    return with_stream(conn, stream_connect_unix(loop, path, QUEUE_MAX, &stream_callbacks, conn));
 }
 
 static void bury(void *arg)

@@ -26,6 +26,8 @@ struct conn_events {
 struct conn *conn_accept(struct loop *loop, int fd, const struct conn_events *events, void *arg);
 struct conn *conn_connect(struct loop *loop, const struct endpoint *to, const struct conn_events *events,
                           void *arg);
+struct conn *conn_connect_unix(struct loop *loop, const char *path, const struct conn_events *events,
+                               void *arg);
 void conn_close(struct conn **conn);
 
 /* Hands over octets that were read as plaintext, but belong to what has begun since (TLS), as if they came

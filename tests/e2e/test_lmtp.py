@@ -10,9 +10,9 @@ MAIL = message(body=b"one\r\n.dot\r\n..dots\r\nend\r\n")
 BOTH = ("bob@example.net", "carol@example.net")
 
 
-def before(t, backend):
+def before(t, backend, address=None):
     return t.guard(
-        backends=[{"address": backend.address, "protocol": "lmtp", "reply_timeout": "2s"}],
+        backends=[{"address": address or backend.address, "protocol": "lmtp", "reply_timeout": "2s"}],
         greylist={"mode": "off"},
     )
 
@@ -70,6 +70,19 @@ def test_dovecot(t):
         client.quit()
     for user in ("bob", "carol"):
         same(dovecot.message(user)[-len(MAIL) :], MAIL, f"the end of {user}'s message")
+
+
+def test_unix_socket(t):
+    """By a Unix socket as by TCP; one that nobody serves costs 451, and says so."""
+    dovecot = t.start(Dovecot(t.dir / "dovecot"))
+    starts(deliver(before(t, dovecot, f"unix:{dovecot.socket}"), "bob@example.net"), "250 2.0.0 ")
+    same(dovecot.message("bob")[-len(MAIL) :], MAIL, "the end of the message")
+    guard = before(t, dovecot, f"unix:{t.dir}/nobody.sock")
+    with guard.client(GOOD) as client:
+        client.ehlo()
+        client.say("MAIL FROM:<alice@good.test>", "250 ")
+        client.say("RCPT TO:<bob@example.net>", "451 4.3.0 ")
+    has(guard.event(event="backend.down")["text"], "nobody.sock: No such file or directory")
 
 
 def test_dovecot_refuses_one_of_two(t):

@@ -128,10 +128,6 @@ class Backend:
         same(len(self.messages), 1, "messages at the backend")
         return self.messages[0]
 
-
-class LmtpBackend(Backend):
-    LMTP = True
-
     def taken(self):
         """What has come so far."""
         with self.lock:
@@ -142,3 +138,7 @@ class LmtpBackend(Backend):
 def opened(commands, message):
     addresses = [re.search("<(.*?)>", line)[1].encode("latin-1").decode() for line in commands if "<" in line]
     return Taken(addresses[0], addresses[1:], re.sub(rb"(?m)^\.", b"", message))
+
+
+class LmtpBackend(Backend):
+    LMTP = True
