@@ -53,11 +53,12 @@ static void add_text(struct buf *out, struct str s)
     while (s.n > 0) {
         unsigned char c = (unsigned char)s.p[0];
         size_t n = utf8_length(s);
+        uint32_t code = n > 0 ? utf8_code(s, n) : c;
 
         if (c == '"' || c == '\\')
             buf_fmt(out, "\\%c", c);
-        else if (n == 0 || c < 0x20 || c == 0x7f)
-            buf_fmt(out, "\\u%04x", c);
+        else if (n == 0 || !utf8_is_harmless(code)) /* all of these have 16 bits at the most */
+            buf_fmt(out, "\\u%04x", (unsigned)code);
         else
             buf_add(out, s.p, n);
         s = str_from(s, n > 0 ? n : 1);

@@ -62,6 +62,16 @@ static const struct {
     {"quotes and backslashes", {"\"\\", 2}, "\"\\\"\\\\\""},
     {"controls", {"\r\n\t\x01\x7f", 5}, "\"\\u000d\\u000a\\u0009\\u0001\\u007f\""},
     {"NUL", {"a\0b", 3}, "\"a\\u0000b\""},
+    {"controls beyond ASCII",
+     {"\xc2\x9b"
+      "31m\xc2\xa0",
+      7},
+     "\"\\u009b31m\xc2\xa0\""},
+    {"what turns the direction",
+     {"\xe2\x80\xae"
+      "x\xe2\x81\xa6",
+      7},
+     "\"\\u202ex\\u2066\""},
     {"UTF-8 stays", {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", 9}, "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\""},
     {"Latin-1 is taken octet by octet", {"\xe4", 1}, "\"\\u00e4\""},
     {"a cut character", {"\xe2\x82", 2}, "\"\\u00e2\\u0082\""},

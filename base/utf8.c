@@ -29,3 +29,16 @@ uint32_t utf8_code(struct str s, size_t length)
         code = code << 6 | (b[i] & 0x3f);
     return code;
 }
+
+bool utf8_is_harmless(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } harmful[] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},
+                   {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+
+    for (size_t i = 0; i < sizeof(harmful) / sizeof(*harmful); i++)
+        if (code >= harmful[i].first && code <= harmful[i].last)
+            return false;
+    return true;
+}

@@ -15,4 +15,8 @@ size_t utf8_length(struct str s);
 /* The character of that length, which is not 0, as its number in Unicode. */
 uint32_t utf8_code(struct str s, size_t length);
 
+/* Whether a terminal shows it and does nothing more: no control character (U+009B begins an escape sequence as ESC
+ * does), no line end, none that turns the direction of the text behind it. */
+bool utf8_is_harmless(uint32_t code);
+
 #endif

@@ -44,6 +44,6 @@ int cli_report_wait(struct cli_report *report); /* 0 or an exit code */
 
 int64_t cli_report_yesterday(void);
 const char *cli_report_date(int64_t day, char text[16]); /* "2026-11-23" */
-void cli_report_print(const char *text);                 /* octets that are not printable become "?" */
+void cli_report_print(const char *text);                 /* what a terminal might obey becomes "?" */
 
 #endif

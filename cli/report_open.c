@@ -1,5 +1,6 @@
 #include "cli/report.h"
 
+#include "base/utf8.h"
 #include "config/value.h"
 
 #include <getopt.h>
@@ -272,6 +273,13 @@ int cli_report_wait(struct cli_report *r)
 
 void cli_report_print(const char *text)
 {
-    for (; *text != '\0'; text++)
-        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+    for (struct str rest = str_of(text); rest.n > 0;) {
+        size_t n = utf8_length(rest);
+
+        if (n > 0 && utf8_is_harmless(utf8_code(rest, n)))
+            fwrite(rest.p, 1, n, stdout);
+        else
+            putchar('?');
+        rest = str_from(rest, n > 0 ? n : 1);
+    }
 }

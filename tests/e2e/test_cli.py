@@ -213,6 +213,22 @@ def test_config_show(t):
     same(guard.cli("check-config"), (FINE, ""), "what config show printed")
 
 
+def test_hostile_report(t):
+    """report show: whatever a report holds, the terminal that shows it obeys nothing."""
+    names = "\u009b31mEvil\u202e&#10;Ltd\u0085\u2028\u00e4"
+    file = t.dir / "report.xml"
+    file.write_text(
+        "<feedback><report_metadata><org_name>%s</org_name></report_metadata><record><row><source_ip>%s</source_ip>"
+        "</row><identifiers><header_from>%s</header_from></identifiers></record></feedback>" % (names, names, names),
+        encoding="utf-8",
+    )
+    code, text, _ = run(t.house.binary, "report", "show", file)
+    same(code, FINE, "the exit code")
+    same(text.decode().count("?31mEvil??Ltd??ä"), 3, "names made harmless")
+    code, text, _ = run(t.house.binary, "report", "show", "--json", file)
+    has(text.decode(), r"\u009b31mEvil\u202e\u000aLtd\u0085\u2028ä")
+
+
 def test_sink(t):
     """sink, the recording backend of `make run`, keeps what it gets through smtpguard."""
     port, maildir = free_port(), t.dir / "mail"
