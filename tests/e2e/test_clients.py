@@ -1,43 +1,13 @@
 """Clients that other people have written: what each sends reaches the backend octet by octet."""
 
 import re
+from pathlib import Path
 
-from lib.check import has, same, wait_for
-from lib.process import free_port
 from lib import certificate
-from lib.senders import Curl, Letter, Msmtp, Nodemailer, Pipelining, Smtplib, Swaks
-
-HEADER = "From: Carol <{sender}>\r\nTo: some@example.net\r\nSubject: {subject}\r\nDate: Mon, 06 Jul 2026 10:00:00 +0000\r\n" \
-         "Message-ID: <{id}@sender.test>\r\n"
-MIME = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: 8bit\r\n"
-BODY = b"".join((
-    b"A body with all that is easily lost:\r\n",
-    b".\r\n..\r\n.a line with a dot in front\r\n...three of them.\r\n",
-    b"trailing blanks   \t \r\n", b" \r\n", b"\r\n\r\n",
-    b"From the start of a line\r\n", b"=46=3D looks like quoted-printable\r\n",
-    b"x" * 990 + b"\r\n",
-    b"the end has empty lines.\r\n\r\n\r\n",
-))
-ALL_OCTETS = bytes(octet for octet in range(0x80, 0x100)) + b"\r\n"
-DOMAIN = {False: "example.net", True: "tls.example.net"}  # by which the servers among the clients know the port
-
-
-def letter(name, tls=False, eight_bit=False, utf8=False, sender="carol@sender.test", count=1, more=b""):
-    subject = "Grüße von der Zoë" if utf8 else name
-    head = HEADER.format(sender=sender, subject=subject, id=name.replace(" ", "-"))
-    head += MIME.format(charset="utf-8" if utf8 else "iso-8859-1") if eight_bit else ""
-    recipients = [f"{name.lower().replace(' ', '-')}{number}@{DOMAIN[tls]}" for number in range(count)]
-    return Letter(name, tls, eight_bit, utf8, sender, recipients, head.encode() + b"\r\n" + BODY + more)
-
-
-LETTERS = [
-    letter("plain"),
-    letter("STARTTLS", tls=True),
-    letter("8-bit", eight_bit=True, more=ALL_OCTETS * 7),
-    letter("SMTPUTF8", tls=True, eight_bit=True, utf8=True, sender="zoë@sender.test", more="Grüße\r\n".encode()),
-    letter("10 MB", tls=True, more=b"".join(b"%070d\r\n" % number for number in range(140_000))),
-    letter("100 recipients", count=100),
-]
+from lib.check import has, same, wait_for
+from lib.letters import DOMAIN, LETTERS, protocol
+from lib.process import free_port
+from lib.senders import Curl, EximSends, Msmtp, Nodemailer, OpenSmtpdSends, Pipelining, PostfixSends, Smtplib, Swaks
 
 OFFER = "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n" \
         "250 ENHANCEDSTATUSCODES"
@@ -47,6 +17,7 @@ class Zoo:
     """An smtpguard with a port without TLS and one with it, before a backend that keeps what it hears."""
 
     def __init__(self, t):
+        self.t = t
         t.dir.joinpath("tls").mkdir()
         pair = certificate.make(t.dir / "tls", "mx")
         self.ports = {False: free_port(), True: free_port()}
@@ -65,6 +36,7 @@ class Zoo:
 
     def play(self, sender):
         """The first letter also makes the backend known, without which SMTPUTF8 is not offered."""
+        sender.begin(self.t, self.ports)
         for one in LETTERS:
             if one.name not in sender.cannot:
                 sender.send(one, self.ports[one.tls])
@@ -90,13 +62,16 @@ class Zoo:
         same(fields.pop(), "", "the end of the fields on top")
         same([field.partition(":")[0] for field in fields[:2]], ["Authentication-Results", "Received"], "our fields")
         same(len(fields), 2 + sender.adds, f"fields on top of {sent.name}")
-        protocol = ("UTF8SMTP" if sent.utf8 else "ESMTP") + ("S" if sent.tls else "")
-        has(fields[1], f"with {protocol} id ")
+        has(fields[1], f"with {protocol(sent)} id ")
+
+
+KINDS = (Swaks, Msmtp, Curl, Smtplib, Pipelining, Nodemailer, PostfixSends, EximSends, OpenSmtpdSends)
+TABLE = Path(__file__).resolve().parents[2] / "docs/interoperability.md"
 
 
 def sends_all(kind):
     def test(t):
-        Zoo(t).play(kind(t.dir))
+        Zoo(t).play(kind())
 
     test.__name__ = f"test_{kind.__name__.lower()}"
     test.__doc__ = f"{kind.name} sends {', '.join(one.name for one in LETTERS if one.name not in kind.cannot)}: it arrives."
@@ -109,3 +84,20 @@ test_curl = sends_all(Curl)
 test_smtplib = sends_all(Smtplib)
 test_pipelining = sends_all(Pipelining)
 test_nodemailer = sends_all(Nodemailer)
+test_postfix = sends_all(PostfixSends)
+test_exim = sends_all(EximSends)
+test_opensmtpd = sends_all(OpenSmtpdSends)
+
+
+def test_the_table_in_the_docs(t):
+    """docs/interoperability.md says of each client what these tests send."""
+    rows = [line.strip("|").split("|") for line in TABLE.read_text(encoding="utf-8").splitlines()]
+    told = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows if len(row) == 1 + len(LETTERS)}
+    same(told.pop("client"), [one.name for one in LETTERS], "the columns")
+    told = {next((kind.name for kind in KINDS if name.startswith(kind.name)), name): cells for name, cells in told.items()}
+    told.pop("---")
+    same(told, {kind.name: [says(kind, one) for one in LETTERS] for kind in KINDS}, "the table")
+
+
+def says(kind, letter):
+    return f"no: {kind.cannot[letter.name]}" if letter.name in kind.cannot else "yes"

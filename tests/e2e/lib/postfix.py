@@ -32,7 +32,7 @@ mailbox_size_limit = 0
 queue_minfree = 0
 """
 
-# The users u1 … u400 and postmaster exist in example.net, and nobody else.
+# The users u1 … u600 and postmaster exist in example.net, and nobody else.
 RECEIVER = """\
 myhostname = mail.example.net
 smtpd_authorized_xclient_hosts = 127.0.0.1
@@ -49,7 +49,7 @@ virtual_mailbox_base = {dir}/mail
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 """
-USERS = 400
+USERS = 600
 
 # Hands everything to the next hop, from the address and with the name of {host}; a milter signs it.
 SENDING = """\
@@ -58,6 +58,15 @@ mynetworks = 127.0.0.0/8
 relayhost = [127.0.0.1]:{next_hop}
 smtp_bind_address = {host.address}
 smtpd_milters = inet:127.0.0.1:{milter}
+"""
+
+# The same for a next hop with two ports, {plain} without TLS and {secure} with it, which goes by the recipient's domain.
+SENDER = """\
+myhostname = {name}
+mynetworks = 127.0.0.0/8
+relayhost = [127.0.0.1]:{plain}
+transport_maps = inline:{{{{tls.example.net=smtp:[127.0.0.1]:{secure}}}}}
+smtp_tls_security_level = may
 """
 
 SERVICES = """\
@@ -135,6 +144,9 @@ class Postfix:
             f"{count} messages for {recipient}",
         )
         return [open_delivery(file.read_bytes()) for file in files]
+
+    def message(self, recipient):
+        return self.delivery(recipient).message
 
     def delivery(self, recipient):
         """Waits for the one message in the mailbox of `recipient`."""

@@ -3,17 +3,14 @@
 import asyncio
 import shutil
 import smtplib
-from collections import namedtuple
 
+from lib import exim, opensmtpd, postfix
 from lib.check import Skipped, starts
 from lib.client import stuffed, trusting
 from lib.process import run
 from lib.unpacked import unpacked
 
 HELO = "mx.sender.test"
-
-# `tls` is what the client must insist on; `eight_bit` and `utf8` are said in MAIL by those that can say them.
-Letter = namedtuple("Letter", "name tls eight_bit utf8 sender recipients octets")
 
 
 def program(name):
@@ -29,8 +26,9 @@ class Sender:
     cannot = {}
     adds = 0
 
-    def __init__(self, directory):
-        self.dir = directory
+    def begin(self, t, ports):
+        """`ports` are those of smtpguard: [False] without TLS, [True] with it."""
+        self.dir = t.dir
 
     def file(self, letter, octets):
         path = self.dir / letter.name
@@ -134,3 +132,38 @@ class Nodemailer(Sender):
         modules = unpacked("node-nodemailer") / "usr/share/nodejs"
         run("env", f"NODE_PATH={modules}", "node", "-e", NODEMAILER, str(port), str(int(letter.tls)),
             self.file(letter, letter.octets), letter.sender, *letter.recipients)
+
+
+class Server(Sender):
+    """A server hands on what it gets from smtplib, to the port that belongs to the recipients' domain. It puts a Received
+    field on top."""
+
+    adds = 1
+
+    def begin(self, t, ports):
+        self.server = t.start(self.made(t.dir / "sender", ports))
+
+    def send(self, letter, _):
+        Smtplib().send(letter._replace(tls=False), self.server.port)
+
+
+class PostfixSends(Server):
+    name = "Postfix"
+
+    def made(self, folder, ports):
+        return postfix.Postfix(folder, postfix.SENDER.format(name=HELO, plain=ports[False], secure=ports[True]))
+
+
+class EximSends(Server):
+    name = "Exim"
+
+    def made(self, folder, ports):
+        return exim.Exim(folder, exim.SENDER, HELO, plain=ports[False], secure=ports[True])
+
+
+class OpenSmtpdSends(Server):
+    name = "OpenSMTPD"
+    cannot = {"SMTPUTF8": "knows nothing of it"}
+
+    def made(self, folder, ports):
+        return opensmtpd.OpenSmtpd(folder, opensmtpd.SENDER, HELO, plain=ports[False], secure=ports[True])
