@@ -126,6 +126,21 @@ bool str_to_u64(struct str s, uint64_t most, uint64_t *value_out)
     return true;
 }
 
+bool str_unhex(struct str s, char *out, size_t most, struct str *bytes_out)
+{
+    if (s.n == 0 || s.n % 2 != 0 || s.n / 2 > most)
+        return false;
+    for (size_t i = 0; i < s.n; i += 2) {
+        int high = ascii_hex(s.p[i]), low = ascii_hex(s.p[i + 1]);
+
+        if (high < 0 || low < 0)
+            return false;
+        out[i / 2] = (char)(high << 4 | low);
+    }
+    *bytes_out = str_make(out, s.n / 2);
+    return true;
+}
+
 char *str_dup(struct arena *mem, struct str s)
 {
     char *copy = arena_alloc(mem, s.n + 1);

@@ -70,6 +70,9 @@ bool str_cut(struct str s, char separator, struct str *head_out, struct str *tai
 /* Decimal digits only, all of s, no sign. False when empty, odd or larger than `most`. */
 bool str_to_u64(struct str s, uint64_t most, uint64_t *value_out);
 
+/* Bytes from hexadecimal digits, all of s, into `out` of `most` bytes. False when empty, odd, too long or other. */
+bool str_unhex(struct str s, char *out, size_t most, struct str *bytes_out);
+
 /* NUL-terminated copies in an arena. */
 char *str_dup(struct arena *mem, struct str s);
 char *str_dup_lower(struct arena *mem, struct str s);

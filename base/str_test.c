@@ -124,6 +124,30 @@ static void test_hex(void **state)
     t_same_int(ascii_hex('\xff'), -1);
 }
 
+static const struct {
+    const char *name, *text, *bytes; /* bytes NULL: none */
+} unhexed[] = {
+    {"bytes from digits of either case", "4a4B7e", "JK~"},
+    {"as many as there is room for", "61626364", "abcd"},
+    {"one more", "6162636465", NULL},
+    {"half a byte", "616", NULL},
+    {"nothing", "", NULL},
+    {"a blank", "61 2", NULL},
+};
+
+static void test_unhex(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(unhexed) / sizeof(*unhexed); i++) {
+        struct str bytes = STR("untouched");
+        char out[4];
+
+        t_case(unhexed[i].name, NULL);
+        t_true(str_unhex(str_of(unhexed[i].text), out, sizeof(out), &bytes) == (unhexed[i].bytes != NULL));
+        t_true(str_eq_z(bytes, unhexed[i].bytes != NULL ? unhexed[i].bytes : "untouched"));
+    }
+}
+
 static void test_copies(void **state)
 {
     struct arena *mem = arena_new(0);
@@ -150,7 +174,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same), cmocka_unit_test(test_ends),   cmocka_unit_test(test_parts),
         cmocka_unit_test(test_trim), cmocka_unit_test(test_cut),    cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_hex),  cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_hex),
+        cmocka_unit_test(test_unhex),  cmocka_unit_test(test_copies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,24 @@ const struct cli_verb cli_verbs[] = {
      "PATTERN] "
      "[--reply-data CODE] [--delay-ms N] [--no-pipelining] [--no-xclient] [--close-after-dot]",
      "A small backend that keeps what it gets, for trying out and for tests.", cli_sink, NULL},
+    {"greylist list",
+     "[--json] [-c FILE | --store URL] [--state waiting|passed|counted|trusted|allowed] [--limit N]",
+     "All that the greylist remembers, client by client.", cli_greylist_list,
+     "1: nothing; 69: the store is not available; 0: else"},
+    {"greylist show", "[--json] [-c FILE | --store URL] IP | NETWORK | DOMAIN | ADDRESS",
+     "What the greylist knows of a client, or of the mail of a sender or recipient.", cli_greylist_show,
+     "1: nothing; 69: the store is not available; 0: else"},
+    {"greylist allow", "[--json] [-c FILE | --store URL] IP | NETWORK | DOMAIN",
+     "Lets a client pass from now on, until it is forgotten.", cli_greylist_allow,
+     "69: the store is not available; 0: else"},
+    {"greylist forget", "[--json] [-c FILE | --store URL] IP | NETWORK | DOMAIN | ADDRESS",
+     "Makes a client, or the mail of a sender or recipient, unknown again.", cli_greylist_forget,
+     "1: it was not known; 69: the store is not available; 0: else"},
+    {"greylist stats", "[--json] [-c FILE | --store URL]", "How much the greylist remembers, and of what.",
+     cli_greylist_stats, "69: the store is not available; 0: else"},
+    {"greylist import", "[--json] [-c FILE | --store URL] --from postgrey DIR",
+     "Takes over what postgrey remembers; needs db_dump. A second time changes nothing.", cli_greylist_import,
+     "65: the folder cannot be read; 69: the store is not available; 0: else"},
     {"report list", "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD]",
      "The domains that asked for DMARC reports, day by day, with the counts of their messages.",
      cli_report_list, "1: there are none; 69: the store is not available; 0: else"},
@@ -115,7 +133,7 @@ static int list_verbs(FILE *out, const char *group)
         if (is_group(cli_verbs[i].words, group)) {
             if (count++ == 0)
                 fprintf(out, "usage: smtpguard VERB [OPTIONS]     (smtpguard VERB --help tells more)\n\n");
-            fprintf(out, "  %-14s %s\n", cli_verbs[i].words, cli_verbs[i].summary);
+            fprintf(out, "  %-16s %s\n", cli_verbs[i].words, cli_verbs[i].summary);
         }
     return count;
 }

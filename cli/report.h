@@ -6,7 +6,7 @@
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 
-#include "cli/cli.h"
+#include "cli/store_open.h"
 #include "report/daily.h"
 #include "report/history.h"
 
@@ -27,8 +27,7 @@ struct cli_report {
     struct store *store;
     struct history history;
     struct daily_settings daily;
-    int waiting; /* for answers of the store; cli_report_wait() */
-    bool failed; /* one of them was that it is not available */
+    struct cli_waiting waiting;
 };
 
 /* Takes the options of all report verbs; `words_most` is how many other arguments there may be. */
@@ -38,12 +37,7 @@ int cli_report_read_options(const char *verb, int argc, char **argv, int words_m
 int cli_report_open(const char *verb, struct cli_report *report);
 void cli_report_close(struct cli_report *report);
 
-/* Each change is begun with on_change and &report, then waited for. */
-void cli_report_on_change(enum store_status status, const void *result, void *report);
-int cli_report_wait(struct cli_report *report); /* 0 or an exit code */
-
 int64_t cli_report_yesterday(void);
 const char *cli_report_date(int64_t day, char text[16]); /* "2026-11-23" */
-void cli_report_print(const char *text);                 /* what a terminal might obey becomes "?" */
 
 #endif

@@ -72,7 +72,7 @@ static bool on_domain(int64_t day, const char *domain, const struct history_sums
                    "left out", "state", "domain");
         printf("%-10s %9" PRIu64 " %7" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %-8s ", date,
                s->messages, s->rows, s->accepted, s->passed, s->left_out, state);
-        cli_report_print(domain);
+        cli_print(str_of(domain));
         putchar('\n');
     }
     l->count++;

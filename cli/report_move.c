@@ -85,22 +85,7 @@ static void on_merged(enum store_status status, const void *result, void *arg)
     struct importing *i = arg;
 
     i->news += status == STORE_DONE && *(const bool *)result;
-    cli_report_on_change(status, result, i->report);
-}
-
-static bool read_hex(struct str text, char *out, size_t most, struct str *bytes_out)
-{
-    if (text.n == 0 || text.n % 2 != 0 || text.n / 2 > most)
-        return false;
-    for (size_t i = 0; i < text.n; i += 2) {
-        int high = ascii_hex(text.p[i]), low = ascii_hex(text.p[i + 1]);
-
-        if (high < 0 || low < 0)
-            return false;
-        out[i / 2] = (char)(high << 4 | low);
-    }
-    *bytes_out = str_make(out, text.n / 2);
-    return true;
+    cli_on_change(status, result, &i->report->waiting);
 }
 
 static int import_row(struct importing *i, struct str line)
@@ -108,13 +93,13 @@ static int import_row(struct importing *i, struct str line)
     char key_bytes[STORE_KEY_BYTES_MAX], value_bytes[STORE_VALUE_MAX];
     struct str left, right, key, value;
 
-    if (!str_cut(line, ' ', &left, &right) || !read_hex(left, key_bytes, sizeof(key_bytes), &key) ||
-        !read_hex(right, value_bytes, sizeof(value_bytes), &value) || !history_row_is_valid(key, value))
+    if (!str_cut(line, ' ', &left, &right) || !str_unhex(left, key_bytes, sizeof(key_bytes), &key) ||
+        !str_unhex(right, value_bytes, sizeof(value_bytes), &value) || !history_row_is_valid(key, value))
         return -1;
     i->rows++;
-    i->report->waiting++;
+    i->report->waiting.count++;
     history_merge(&i->report->history, i->report->lookup.loop, key, value, on_merged, i);
-    return ++i->together % TOGETHER_MAX == 0 ? cli_report_wait(i->report) : 0;
+    return ++i->together % TOGETHER_MAX == 0 ? cli_wait(&i->report->waiting) : 0;
 }
 
 static int fault(const struct importing *i, const char *what)
@@ -156,7 +141,7 @@ static int import_lines(struct importing *i, FILE *file)
 static int import_file(struct cli_report *r, FILE *file)
 {
     struct importing i = {.report = r};
-    int code = import_lines(&i, file), waited = cli_report_wait(r);
+    int code = import_lines(&i, file), waited = cli_wait(&r->waiting);
 
     if (r->options.json)
         printf("{\"rows\":%" PRIu64 ",\"news\":%" PRIu64 "}\n", i.rows, i.news);
@@ -234,11 +219,11 @@ static int expire(struct cli_report *r)
             return CLI_UNREACHABLE;
         }
         for (size_t i = 0; i < e.count; i++) {
-            r->waiting++;
-            history_forget(&r->history, r->lookup.loop, e.keys[i], cli_report_on_change, r);
+            r->waiting.count++;
+            history_forget(&r->history, r->lookup.loop, e.keys[i], cli_on_change, &r->waiting);
         }
         total += e.count;
-        code = cli_report_wait(r);
+        code = cli_wait(&r->waiting);
     } while (code == CLI_FINE && e.count == TOGETHER_MAX);
     if (r->options.json)
         printf("{\"rows\":%" PRIu64 "}\n", total);

@@ -1,6 +1,5 @@
 #include "cli/report.h"
 
-#include "base/utf8.h"
 #include "config/value.h"
 
 #include <getopt.h>
@@ -220,8 +219,6 @@ static int set_daily(const char *verb, struct cli_report *r)
 
 int cli_report_open(const char *verb, struct cli_report *r)
 {
-    struct store_settings settings;
-    struct fail fail;
     int code = open_lookup(r);
 
     if (code != CLI_FINE)
@@ -229,17 +226,10 @@ int cli_report_open(const char *verb, struct cli_report *r)
     code = set_daily(verb, r);
     if (code != CLI_FINE)
         return code;
-    settings = r->lookup.config->store;
-    if (r->options.store_url != NULL)
-        settings.url = r->options.store_url;
-    settings.timeout_ms = 1000; /* nobody waits for us, and the daemon writes at the same time */
-    r->store = store_open(&settings, clock_system(), &fail);
+    r->waiting.loop = r->lookup.loop;
+    r->store = cli_store_open(verb, &r->lookup.config->store, r->options.store_url, &code);
     if (r->store == NULL)
-        return cli_usage(verb, "%s", fail.text);
-    if (!store_is_available(r->store)) {
-        fprintf(stderr, "smtpguard %s: the store %s is not available\n", verb, settings.url);
-        return CLI_UNREACHABLE;
-    }
+        return code;
     history_init(&r->history, r->store, r->daily.identity.hostname);
     return CLI_FINE;
 }
@@ -248,38 +238,4 @@ void cli_report_close(struct cli_report *r)
 {
     store_close(&r->store);
     cli_lookup_close(&r->lookup);
-}
-
-/* ---- changes ---- */
-
-void cli_report_on_change(enum store_status status, const void *result, void *report)
-{
-    struct cli_report *r = report;
-
-    (void)result;
-    r->failed |= status != STORE_DONE;
-    if (--r->waiting == 0)
-        loop_stop(r->lookup.loop);
-}
-
-int cli_report_wait(struct cli_report *r)
-{
-    while (r->waiting > 0)
-        loop_run(r->lookup.loop);
-    if (r->failed)
-        fprintf(stderr, "smtpguard: the store does not answer\n");
-    return r->failed ? CLI_UNREACHABLE : CLI_FINE;
-}
-
-void cli_report_print(const char *text)
-{
-    for (struct str rest = str_of(text); rest.n > 0;) {
-        size_t n = utf8_length(rest);
-
-        if (n > 0 && utf8_is_harmless(utf8_code(rest, n)))
-            fwrite(rest.p, 1, n, stdout);
-        else
-            putchar('?');
-        rest = str_from(rest, n > 0 ? n : 1);
-    }
 }

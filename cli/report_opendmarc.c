@@ -226,7 +226,7 @@ static void take_line(struct reading *r, struct str line)
 
 static void on_counted(enum store_status status, void *arg)
 {
-    cli_report_on_change(status, NULL, arg);
+    cli_on_change(status, NULL, arg);
 }
 
 static int keep(struct reading *r, struct cli_report *report)
@@ -236,14 +236,14 @@ static int keep(struct reading *r, struct cli_report *report)
 
     HASH_ITER(hh, r->rows, row, next)
     {
-        report->waiting++;
+        report->waiting.count++;
         /* cppcheck-suppress uninitvar ; HASH_ITER sets row */
         history_set(&report->history, report->lookup.loop, &row->entry, r->origin, row->count, on_counted,
-                    report);
+                    &report->waiting);
         if (++together % TOGETHER_MAX == 0 && code == CLI_FINE)
-            code = cli_report_wait(report);
+            code = cli_wait(&report->waiting);
     }
-    return code == CLI_FINE ? cli_report_wait(report) : code;
+    return code == CLI_FINE ? cli_wait(&report->waiting) : code;
 }
 
 int cli_report_import_opendmarc(struct cli_report *report, FILE *file)

@@ -21,9 +21,9 @@ static void on_domain(const struct daily_domain *d, void *arg)
 
     if (!s->report->options.json) {
         printf("%-14s ", daily_fate_name(d->fate));
-        cli_report_print(d->domain);
+        cli_print(str_of(d->domain));
         printf(" (%" PRIu64 " messages)%s", d->messages, d->to[0] != '\0' ? " " : "");
-        cli_report_print(d->to);
+        cli_print(str_of(d->to));
         putchar('\n');
         return;
     }

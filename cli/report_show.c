@@ -32,7 +32,7 @@ static void print_pair(const char *name, const char *value)
     if (value[0] == '\0')
         return;
     printf("  %-10s ", name);
-    cli_report_print(value);
+    cli_print(str_of(value));
     putchar('\n');
 }
 
@@ -58,7 +58,7 @@ static void print_cell(const char *text, int width)
     char cell[64];
 
     snprintf(cell, sizeof(cell), "%-*.60s", width, text);
-    cli_report_print(cell);
+    cli_print(str_of(cell));
     putchar(' ');
 }
 
@@ -69,12 +69,12 @@ static void print_record(const struct read_record *r)
     print_cell(r->disposition, 10);
     print_cell(r->dkim, 5);
     print_cell(r->spf, 5);
-    cli_report_print(r->header_from);
+    cli_print(str_of(r->header_from));
     printf(", ");
-    cli_report_print(r->results);
+    cli_print(str_of(r->results));
     if (r->reason[0] != '\0') {
         printf(", ");
-        cli_report_print(r->reason);
+        cli_print(str_of(r->reason));
     }
     putchar('\n');
 }

@@ -23,9 +23,9 @@ static bool on_row(const struct suppress_row *row, void *arg)
     if (!l->wants_json) {
         printf("%-8s %-10s ", suppress_holds(row) ? (row->by_hand ? "by hand" : "learnt") : "counting",
                date[0] != '\0' ? date : "for ever");
-        cli_report_print(row->whom);
+        cli_print(str_of(row->whom));
         printf("%s", row->reason[0] != '\0' ? "  " : "");
-        cli_report_print(row->reason);
+        cli_print(str_of(row->reason));
         putchar('\n');
         return true;
     }
@@ -81,13 +81,13 @@ static int change(struct cli_report *r)
 {
     int code;
 
-    r->waiting = 1;
+    r->waiting.count = 1;
     if (r->options.remove)
-        suppress_remove(r->store, r->lookup.loop, r->options.words[0], cli_report_on_change, r);
+        suppress_remove(r->store, r->lookup.loop, r->options.words[0], cli_on_change, &r->waiting);
     else
         suppress_by_hand(r->store, r->lookup.loop, r->options.words[0], r->options.reason,
-                         cli_report_on_change, r);
-    code = cli_report_wait(r);
+                         cli_on_change, &r->waiting);
+    code = cli_wait(&r->waiting);
     if (code == CLI_FINE && r->options.json)
         tell_change(r);
     return code;

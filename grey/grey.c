@@ -34,7 +34,7 @@ static struct str last_labels(struct str name, unsigned labels)
  * short as the "co" of co.uk or the "com" of com.au. Where it is wrong (mail.abc.de is itself) a large sender
  * is greylisted once for each host, and nobody is taken for somebody else. A tree walk for one word of a key
  * would cost DNS queries, and a public suffix list is one more thing to keep fresh. */
-static struct str owner_domain(struct str host)
+struct str grey_owner_domain(struct str host)
 {
     struct str two = last_labels(host, 2), second, top;
 
@@ -104,7 +104,7 @@ const char *grey_identity(struct arena *mem, const struct grey_settings *setting
     if (spf.n > 0)
         return str_fmt(mem, "spf:%s", str_dup_lower(mem, spf));
     if (host.n > 0 && !spells_address(host, &client->ip))
-        return str_fmt(mem, "host:%s", str_dup_lower(mem, owner_domain(host)));
+        return str_fmt(mem, "host:%s", str_dup_lower(mem, grey_owner_domain(host)));
     return grey_network_identity(mem, settings, &client->ip);
 }
 
@@ -245,13 +245,17 @@ static struct store_request request_for(struct arena *mem, const struct grey_ask
     };
 }
 
+struct grey_rules grey_rules_of(const struct grey_settings *settings)
+{
+    return (struct grey_rules){settings->delay_s, settings->window_s, settings->keep_s, settings->allow_after};
+}
+
 struct grey_query *grey_start(struct arena *mem, struct store *store, struct loop *loop,
                               const struct grey_settings *settings, const struct grey_ask *ask,
                               grey_done_fn *done, void *arg)
 {
     struct question question = {
-        .rules = {settings->delay_s, settings->window_s, settings->keep_s, settings->allow_after},
-        .now_unix = ask->now_unix};
+        .rules = grey_rules_of(settings), .now_unix = ask->now_unix};
     struct store_request request = request_for(mem, ask, ask->identity, &question);
     struct grey_query *query = ARENA_NEW(mem, struct grey_query);
 

@@ -43,6 +43,8 @@ const char *grey_identity(struct arena *mem, const struct grey_settings *setting
                           const struct grey_client *client);
 const char *grey_network_identity(struct arena *mem, const struct grey_settings *settings,
                                   const struct ip *ip);
+/* The domain of whoever owns a host, by a rule of thumb: "example.org" of "mail.example.org". */
+struct str grey_owner_domain(struct str host);
 bool grey_is_allowed(const struct grey_settings *settings, const struct grey_client *client,
                      struct str recipient);
 

@@ -19,6 +19,8 @@ struct grey_rules {
     unsigned allow_after; /* 0: clients are never trusted */
 };
 
+struct grey_rules grey_rules_of(const struct grey_settings *settings);
+
 /* first_unix 0: never seen. passed_unix 0: it has yet to come again. */
 struct grey_triple {
     int64_t first_unix, passed_unix, last_unix;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -185,14 +186,30 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
 
 /* ---- opening ---- */
 
-/* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode. Only
- * a file that is not there: closing a second descriptor of one that is would drop this process's locks on it. */
+/* A verb that root runs before the daemon's first start must not leave it a file that it cannot open: whose the
+ * folder is, his is the file. */
+static void give_to_owner_of_folder(int fd, const char *path)
+{
+    char copy[PATH_MAX];
+    struct stat folder;
+
+    if (geteuid() != 0 || snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy) ||
+        stat(dirname(copy), &folder) != 0)
+        return;
+    if (fchown(fd, folder.st_uid, folder.st_gid) != 0)
+        return; /* a file system without owners: then everybody may */
+}
+
+/* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode and owner.
+ * Only a file that is not there: closing a second descriptor of one that is would drop this process's locks on it. */
 static void create_file(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return;
+    give_to_owner_of_folder(fd, path);
+    close(fd);
 }
 
 static enum sqlite_outcome create_schema(sqlite3 *db, struct fail *fail)

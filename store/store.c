@@ -48,6 +48,7 @@ struct store_token {
 
 struct store {
     struct sqlite_settings file;
+    bool guest;
     const struct clock *clock;
     size_t waiting_max;
     pthread_t thread;
@@ -250,7 +251,7 @@ static bool begin_anew(struct store *store, struct fail *fail)
     struct fail damage = *fail;
 
     sqlite_close(&store->db);
-    if (store->aside_ms != 0 && now_ms - store->aside_ms < ASIDE_AGAIN_MS) {
+    if (store->guest || (store->aside_ms != 0 && now_ms - store->aside_ms < ASIDE_AGAIN_MS)) {
         go_away(store, fail);
         return false;
     }
@@ -500,6 +501,7 @@ struct store *store_open(const struct store_settings *settings, const struct clo
         out_of_memory();
     store->file = file_settings(settings, str_from(url, strlen("sqlite:")));
     store->waiting_max = settings->waiting_max > 0 ? settings->waiting_max : WAITING_MAX;
+    store->guest = settings->guest;
     store->clock = clock;
     store->mem = arena_new(4 * STORE_VALUE_MAX);
     store->expire_ms = clock_mono_ms(clock) + EXPIRE_BUSY_MS;

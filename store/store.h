@@ -70,6 +70,7 @@ struct store_settings {
         timeout_ms; /* how long the store's thread waits for another process's lock: 1 to 1,000; 0: 1,000 */
     size_t waiting_max; /* requests; 0: 10,000 */
     size_t rows_max;    /* that expire, in a table; 0: 1,000,000 */
+    bool guest;         /* a verb beside the daemon: it never sets the daemon's file aside */
 };
 
 /* Opens and starts the store's thread. A corrupt file is set aside and begun anew; a directory that is

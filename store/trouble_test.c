@@ -180,6 +180,39 @@ static void test_corrupt_at_start(void **state)
     t_same_int(bed_files_like(".corrupt-*[0-9]"), 3);
 }
 
+static long owner_of(const char *path)
+{
+    struct stat file;
+
+    t_same_int(stat(path, &file), 0);
+    return (long)file.st_uid;
+}
+
+static void test_guest(void **state)
+{
+    static const char garbage[] = "this is no database, and it is not ours to move: the daemon may have it open";
+    char log[112];
+
+    (void)state;
+    bed_settings.guest = true;
+    t_case("a guest leaves a damaged file where it is", NULL);
+    bed_write_file(garbage, sizeof(garbage), 0, "w");
+    bed_open_store();
+    t_unavailable_said_once();
+    t_same_int(bed_files_like(".corrupt-*"), 0);
+    t_same_int(bed_notes_corrupt, 0);
+    store_close(&bed_store);
+    t_case("a file that a guest makes belongs to the owner of its folder", NULL);
+    t_same_int(unlink(bed_file), 0);
+    if (geteuid() == 0)
+        t_same_int(chown(bed_folder, 12345, 12346), 0);
+    bed_open_store();
+    bed_added("a", 1, 0);
+    t_same_int(owner_of(bed_file), owner_of(bed_folder));
+    snprintf(log, sizeof(log), "%s-wal", bed_file);
+    t_same_int(owner_of(log), owner_of(bed_folder));
+}
+
 static void break_schema(void)
 {
     bed_change_file(
@@ -304,6 +337,7 @@ int main(void)
         ROW(test_disk_full),
         ROW(test_corrupt_at_start),
         ROW(test_corrupt_at_run_time),
+        ROW(test_guest),
         ROW(test_foreign_file),
     };
 
