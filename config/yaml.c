@@ -257,10 +257,13 @@ static struct yaml_node *read_document(struct reader *r)
 
 struct yaml_node *yaml_read(struct arena *mem, struct str text, struct faults *faults)
 {
-    struct reader r = {.mem = mem, .faults = faults, .text = text};
+    struct reader r = {.mem = mem, .faults = faults};
     struct place begin = {.line = 1, .column = 1};
     struct yaml_node *root;
 
+    if (str_starts(text, STR("\xef\xbb\xbf"))) /* the byte order mark that some editors write */
+        text = str_from(text, 3);
+    r.text = text;
     if (text.n > YAML_BYTES_MAX) {
         fault_at(faults, &begin, "larger than 1 MiB; put long lists of domains into domains.file");
         return NULL;

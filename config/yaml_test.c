@@ -58,6 +58,11 @@ static void test_tree(void **state)
     t_true(yaml_is_null(yaml_get(r.root, STR("empty"))));
     t_true(yaml_get(r.root, STR("absent")) == NULL);
     read_fini(&r);
+    t_case("a byte order mark is none of it", NULL);
+    read_z(&r, "\xef\xbb\xbfhostname: mx1.example.net\n");
+    t_same_z(buf_z(&r.out), "");
+    t_same_int(yaml_get(r.root, STR("hostname"))->at.column, 11);
+    read_fini(&r);
     t_case("an empty file is an empty map", NULL);
     read_z(&r, "# nothing\n");
     t_same_z(buf_z(&r.out), "");
