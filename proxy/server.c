@@ -403,6 +403,15 @@ static void raise_descriptor_limit(const struct config *config)
                  (unsigned long long)limit.rlim_cur, config->limits.connections, (unsigned long long)wanted);
 }
 
+/* Whoever it runs as: no program that it starts could gain anything, and no core file or debugger of another process
+ * of that user gets at keys and mail. */
+static void lock_down(void)
+{
+    umask(077);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 /* Sockets are bound and keys are read: from here on nothing needs root. Whether it worked is looked at
  * afterwards. */
 static int drop_privileges(const struct config *config, struct fail *fail)
@@ -410,7 +419,6 @@ static int drop_privileges(const struct config *config, struct fail *fail)
     const char *name = config->runtime.user;
     const struct passwd *user;
 
-    umask(077);
     if (geteuid() != 0)
         return 0;
     user = getpwnam(name);
@@ -425,7 +433,6 @@ static int drop_privileges(const struct config *config, struct fail *fail)
         return fail_errno(fail, "cannot become user %s", name);
     if (setuid(0) == 0 || geteuid() != user->pw_uid)
         return fail_set(fail, "root could be regained after becoming user %s", name);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     return 0;
 }
 
@@ -500,6 +507,7 @@ static int start(struct server *server, struct fail *fail)
         close_all(fds, workers * config->listens_count);
         return -1;
     }
+    lock_down();
     server->store = store_open(&config->store, clock_system(), fail);
     if (server->store == NULL)
         return -1;

@@ -247,3 +247,14 @@ def test_privileges_are_dropped(t):
     same(int(status["CapEff"], 16), 0, "capabilities")
     state = guard.dir / "state" / "state.db"
     same(os.stat(state).st_mode & 0o077, 0, "permissions of the state for others")
+
+
+def test_without_privileges(t):
+    """Started by somebody else than root, it gives up what is left: no core file, no debugger of that user's."""
+    guard = t.prepare()
+    guard.daemon.command[:0] = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    t.start(guard)
+    process = f"/proc/{guard.daemon.process.pid}"
+    with open(f"{process}/status", encoding="ascii") as status:
+        has(status.read(), "NoNewPrivs:\t1\n")
+    same(os.stat(f"{process}/environ").st_uid, 0, "the owner of a process without core files (proc(5))")
