@@ -10,8 +10,9 @@
  */
 enum { NESTS = 1, ESCAPES = 2, JOINS = 4, CUTS = 8, READINGS = 16 };
 
-/* Longer names than this are not ours: the settings allow 255. */
-enum { HEAD_MAX = 512 };
+/* Longer names than HEAD_MAX are not ours: the settings allow 255. In front of a name there may be comments; one
+ * that has not come after HEAD_READ octets is not looked for any further, as if its comment did not end. */
+enum { HEAD_MAX = 512, HEAD_READ = 4096 };
 
 struct head {
     unsigned how;
@@ -68,9 +69,10 @@ static bool put_plain(struct head *h, char c, bool quoted)
 
 static void read_head(struct head *h, struct str value)
 {
+    bool quoted = false, cut = value.n > HEAD_READ;
     size_t depth = 0;
-    bool quoted = false;
 
+    value = str_upto(value, HEAD_READ);
     for (size_t i = 0; i < value.n && h->n < HEAD_MAX; i++) {
         char c = value.p[i];
 
@@ -89,7 +91,7 @@ static void read_head(struct head *h, struct str value)
             return;
         }
     }
-    h->broken = depth > 0 || quoted || h->n == 0;
+    h->broken = depth > 0 || quoted || h->n == 0 || (cut && h->n < HEAD_MAX);
 }
 
 /* Our name, perhaps with final dots, and then something that cannot belong to a name. */
@@ -111,24 +113,46 @@ static bool has_name(struct str text, struct str name)
     return false;
 }
 
-/* U-labels, characters that a mapping turns into ours (RFC 8616 3, UTS 46), and blanks of Unicode around it.
- */
-static bool maps_to_name(struct str text, struct str name)
+/* The name that a reading begins with, beyond ASCII or not. */
+static struct str word_of(const struct head *h)
 {
-    struct arena *mem;
-    const char *ascii;
     size_t n = 0;
-    bool foreign = false, same;
 
-    for (; n < text.n && (is_word(text.p[n]) || is_foreign(text.p[n]) || text.p[n] == '.'); n++)
-        foreign = foreign || is_foreign(text.p[n]);
-    if (!foreign)
-        return false;
-    mem = arena_new(0);
-    ascii = mailbox_domain_to_ascii(mem, str_upto(text, n));
-    same = ascii == NULL || begins_with_name(str_of(ascii), name);
+    while (n < h->n && (is_word(h->text[n]) || is_foreign(h->text[n]) || h->text[n] == '.'))
+        n++;
+    return str_make(h->text, n);
+}
+
+static bool has_foreign(struct str word)
+{
+    for (size_t i = 0; i < word.n; i++)
+        if (is_foreign(word.p[i]))
+            return true;
+    return false;
+}
+
+/* U-labels, and characters that a mapping turns into ours (RFC 8616 3, UTS 46). */
+static bool maps_to_name(struct str word, struct str name)
+{
+    struct arena *mem = arena_new(0);
+    const char *ascii = mailbox_domain_to_ascii(mem, word);
+    bool same = ascii == NULL || begins_with_name(str_of(ascii), name);
+
     arena_free(&mem);
-    return same || has_name(text, name);
+    return same;
+}
+
+/* Around a name beyond ASCII there may be blanks of Unicode. Mapping one is slow, and done for one reading: what
+ * reads in two ways is nobody's honest name. */
+static bool is_ours_beyond_ascii(const struct head *h, const struct head *plain, struct str name)
+{
+    struct str word = word_of(h);
+
+    if (!has_foreign(word))
+        return false;
+    if (has_name(str_make(h->text, h->n), name))
+        return true;
+    return h == plain ? maps_to_name(word, name) : !str_eq(word, word_of(plain));
 }
 
 /* An encoded word has no place in front of the first semicolon, yet mail libraries decode it there (RFC
@@ -146,6 +170,8 @@ static bool has_encoded_word(struct str value)
 bool authres_claims(struct str value, const char *authserv_id)
 {
     struct str name = str_of(authserv_id);
+    struct head plain, other, *h = &plain;
+    bool broken = false;
 
     while (name.n > 0 && name.p[name.n - 1] == '.')
         name.n--;
@@ -153,14 +179,12 @@ bool authres_claims(struct str value, const char *authserv_id)
         return false;
     if (has_encoded_word(value))
         return true;
-    for (unsigned how = 0; how < READINGS; how++) {
-        struct head h = {.how = how, .first = name.p[0]};
-
-        read_head(&h, value);
-        if (begins_with_name(str_make(h.text, h.n), name) || maps_to_name(str_make(h.text, h.n), name))
+    for (unsigned how = 0; how < READINGS; how++, h = &other) {
+        *h = (struct head){.how = how, .first = name.p[0]};
+        read_head(h, value);
+        if (begins_with_name(str_make(h->text, h->n), name) || is_ours_beyond_ascii(h, &plain, name))
             return true;
-        if (h.broken && has_name(value, name))
-            return true;
+        broken = broken || h->broken;
     }
-    return false;
+    return broken && has_name(value, name);
 }

@@ -315,7 +315,9 @@ static const struct {
     {"a blank of Unicode before", "", " \xc2\xa0mx1.example.net; none", true},
     {"a blank of Unicode behind", "", " mx1.example.net\xe3\x80\x80; none", true},
     {"full-width letters", "8616 3", " \xef\xbd\x8d\xef\xbd\x98" "1.example.net; none", true},
+    {"a name beyond ASCII that reads in two ways", "8616 3", " b\xc3\xbc" "cher (a (b) .x) c).example; none", true},
     {"another host", "8601 5", " mx2.example.net; spf=pass", false},
+    {"another host beyond ASCII", "8616 3", " b\xc3\xbc" "cher.example (a \\) b); none", false},
     {"a longer name", "8601 5", " mx1.example.net.evil.org; spf=pass", false},
     {"a longer label", "8601 5", " mx1.example.network; none", false},
     {"a name in front", "8601 5", " x.mx1.example.net; none", false},
@@ -346,6 +348,26 @@ static void test_claims(void **state)
                           "mx.xn--bcher-kva.example"));
     t_case("no name of ours, no claim", "");
     t_true(!authres_claims(STR(" ; none"), ""));
+}
+
+/* The work for one field is bounded, and nobody gains by that. */
+static void test_claims_of_long_fields(void **state)
+{
+    struct arena *mem = arena_new(0);
+    char *comment = arena_alloc(mem, 100001);
+
+    (void)state;
+    memset(comment, 'x', 100000);
+    t_case("behind a comment that nobody reads to its end", "");
+    t_true(authres_claims(str_of(str_fmt(mem, "(%s) mx1.example.net; none", comment)), "mx1.example.net"));
+    t_case("another's behind such a comment", "");
+    t_true(!authres_claims(str_of(str_fmt(mem, "(%s) other.org; none", comment)), "mx1.example.net"));
+    t_case("long results of another's", "");
+    t_true(!authres_claims(str_of(str_fmt(mem, "other.org; none (%s mx1.example.net)", comment)),
+                           "mx1.example.net"));
+    t_case("a name that has no end", "");
+    t_true(!authres_claims(str_of(comment), "mx1.example.net"));
+    arena_free(&mem);
 }
 
 static void test_suite(const char *suite, size_t cases_wanted)
@@ -391,10 +413,10 @@ static void test_suite_python(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writes_all),   cmocka_unit_test(test_writes_variants),
-        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_attacks),
-        cmocka_unit_test(test_claims),       cmocka_unit_test(test_suite_rfc8601),
-        cmocka_unit_test(test_suite_python),
+        cmocka_unit_test(test_writes_all),    cmocka_unit_test(test_writes_variants),
+        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_attacks),
+        cmocka_unit_test(test_claims),        cmocka_unit_test(test_claims_of_long_fields),
+        cmocka_unit_test(test_suite_rfc8601), cmocka_unit_test(test_suite_python),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -260,21 +260,23 @@ static void pack(struct parcel *parcel, const void *bytes, size_t n)
     parcel->bytes += n;
 }
 
+/* A header section may be far longer than a parcel, and than what a connection queues. */
 static void pack_encoded(struct parcel *parcel, struct relay *relay)
 {
-    struct str piece;
+    struct str now = str_upto(relay->unsent, BYTES_A_WRITE - parcel->bytes), piece;
+    size_t n = now.n;
     bool dot;
 
     if (relay->by_chunk) {
-        pack(parcel, relay->unsent.p, relay->unsent.n);
-        relay->unsent = (struct str){0};
-        return;
+        pack(parcel, now.p, now.n);
+        now.n = 0;
     }
-    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &relay->unsent, &dot, &piece)) {
+    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &now, &dot, &piece)) {
         if (dot)
             pack(parcel, ".", 1);
         pack(parcel, piece.p, piece.n);
     }
+    relay->unsent = str_from(relay->unsent, n - now.n);
 }
 
 /* What the dialogue has to say is a part of the parcel by now. */

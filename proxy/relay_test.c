@@ -694,6 +694,40 @@ static void test_large(void **state)
     }
 }
 
+/* Its one piece is longer than what a connection queues. */
+static void test_large_header(void **state)
+{
+    enum { BYTES = 9000000 };
+    char *head = malloc(BYTES);
+
+    (void)state;
+    memset(head, '.', BYTES);
+    for (size_t at = 0; at + 1000 <= BYTES; at += 1000)
+        memcpy(head + at, at == 0 ? "Subject:\r\n " : "\r\n ", at == 0 ? 11 : 3);
+    memcpy(head + BYTES - 4, "\r\n\r\n", 4);
+    for (int chunking = 0; chunking < 2; chunking++) {
+        reopen_bed();
+        fakebackend_offer(fakes[0], chunking ? "250-CHUNKING\r\n" : "");
+        fakebackend_rules(fakes[0], (const char *const[]){"BODY=!pause", NULL});
+        t_case("a long header section to a backend that reads slowly", NULL);
+        begin(&work);
+        t_same_int(rcpt(&work, "c@d.test"), 250);
+        work.spool = spool_new(loop, 1000, folder, on_spool_ready, &work);
+        work.pieces[0] = str_make(head, BYTES);
+        work.due++;
+        relay_message(work.relay,
+                      &(struct relay_message){.pieces = work.pieces, .count = 1, .spool = work.spool});
+        while (work.answers < work.due) {
+            run_until_something_happens();
+            fakebackend_read_on(fakes[0]);
+        }
+        t_same_int(work.code, 250);
+        t_true(str_eq(fakebackend_message(fakes[0]), str_make(head, BYTES)));
+        end_work(&work);
+    }
+    free(head);
+}
+
 static void test_odd_messages(void **state)
 {
     static const struct {
@@ -925,6 +959,7 @@ int main(void)
         ON_BED(test_xclient_refused),
         ON_BED(test_large),
         ON_BED(test_odd_messages),
+        ON_BED(test_large_header),
         ON_BED(test_lost_spool),
         ON_BED(test_answer_within_the_message),
         ON_BED(test_closed_anywhere),

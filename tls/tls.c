@@ -18,6 +18,9 @@ enum {
     RECORD_BYTES = 16 * 1024,    /* plaintext of one record at the most (RFC 8446 5.1) */
     WAITING_BYTES = 1024 * 1024, /* input an engine keeps while `plain` is full */
     WHY_BYTES = 256,
+    /* Of the other side, in all. A handshake has a dozen; what comes later (KeyUpdate, HelloRequest, tickets) costs us
+     * far more than it costs to send, and mail needs none of it (RFC 8446 5.5: after 2^24 records). */
+    HANDSHAKE_MESSAGES_MAX = 100,
 };
 
 /* Port 25: forward secrecy first, but a peer that only has RSA key exchange still gets encryption, since
@@ -39,9 +42,10 @@ struct tls_engine {
     SSL *ssl;
     struct tls_context *context;
     enum tls_status status;
-    struct str in;      /* what the BIO reads now: of the caller, or of `waiting` */
-    struct buf *wire;   /* where the BIO writes, during a call */
-    struct buf waiting; /* input that came while `plain` was full */
+    struct str in;               /* what the BIO reads now: of the caller, or of `waiting` */
+    struct buf *wire;            /* where the BIO writes, during a call */
+    struct buf waiting;          /* input that came while `plain` was full */
+    unsigned handshake_messages; /* received */
     char *sni, *why;
 };
 
@@ -65,6 +69,8 @@ static int bio_read(BIO *bio, char *to, int room)
     size_t n = engine->in.n < (size_t)room ? engine->in.n : (size_t)room;
 
     BIO_clear_retry_flags(bio);
+    if (engine->handshake_messages > HANDSHAKE_MESSAGES_MAX)
+        return -1;
     if (n == 0) {
         BIO_set_retry_read(bio);
         return -1;
@@ -212,6 +218,20 @@ static void note_expiry(struct tls_context *context, SSL_CTX *ctx)
 
 /* ---- contexts ---- */
 
+/* Sees each record's header and each message. Of a renegotiation that is refused there is only the header; TLS 1.3
+ * hides in the header what the record holds. */
+static void on_message(int is_written, int version, int type, const void *bytes, size_t n, SSL *ssl,
+                       void *arg)
+{
+    struct tls_engine *engine = SSL_get_app_data(ssl);
+    const uint8_t *header = bytes;
+
+    (void)version, (void)arg;
+    if (!is_written &&
+        (type == SSL3_RT_HANDSHAKE || (type == SSL3_RT_HEADER && n > 0 && *header == SSL3_RT_HANDSHAKE)))
+        engine->handshake_messages++;
+}
+
 static SSL_CTX *new_ctx(const SSL_METHOD *method)
 {
     SSL_CTX *ctx;
@@ -224,6 +244,7 @@ static SSL_CTX *new_ctx(const SSL_METHOD *method)
                         SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_msg_callback(ctx, on_message);
     if (SSL_CTX_set1_groups_list(ctx, groups) != 1)
         bug("no TLS groups: %s", reason_text());
     return ctx;
@@ -440,6 +461,10 @@ static void explain(const struct tls_engine *engine, char *why, size_t room)
 
     if (engine->wire != NULL && engine->wire->overflow) {
         snprintf(why, room, "no room for what TLS has to send");
+        return;
+    }
+    if (engine->handshake_messages > HANDSHAKE_MESSAGES_MAX) {
+        snprintf(why, room, "too many handshake messages");
         return;
     }
     switch (ERR_GET_REASON(ERR_peek_error())) {

@@ -5,8 +5,9 @@
  * leave what is to be written in `wire`.
  * Threads    Contexts are immutable, reference-counted and shared by threads; an engine belongs to one thread
  *            and holds its context, so a reload lets old engines live on.
- * Limits     TLS 1.2 at least by default; no renegotiation, no compression. An engine between messages keeps
- *            no buffers (SSL_MODE_RELEASE_BUFFERS).
+ * Limits     TLS 1.2 at least by default; no renegotiation, no compression; 100 handshake messages in the life of
+ *            an engine, key updates among them. An engine between messages keeps no buffers
+ *            (SSL_MODE_RELEASE_BUFFERS).
  *            Plaintext never passes the max of `plain`: when it is full, tls_receive() keeps what it was
  *            given and tls_has_more() is true; empty `plain`, call tls_receive() with nothing, and read no
  *            more from the wire until it is false.

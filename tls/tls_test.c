@@ -245,43 +245,92 @@ static void pump(SSL *client, BIO *to_client, BIO *from_client, struct side *ser
     } while (n > 0);
 }
 
-static void test_tls_1_2(void **state)
+/* Such a client, and the engine that serves it. */
+struct raw {
+    struct tls_context *context;
+    SSL_CTX *ctx;
+    SSL *client;
+    BIO *to_client, *from_client;
+    struct side server;
+};
+
+static void raw_pump(struct raw *raw)
+{
+    pump(raw->client, raw->to_client, raw->from_client, &raw->server);
+}
+
+static void raw_open(struct raw *raw, int version)
 {
     struct tls_settings settings = {.pair = mx};
-    struct tls_context *context = server_with(&settings);
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    BIO *to_client = BIO_new(BIO_s_mem()), *from_client = BIO_new(BIO_s_mem());
-    SSL *client = SSL_new(ctx);
-    struct side server;
+
+    raw->context = server_with(&settings);
+    raw->ctx = SSL_CTX_new(TLS_client_method());
+    raw->client = SSL_new(raw->ctx);
+    raw->to_client = BIO_new(BIO_s_mem());
+    raw->from_client = BIO_new(BIO_s_mem());
+    SSL_set_max_proto_version(raw->client, version);
+    SSL_set_bio(raw->client, raw->to_client, raw->from_client);
+    SSL_set_connect_state(raw->client);
+    side_init(&raw->server, tls_server_engine(raw->context));
+    raw_pump(raw);
+    t_same_int(raw->server.status, TLS_OPEN);
+}
+
+static void raw_close(struct raw *raw)
+{
+    side_fini(&raw->server);
+    SSL_free(raw->client);
+    SSL_CTX_free(raw->ctx);
+    tls_context_unref(&raw->context);
+}
+
+static void test_tls_1_2(void **state)
+{
+    struct raw raw;
     char got[100];
 
     (void)state;
     t_case("a client of TLS 1.2 is served, with forward secrecy", "9325 4.2");
-    SSL_set_max_proto_version(client, TLS1_2_VERSION);
-    SSL_set_bio(client, to_client, from_client);
-    SSL_set_connect_state(client);
-    side_init(&server, tls_server_engine(context));
-    pump(client, to_client, from_client, &server);
-    t_same_int(server.status, TLS_OPEN);
-    t_same_z(tls_engine_version(server.engine), "TLSv1.2");
-    t_true(strncmp(tls_engine_cipher(server.engine), "ECDHE-ECDSA-", 12) == 0);
-    t_same_int(SSL_write(client, "NOOP\r\n", 6), 6);
-    pump(client, to_client, from_client, &server);
-    t_same_str_z(buf_str(&server.plain), "NOOP\r\n");
-    say(&server, "250 ok\r\n");
-    pump(client, to_client, from_client, &server);
-    t_same_int(SSL_read(client, got, sizeof(got)), 8);
+    raw_open(&raw, TLS1_2_VERSION);
+    t_same_z(tls_engine_version(raw.server.engine), "TLSv1.2");
+    t_true(strncmp(tls_engine_cipher(raw.server.engine), "ECDHE-ECDSA-", 12) == 0);
+    t_same_int(SSL_write(raw.client, "NOOP\r\n", 6), 6);
+    raw_pump(&raw);
+    t_same_str_z(buf_str(&raw.server.plain), "NOOP\r\n");
+    say(&raw.server, "250 ok\r\n");
+    raw_pump(&raw);
+    t_same_int(SSL_read(raw.client, got, sizeof(got)), 8);
 
     t_case("renegotiation is refused, and then the client gives up", "9325 3.5");
-    t_same_int(SSL_renegotiate(client), 1);
-    SSL_do_handshake(client);
-    pump(client, to_client, from_client, &server);
-    t_same_int(server.status, TLS_FAILED);
-    t_true(strstr(tls_engine_why(server.engine), "handshake failure") != NULL);
-    side_fini(&server);
-    SSL_free(client);
-    SSL_CTX_free(ctx);
-    tls_context_unref(&context);
+    t_same_int(SSL_renegotiate(raw.client), 1);
+    SSL_do_handshake(raw.client);
+    raw_pump(&raw);
+    t_same_int(raw.server.status, TLS_FAILED);
+    t_true(strstr(tls_engine_why(raw.server.engine), "handshake failure") != NULL);
+    raw_close(&raw);
+}
+
+/* A key update of 27 octets costs us 26 microseconds: a flood of them would leave no time for anybody else. */
+static void test_key_updates(void **state)
+{
+    struct raw raw;
+    unsigned updates = 0;
+
+    (void)state;
+    raw_open(&raw, TLS1_3_VERSION);
+    while (raw.server.status == TLS_OPEN && updates < 1000) {
+        t_same_int(SSL_key_update(raw.client, SSL_KEY_UPDATE_REQUESTED), 1);
+        t_same_int(SSL_do_handshake(raw.client), 1);
+        t_same_int(SSL_write(raw.client, "+", 1), 1);
+        raw_pump(&raw);
+        updates++;
+    }
+    t_case("some key updates are served, a flood of them ends the connection", "8446 4.6.3");
+    t_true(updates > 50 && updates <= 100);
+    t_same_int(raw.server.status, TLS_FAILED);
+    t_same_int(raw.server.plain.n, updates - 1);
+    t_same_z(tls_engine_why(raw.server.engine), "too many handshake messages");
+    raw_close(&raw);
 }
 
 /* ---- what the ClientHello alone decides ---- */
@@ -720,6 +769,7 @@ int main(void)
         cmocka_unit_test(test_megabyte),     cmocka_unit_test(test_plain_limit),
         cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_reload),       cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_key_updates),
     };
 
     if (CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free) != 1)
