@@ -78,6 +78,10 @@ int cli_lookup_open(struct cli_lookup *lookup, const char *config_file,
                     const char *dns_server); /* 0 or an exit code, said why */
 void cli_lookup_close(struct cli_lookup *lookup);
 
+/* Closes, and returns the code of a verb that has asked. When that is CLI_TEMPORARY, standard error is told whether the
+ * resolver itself is the one that does not answer, and what to do. */
+int cli_lookup_end(struct cli_lookup *lookup, int code);
+
 /* Asks, and waits for the answer, which lives in lookup->mem. */
 struct dns_answer cli_lookup_ask(struct cli_lookup *lookup, enum dns_type type, const char *name);
 

@@ -126,9 +126,7 @@ static int check(const struct dkim_options *o, const struct dkim_private *key)
 
     if (code != CLI_FINE)
         return code;
-    code = ask(&r);
-    cli_lookup_close(&r.lookup);
-    return code;
+    return cli_lookup_end(&r.lookup, ask(&r));
 }
 
 int cli_dkim_check(int argc, char **argv)

@@ -95,3 +95,30 @@ struct dns_answer cli_lookup_ask(struct cli_lookup *lookup, enum dns_type type, 
         loop_run(lookup->loop);
     return asking.answer;
 }
+
+/* ---- whose fault it is ---- */
+
+static void tell_why_not(struct cli_lookup *lookup)
+{
+    struct endpoint server;
+    struct dns_answer answer;
+
+    if (resolver_servers(lookup->dns, &server, 1) == 0)
+        return;
+    fflush(stdout);
+    answer = cli_lookup_ask(lookup, DNS_A, "localhost"); /* any answer will do */
+    fprintf(stderr,
+            dns_is_temporary(answer.status)
+                ? "smtpguard: the resolver at %s does not answer: start it, or correct dns.servers\n"
+                : "smtpguard: the resolver at %s answers, but could not find this out: either the servers of that domain do "
+                  "not answer, or it cannot reach them; ask again later\n",
+            endpoint_text(lookup->mem, &server));
+}
+
+int cli_lookup_end(struct cli_lookup *lookup, int code)
+{
+    if (code == CLI_TEMPORARY)
+        tell_why_not(lookup);
+    cli_lookup_close(lookup);
+    return code;
+}

@@ -160,7 +160,5 @@ int cli_test_dnsbl(int argc, char **argv)
     code = cli_lookup_open(&r.lookup, o.config_file, o.dns);
     if (code != CLI_FINE)
         return code;
-    code = ask(&r, &o);
-    cli_lookup_close(&r.lookup);
-    return code;
+    return cli_lookup_end(&r.lookup, ask(&r, &o));
 }

@@ -179,7 +179,5 @@ int cli_test_helo(int argc, char **argv)
         print_json(&r);
     else
         print_text(&r);
-    code = code_of(&r);
-    cli_lookup_close(&r.lookup);
-    return code;
+    return cli_lookup_end(&r.lookup, code_of(&r));
 }

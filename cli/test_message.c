@@ -426,6 +426,5 @@ int cli_test_message(int argc, char **argv)
         code = judge(&r);
     }
     test_message_fini(&r.message);
-    cli_lookup_close(&r.lookup);
-    return code;
+    return cli_lookup_end(&r.lookup, code);
 }

@@ -196,9 +196,7 @@ static int run(const struct arguments *a, struct evaluation *e, struct spf_ask *
         print_json(answer, a->trace);
     else
         print_text(answer);
-    code = code_of(answer->result);
-    cli_lookup_close(&e->lookup);
-    return code;
+    return cli_lookup_end(&e->lookup, code_of(answer->result));
 }
 
 int cli_test_spf(int argc, char **argv)

@@ -1,6 +1,7 @@
 """The verbs that scripts call: their JSON to the letter, their exit codes, against the real DNS."""
 
 import json
+import socket
 import time
 
 from lib import certificate
@@ -18,6 +19,7 @@ POLICY = (
     "result record_domain org_domain policy subdomain_policy nonexistent_policy testing adkim aspf "
     "rua ruf queries"
 ).split()
+SERVFAIL_LIST = {**SPAM_LIST, "zone": "bl.servfail.test"}
 FINE, NO, USAGE, BAD_INPUT, TEMPORARY, SETTINGS = 0, 1, 64, 65, 75, 78
 
 
@@ -162,6 +164,27 @@ def test_dnsbl_verb(t):
     guard = t.prepare(dnsbl={"lists": [SPAM_LIST]})
     code, out = guard.cli("test", "dnsbl", "--json", LISTED.address)
     same((code, json.loads(out)["verdict"]), (NO, "reject"), "the verdict with one list")
+
+
+def test_verbs_without_dns(t):
+    """A resolver that is not there, one that says nothing, and a domain whose servers fail: each verb ends with 75 in time, and
+    tells which of them it is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        absent, silent_port = free_port(), silent.getsockname()[1]
+        servers = {f"127.0.0.1:{absent}": f"127.0.0.1:{absent} does not answer: start it",
+                   f"127.0.0.1:{silent_port}": f"127.0.0.1:{silent_port} does not answer: start it",
+                   t.dns.address: f"{t.dns.address} answers, but"}
+        for server, advice in servers.items():
+            guard = t.prepare(dns={"servers": [server], "timeout": "300ms", "tries": 1}, dnsbl={"lists": [SERVFAIL_LIST]})
+            for words in (("spf", "--ip", GOOD.address, "--from", "x@servfail.test"), ("dnsbl", GOOD.address),
+                          ("helo", "mx.servfail.test", "--ip", GOOD.address), ("dmarc", "servfail.test")):
+                begun = time.monotonic()
+                code, out, err = run(t.house.binary, "test", *words, "-c", guard.file, check=False)
+                same(code, TEMPORARY, f"the exit code of test {' '.join(words)}")
+                true(out, f"test {words[0]} says nothing of the result")
+                has(err.decode(), advice)
+                true(time.monotonic() - begun < 10, f"test {words[0]} took {time.monotonic() - begun:.1f} s")
 
 
 def test_words_that_are_wrong(t):
