@@ -2,6 +2,7 @@
 same resolver, and makes the same checks: PTR and back, two DNS lists, the sender's domain, SPF (HELO and
 MAIL FROM), DKIM, DMARC and the greylist; and writes its log to a file."""
 import os
+import urllib.request
 
 from rig import HOSTNAME, RELAY_DOMAIN, RESOLVER, SINK, Meter, answers, connects, give, until
 
@@ -66,6 +67,7 @@ runtime: {{user: nobody}}
 class Smtpguard(Side):
     """What is not set is the default. The greylist asks for every client every time, so a row is written."""
     spool_memory, cache_entries, sink = "1M", 100000, SINK
+    changes = {}  # settings that are not as in the text above, by their names in the environment
 
     def start(self):
         give(self.here, "nobody")
@@ -73,7 +75,7 @@ class Smtpguard(Side):
             here=self.here, rig=self.rig.here, hostname=HOSTNAME, domain=RELAY_DOMAIN, address=self.address,
             sink=self.sink, resolver=RESOLVER, spool_memory=self.spool_memory,
             cache_entries=self.cache_entries))
-        self.run(self.program, "run", "-c", path)
+        self.run("env", *(f"SMTPGUARD_{name}={value}" for name, value in self.changes.items()), self.program, "run", "-c", path)
 
 
 class SmtpguardWithoutCache(Smtpguard):
@@ -83,6 +85,41 @@ class SmtpguardWithoutCache(Smtpguard):
 
 class SmtpguardSmallSpool(Smtpguard):
     spool_memory = "64K"
+
+
+class Counting(Smtpguard):
+    """Tells how many questions it has asked the DNS."""
+
+    def start(self):
+        self.admin = f"127.0.0.1:{self.port + 1000}"
+        self.changes = {**self.changes, "ADMIN__HTTP": self.admin}
+        super().start()
+
+    def questions(self):
+        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=10) as page:
+            return sum(float(line.split()[-1]) for line in page.read().decode().splitlines()
+                       if line.startswith("smtpguard_dns_queries_total{"))
+
+
+class CountingWithoutCache(Counting):
+    cache_entries = 1
+
+
+class Screening(Counting):
+    """PTR and back, HELO, the sender's domain, SPF and two DNS lists, and nothing else."""
+    greylists, passes = False, ("spf=pass",)
+    changes = {f"{name}__MODE": "off" for name in ("DKIM", "ARC", "DMARC", "GREYLIST")}
+
+
+class ScreeningWithoutCache(Screening):
+    cache_entries = 1
+
+
+class Bare(Counting):
+    """A proxy that checks nothing but the shape of a message."""
+    greylists, listed_reply, passes = False, "", ()
+    changes = {**Screening.changes, "SPF__MODE": "off", "DNSBL__MODE": "off",
+               **{f"SCREEN__{name}": "off" for name in ("EARLY_TALKER", "HELO", "FCRDNS", "SENDER_DOMAIN")}}
 
 
 MAIN_CF = """
