@@ -102,7 +102,7 @@ const struct setting settings[] = {
     {"listen[].address", SET_LISTEN, IN_LISTEN(address), "[::]:25",
      .sentence = "IP:PORT; [::] is IPv4 and IPv6."},
     {"listen[].role", SET_WORD, IN_LISTEN(role), "mx", .words = roles,
-     .sentence = "mx: mail from the world. outbound: clients of `networks` only, relayed to anywhere, no inbound checks."},
+     .sentence = "mx: mail from the world. outbound: clients of `networks`, and those who log in (AUTH), relayed to anywhere, no inbound checks."},
     {"listen[].tls", SET_WORD, IN_LISTEN(tls), "starttls", .words = listen_tls,
      .sentence = "none, starttls (offered), require (nothing before STARTTLS), implicit (from the first "
                  "octet)."},

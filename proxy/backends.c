@@ -110,6 +110,44 @@ size_t backends_count(const struct backends *backends)
     return backends->count;
 }
 
+/* Left out: who is asked to prove himself by other means than words would be us (EXTERNAL), and a TLS channel
+ * that ends here cannot be proven at its other end (RFC 5802 6). */
+static bool passes_through(struct str mechanism)
+{
+    return !str_same_z(mechanism, "EXTERNAL") && !str_ends_same(mechanism, STR("-PLUS"));
+}
+
+static bool takes_logins(const struct backend *backend)
+{
+    return backend->is_known && backend->is_private && backend->capabilities.auth[0] != '\0';
+}
+
+static bool all_take(const struct backends *backends, struct str mechanism)
+{
+    for (size_t i = 0; i < backends->count; i++)
+        if (takes_logins(&backends->list[i]) &&
+            !smtp_capabilities_has_auth(&backends->list[i].capabilities, mechanism))
+            return false;
+    return true;
+}
+
+static void offer_auth(const struct backends *backends, char auth[SMTP_CAPABILITY_AUTH_MAX])
+{
+    size_t i = 0, n = 0;
+    struct str rest, word;
+
+    while (i < backends->count && !takes_logins(&backends->list[i]))
+        i++;
+    rest = str_of(i < backends->count ? backends->list[i].capabilities.auth : "");
+    auth[0] = '\0';
+    while (rest.n > 0) {
+        str_cut(rest, ' ', &word, &rest);
+        if (passes_through(word) && all_take(backends, word))
+            n += (size_t)snprintf(auth + n, SMTP_CAPABILITY_AUTH_MAX - n, "%s%.*s", n > 0 ? " " : "",
+                                  STR_ARG(word));
+    }
+}
+
 struct backends_offer backends_offer(const struct backends *backends)
 {
     struct backends_offer offer = {.eightbitmime = true, .smtputf8 = true, .dsn = true};
@@ -128,7 +166,18 @@ struct backends_offer backends_offer(const struct backends *backends)
     }
     offer.smtputf8 = offer.smtputf8 && offer.known;
     offer.dsn = offer.dsn && offer.known;
+    offer_auth(backends, offer.auth);
     return offer;
+}
+
+struct backend *backends_unknown(const struct backends *backends)
+{
+    int64_t now = loop_now_ms(backends->loop);
+
+    for (size_t i = 0; i < backends->count; i++)
+        if (!backends->list[i].is_known && backends->list[i].down_until_ms <= now)
+            return &backends->list[i];
+    return NULL;
 }
 
 struct backend *backends_choose(struct backends *backends, bool *tried)

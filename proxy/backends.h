@@ -31,6 +31,8 @@ void backends_free(struct backends **backends); /* closes connections that rest;
 struct backends_offer {
     bool known, eightbitmime, smtputf8, dsn;
     uint64_t size_max; /* the least of them; 0: none names one */
+    /* Mechanisms of AUTH that all have who have AUTH, and that a client can use through us; "" when none. */
+    char auth[SMTP_CAPABILITY_AUTH_MAX];
 };
 struct backends_offer backends_offer(const struct backends *backends);
 
@@ -46,6 +48,7 @@ struct backend {
     struct tls_context *tls; /* to speak TLS with; NULL: not possible */
 
     bool is_known;                         /* we have heard its EHLO */
+    bool is_private;                       /* on a link that a password may cross */
     struct smtp_capabilities capabilities; /* the last one heard */
     bool xclient_refused, xclient_missing; /* and that was said: once, not at every connection */
     int64_t no_tls_until_ms;               /* its TLS failed, where TLS is only an opportunity */
@@ -63,6 +66,8 @@ struct loop *backends_loop(const struct backends *backends);
 struct partials *backends_partials(const struct backends *backends);
 bool backends_speak_lmtp(const struct backends *backends); /* one of them at least */
 size_t backends_count(const struct backends *backends);
+/* One that could be reached at the last try, and whose EHLO was never heard; NULL when there is none. */
+struct backend *backends_unknown(const struct backends *backends);
 /* The next to ask, and marks it in `tried` (one for each backend). NULL: all of them were asked. */
 struct backend *backends_choose(struct backends *backends, bool *tried);
 

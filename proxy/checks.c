@@ -1,6 +1,5 @@
 #include "proxy/session_in.h"
 
-
 #include <string.h>
 
 /*
@@ -227,6 +226,26 @@ void check_spf_helo(struct session *s)
     ask = spf_ask(s, SPF_HELO, "");
     s->spf_helo = spf_start(s->helo_mem, s->service->dns, &ask, on_spf_helo, s);
     session_wait_for(s, WAIT_SPF_HELO);
+}
+
+/* ---- AUTH ---- */
+
+static void on_offer(void *arg)
+{
+    struct session *s = arg;
+
+    s->probe = NULL;
+    session_got(s, WAIT_OFFER);
+}
+
+/* Who finds no AUTH gives up, so the first one waits for a backend's EHLO. */
+void check_offer(struct session *s)
+{
+    if (!session_takes_logins(s) || backends_offer(s->service->backends).known)
+        return;
+    s->probe = login_probe_start(s->service->backends, on_offer, s);
+    if (s->probe != NULL)
+        session_wait_for(s, WAIT_OFFER);
 }
 
 /* ---- MAIL ---- */
@@ -606,6 +625,8 @@ static void give_up_session(struct session *s, unsigned what)
         timer_stop(&s->lists_deadline);
         s->facts.session.dnsbl = dnsbl_finish(&s->lists);
     }
+    if (what & WAIT_OFFER)
+        login_probe_cancel(&s->probe);
     if (what & WAIT_SPF_HELO) {
         s->facts.session.spf_helo = spf_finish(&s->spf_helo);
         if (s->facts.transaction.null_sender)
@@ -675,6 +696,7 @@ void checks_cancel_session(struct session *s)
     dnsbl_cancel(&s->lists);
     spf_cancel(&s->spf_helo);
     store_cancel(&s->history);
+    login_probe_cancel(&s->probe);
     timer_stop(&s->lists_deadline);
     s->waits = 0;
 }

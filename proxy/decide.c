@@ -226,8 +226,13 @@ struct verdict decide_rcpt(const struct config *config, const struct facts *fact
 {
     struct verdict v = accepted;
 
-    if (facts->session.trusted)
+    if (facts_may_relay(&facts->session))
         return v;
+    if (facts->session.outbound && facts->session.may_log_in) { /* RFC 4954 6 */
+        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 530, "5.7.0",
+               "Log in first (AUTH, under TLS); mail for us goes to port 25");
+        return v;
+    }
     if (facts->session.outbound) {
         refuse(&v, MODE_ENFORCE, ACTION_REJECT, "relay", 550, "5.7.1",
                "This port is for clients of our own networks; send mail for us to port 25");
@@ -423,7 +428,7 @@ struct verdict decide_message(const struct config *config, const struct facts *f
 {
     struct verdict v = accepted;
 
-    if (framing_refuses(config, &facts->message, &v) || facts->session.trusted)
+    if (framing_refuses(config, &facts->message, &v) || facts_may_relay(&facts->session))
         return v;
     if (from_refuses(config, &facts->message, &v))
         return v;

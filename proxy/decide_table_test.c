@@ -194,6 +194,8 @@ static bool set_flag(struct world *w, struct str word)
     } flags[] = {
         {"trusted", &f->session.trusted},
         {"outbound", &f->session.outbound},
+        {"login", &f->session.may_log_in},
+        {"authenticated", &f->session.authenticated},
         {"gateway", &f->session.gateway},
         {"dns-sick", &f->session.dns_sick},
         {"early-talker", &f->session.early_talker},

@@ -32,9 +32,11 @@ enum sender_domain { SENDER_NOT_ASKED, SENDER_EXISTS, SENDER_MISSING, SENDER_NUL
 struct session_facts {
     struct ip client;
     uint16_t client_port;
-    bool trusted;  /* from `networks`: no inbound checks, may relay */
-    bool outbound; /* came to a listener for our own clients: no inbound checks */
-    bool gateway;  /* a private address that hides many clients: says nothing about any of them */
+    bool trusted;       /* from `networks`: no inbound checks, may relay */
+    bool outbound;      /* came to a listener for our own clients: no inbound checks */
+    bool may_log_in;    /* AUTH is offered to it */
+    bool authenticated; /* has logged in at the backend: no inbound checks, may relay */
+    bool gateway;       /* a private address that hides many clients: says nothing about any of them */
     bool early_talker;
     enum rdns_state rdns;
     const char *rdns_name; /* the PTR's name, verified or not; NULL: none */
@@ -44,6 +46,12 @@ struct session_facts {
     const struct spf_answer *spf_helo;
     bool dns_sick; /* the resolver itself: nothing it says is held against anybody for good */
 };
+
+/* Its mail goes anywhere, unchecked. */
+static inline bool facts_may_relay(const struct session_facts *session)
+{
+    return session->trusted || session->authenticated;
+}
 
 struct transaction_facts {
     struct smtp_address sender;

@@ -130,8 +130,9 @@ static void start_signing(struct session *s)
     const char *why = NULL;
 
     if (s->service->keyring == NULL ||
-        !dkim_keyring_is_internal(s->service->keyring, &client->client,
-                                  client->rdns == RDNS_VERIFIED ? client->rdns_name : NULL))
+        (!client->authenticated &&
+         !dkim_keyring_is_internal(s->service->keyring, &client->client,
+                                   client->rdns == RDNS_VERIFIED ? client->rdns_name : NULL)))
         return;
     intake->signer = signing_start(s->tx->mem, s->service->keyring, &s->service->config->signing,
                                    &intake->header, clock_unix(s->service->clock), &why);
@@ -161,7 +162,7 @@ static void header_is_complete(struct session *s, size_t section_bytes)
     }
     count_received(s);
     f->from_domain = dmarc_from_domain(s->tx->mem, &intake->header, &f->from_why);
-    if (s->facts.session.trusted)
+    if (facts_may_relay(&s->facts.session))
         start_signing(s);
     else
         start_authentication(s);

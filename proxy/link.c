@@ -12,13 +12,15 @@ enum { IDLE_MS = 60000, USES_MAX = 1000, NO_TLS_MS = 300000, OUT_MAX = 1024 * 10
  * 100 of them. */
 enum { REFUSALS_MAX = 5, RESETS_MAX = 50 };
 
-enum link_state { LINK_OPENING, LINK_IDENTIFYING, LINK_BUSY, LINK_RESETTING, LINK_RESTING };
+enum link_state { LINK_OPENING, LINK_IDENTIFYING, LINK_BUSY, LINK_RESETTING, LINK_RESTING, LINK_KEPT };
 
 struct link {
     struct backend *backend;
     const struct link_events *events; /* NULL while nobody holds it */
     void *arg;
-    const struct smtp_identity *client; /* the holder's */
+    const struct link_events *owner; /* who has it for good, and lends it; NULL: nobody */
+    void *owner_arg;
+    const struct smtp_identity *client; /* the holder's; NULL: nobody is to be introduced */
     struct conn *conn;
     struct smtp_client *dialogue;
     struct buf out;
@@ -118,11 +120,22 @@ static void cut(struct link *link)
     later_start(&link->burial, link->backend->loop, bury, link);
 }
 
+/* NULL: it has no owner, or it is he who holds it. */
+static const struct link_events *lender(const struct link *link)
+{
+    return link->owner != link->events ? link->owner : NULL;
+}
+
 void link_close(struct link **link)
 {
-    if (*link != NULL)
-        cut(*link);
+    struct link *l = *link;
+    const struct link_events *owner = l != NULL ? lender(l) : NULL;
+
     *link = NULL;
+    if (l != NULL)
+        cut(l);
+    if (owner != NULL)
+        owner->on_broke(false, l->owner_arg);
 }
 
 /* QUIT is a courtesy: nobody waits for its answer. */
@@ -136,16 +149,18 @@ static void dismiss(struct link *link)
 /* The connection is of no more use. Who holds it hears it last. */
 static void broke(struct link *link, bool stale, const char *why)
 {
-    const struct link_events *events = link->events;
+    const struct link_events *events = link->events, *owner = lender(link);
     void *arg = link->arg;
 
     if (link->closed)
         return;
-    if (!stale && link->state != LINK_RESTING && link->state != LINK_RESETTING)
+    if (!stale && link->state != LINK_RESTING && link->state != LINK_RESETTING && link->state != LINK_KEPT)
         backend_failed(link->backend, why);
     cut(link);
     if (events != NULL)
         events->on_broke(stale, arg);
+    if (owner != NULL)
+        owner->on_broke(stale, link->owner_arg);
 }
 
 void link_fail(struct link *link, const char *why)
@@ -199,11 +214,24 @@ static bool is_spent(const struct link *link)
            is_bound(link);
 }
 
+/* Back to the owner, who will lend it again. */
+static void keep(struct link *link)
+{
+    timer_stop(&link->deadline);
+    link->state = LINK_KEPT;
+    link->events = link->owner;
+    link->arg = link->owner_arg;
+}
+
 static void rest(struct link *link)
 {
     struct backend *backend = link->backend;
 
     leave_holder(link);
+    if (link->owner != NULL) {
+        keep(link);
+        return;
+    }
     unlist(link);
     link->uses++;
     if (is_spent(link) || backend->pooled >= backend->settings->pool ||
@@ -230,16 +258,21 @@ void link_reset(struct link **link)
 
     *link = NULL;
     if (l->state != LINK_BUSY || smtp_client_replies_due(l->dialogue) != 0) {
-        cut(l);
+        link_close(&l);
         return;
     }
-    if (is_spent(l)) {
+    if (l->owner == NULL && is_spent(l)) {
         dismiss(l);
         return;
     }
     leave_holder(l);
-    l->resets++;
-    enlist(l, LINK_RESETTING);
+    if (l->owner != NULL) {
+        keep(l);
+        l->state = LINK_RESETTING;
+    } else {
+        l->resets++;
+        enlist(l, LINK_RESETTING);
+    }
     smtp_client_reset(l->dialogue);
     link_flush(l);
 }
@@ -263,7 +296,8 @@ static bool needs_introduction(const struct link *link)
 {
     char text[IDENTITY_MAX];
 
-    if (link->backend->settings->pass_client != PASS_XCLIENT || !link_can(link)->xclient)
+    if (link->client == NULL || link->backend->settings->pass_client != PASS_XCLIENT ||
+        !link_can(link)->xclient)
         return false;
     identity_of(link->client, text);
     return strcmp(text, link->identity) != 0;
@@ -295,6 +329,11 @@ static void note_xclient(struct backend *backend)
     backend->xclient_missing = missing;
 }
 
+bool link_is_private(const struct link *link)
+{
+    return conn_tls(link->conn) != NULL || ip_is_loopback(&link->backend->settings->endpoint.ip);
+}
+
 static void on_greeted(struct link *link)
 {
     struct backend *backend = link->backend;
@@ -307,6 +346,7 @@ static void on_greeted(struct link *link)
     backend_works(backend);
     backend->capabilities = *link_can(link);
     backend->is_known = true;
+    backend->is_private = link_is_private(link);
     note_xclient(backend);
     begin(link);
 }
@@ -347,6 +387,15 @@ static void handle_unheld(struct link *link, const struct smtp_client_event *eve
         cut(link);
 }
 
+/* The owner has it back, or has lent it again meanwhile. */
+static void on_owned_reset(struct link *link)
+{
+    if (link->events == link->owner)
+        keep(link);
+    else
+        ready(link);
+}
+
 static void handle_reply(struct link *link, const struct smtp_client_event *event)
 {
     if (smtp_client_replies_due(link->dialogue) == 0)
@@ -377,11 +426,16 @@ static void handle(struct link *link, const struct smtp_client_event *event)
     case SMTP_CLIENT_IDENTIFIED:
         on_identified(link, &event->reply);
         break;
+    case SMTP_CLIENT_CHALLENGE:
+    case SMTP_CLIENT_AUTH:
     case SMTP_CLIENT_MAIL:
     case SMTP_CLIENT_RCPT:
     case SMTP_CLIENT_DATA:
     case SMTP_CLIENT_MESSAGE:
         handle_reply(link, event);
+        break;
+    case SMTP_CLIENT_RESET:
+        on_owned_reset(link);
         break;
     case SMTP_CLIENT_REFUSED:
         snprintf(why, sizeof(why), "it refuses us: %d %.*s", event->reply.code,
@@ -529,4 +583,21 @@ struct link *link_open(struct backend *backend, const struct smtp_identity *clie
     link->events = events;
     link->arg = arg;
     return link;
+}
+
+void link_own(struct link *link)
+{
+    link->owner = link->events;
+    link->owner_arg = link->arg;
+    rest(link);
+}
+
+void link_lend(struct link *link, const struct link_events *events, void *arg)
+{
+    link->events = events;
+    link->arg = arg;
+    if (link->state == LINK_RESETTING) /* ready with the answer to RSET */
+        return;
+    link->state = LINK_BUSY;
+    later_start(&link->start, link->backend->loop, on_start, link);
 }

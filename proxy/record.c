@@ -15,7 +15,7 @@ enum { ACTIONS = ACTION_DROP + 1, RESULTS = 7 };
 
 static struct {
     struct metric *connections, *connections_total, *refused_connections, *messages[ACTIONS],
-        *recipients[ACTIONS];
+        *recipients[ACTIONS], *logins[ACTIONS];
     struct metric *spf[RESULTS], *dkim[RESULTS], *dmarc[RESULTS], *grey[GREY_UNANSWERED + 1];
     struct metric *seconds, *bytes;
 } counters;
@@ -64,6 +64,8 @@ static void make_counters(void)
             metric_counter("smtpguard_messages_total", "Messages, by what became of them.", labels);
         counters.recipients[i] =
             metric_counter("smtpguard_recipients_total", "Recipients, by what became of them.", labels);
+        counters.logins[i] = metric_counter("smtpguard_logins_total",
+                                            "Attempts to log in (AUTH), by what became of them.", labels);
     }
     make_result_counters(counters.spf, RESULTS, "smtpguard_spf_results_total", "SPF results of MAIL FROM.",
                          spf_word);
@@ -123,6 +125,8 @@ static void put_client(struct log_line *line, const struct session *s)
     log_put_z(line, "helo", f->helo);
     if (conn_tls(s->conn) != NULL)
         log_put_z(line, "tls", tls_engine_version(conn_tls(s->conn)));
+    if (s->facts.session.authenticated)
+        log_put_z(line, "auth", s->mechanism);
 }
 
 static void put_checks(struct log_line *line, const struct session *s)
@@ -193,6 +197,21 @@ void record_stage(const struct session *s, const char *moment)
 static enum action action_of(int code)
 {
     return code < 400 ? ACTION_ACCEPT : code < 500 ? ACTION_DEFER : ACTION_REJECT;
+}
+
+/* Of what was said within AUTH there is nothing but the mechanism and the reply's code: the rest may be secret. */
+void record_login(const struct session *s)
+{
+    enum action action = action_of(s->reply_code);
+    struct log_line line;
+
+    metric_add(counters.logins[action], 1);
+    log_line_begin(&line, LOG_INFO, s->id, "login");
+    put_client(&line, s);
+    log_put_z(&line, "mechanism", s->mechanism);
+    log_put_z(&line, "action", action_name(action));
+    log_put_int(&line, "reply", s->reply_code);
+    log_line_end(&line);
 }
 
 void record_recipient(const struct session *s)

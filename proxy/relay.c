@@ -505,6 +505,18 @@ static const struct link_events link_events = {on_ready, on_reply, on_drain, on_
 
 /* ---- finding a link ---- */
 
+static void borrow_link(struct relay *relay)
+{
+    relay->link = *relay->ask.own;
+    if (relay->link == NULL) {
+        relay->state = RELAY_OVER;
+        give_ours(relay, "The mail server behind this one has ended your session there, log in again");
+        return;
+    }
+    relay->backend = link_backend(relay->link);
+    link_lend(relay->link, &link_events, relay);
+}
+
 static void find_link(struct relay *relay)
 {
     struct backend *backend = backends_choose(relay->backends, relay->tried);
@@ -531,6 +543,8 @@ static void on_again(void *arg)
     else if (relay->state == RELAY_OVER || relay->answered)
         give_ours(relay, relay->trouble != NULL ? relay->trouble
                                                 : "The mail server behind this one is gone, try again later");
+    else if (relay->ask.own != NULL)
+        borrow_link(relay);
     else
         find_link(relay);
 }

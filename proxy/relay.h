@@ -20,6 +20,8 @@
 #include "proxy/spool.h"
 #include "smtp/xclient.h"
 
+struct link;
+
 struct relay_reply {
     int code;
     const char *enhanced; /* "" when the backend gave none */
@@ -36,6 +38,9 @@ struct relay_ask {
     uint64_t size;
     bool eightbit;
     bool smtputf8; /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
+    /* The one connection that may carry it, to be lent, because its client has logged in there; *own is NULL
+     * when it is gone. NULL: any. */
+    struct link *const *own;
     /* Parameters of DSN for MAIL, as smtp_command_pass_on() writes them; dropped where there is no DSN. */
     struct str dsn;
 };

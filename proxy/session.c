@@ -1,5 +1,7 @@
 #include "proxy/session_in.h"
 
+#include <stdio.h>
+
 /*
  * The life of a session.
  *
@@ -14,6 +16,7 @@ enum {
     AT_CONNECT,
     AT_HELO,
     AT_STARTTLS,
+    AT_AUTH,
     AT_MAIL,
     AT_RCPT,
     AT_GREYLIST,
@@ -23,7 +26,13 @@ enum {
     AT_RECORD,
     NOWHERE
 };
-enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
+enum {
+    CHECKS_A_ROW = 4,
+    HANDSHAKE_MS = 20000,
+    RATE_SPAN_MS = 60000,
+    UNREAD_MAX = 256 * 1024,
+    FAILED_LOGINS_MAX = 5
+};
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
 typedef void session_fn(struct session *s);
@@ -39,13 +48,16 @@ struct stage {
     int budget_ms; /* for needs; what has not come by then is a temperror */
 };
 
+static void act_helo(struct session *s);
 static void act_starttls(struct session *s);
+static void act_auth(struct session *s);
 static void open_transaction(struct session *s);
 static void act_rcpt(struct session *s);
 static void act_data(struct session *s);
 static void act_message(struct session *s);
 static void answer_greeting(struct session *s);
 static void answer_client(struct session *s);
+static void answer_auth(struct session *s);
 static void answer_rcpt(struct session *s);
 static void go_record(struct session *s);
 static void answer_message(struct session *s);
@@ -59,10 +71,12 @@ static const struct stage life[] = {
      *     decide, act, answer, then, budget_ms */
     [AT_CONNECT]  = {"connect", {check_rdns, check_dnsbl, check_banner}, WAIT_BANNER,
                          decide_greeting, NULL, answer_greeting, NOWHERE, 0},
-    [AT_HELO]     = {"helo", {check_helo, check_spf_helo}, 0,
-                         decide_helo, NULL, answer_client, NOWHERE, 0},
+    [AT_HELO]     = {"helo", {check_helo, check_spf_helo, check_offer}, WAIT_OFFER,
+                         decide_helo, act_helo, answer_client, NOWHERE, 5000},
     [AT_STARTTLS] = {"starttls", {NULL}, 0,
                          NULL, act_starttls, NULL, NOWHERE, 0},
+    [AT_AUTH]     = {"auth", {NULL}, 0,
+                         NULL, act_auth, answer_auth, NOWHERE, 0},
     [AT_MAIL]     = {"mail", {open_transaction, check_spf, check_sender_domain, check_domains}, 0,
                          NULL, NULL, answer_client, NOWHERE, 0},
     [AT_RCPT]     = {"rcpt", {check_recipient}, FOR_RCPT,
@@ -234,6 +248,10 @@ static bool rest(struct session *s)
     }
     if (s->input_ended) {
         session_end(s, "client closed");
+    } else if (s->login_lost && s->tx == NULL) {
+        smtp_reply_write(&s->out, 421, "4.3.0",
+                         STR("The mail server behind this one has ended your session there, log in again"));
+        session_end(s, "login lost");
     } else if (s->draining && s->tx == NULL) {
         smtp_reply_write(&s->out, 421, "4.3.2", STR("Restarting, come back in a moment"));
         session_end(s, "drained");
@@ -289,8 +307,8 @@ static bool next_event(struct session *s)
         reset_transaction(s);
         break;
     case SMTP_EV_AUTH:
-    case SMTP_EV_RESPONSE: /* the dialogue hands these up only where AUTH is offered */
-        smtp_server_answer(s->server, 502, "5.5.1", STR("AUTH is not offered here"));
+    case SMTP_EV_RESPONSE:
+        begin_stage(s, AT_AUTH);
         break;
     case SMTP_EV_CLOSE:
         session_end(s, s->event.why);
@@ -323,6 +341,24 @@ static void answer_greeting(struct session *s)
         return;
     }
     smtp_server_greet(s->server, s->verdict.code, s->verdict.enhanced, s->verdict.text);
+}
+
+/* ---- HELO ---- */
+
+bool session_takes_logins(const struct session *s)
+{
+    return s->facts.session.outbound && s->listen->tls != LISTEN_TLS_NONE && s->service->tls_server != NULL;
+}
+
+static void act_helo(struct session *s)
+{
+    struct backends_offer offer;
+
+    if (!session_takes_logins(s))
+        return;
+    offer = backends_offer(s->service->backends);
+    s->facts.session.may_log_in = offer.auth[0] != '\0';
+    smtp_server_offer_auth(s->server, offer.auth);
 }
 
 /* ---- STARTTLS ---- */
@@ -361,6 +397,76 @@ static void on_tls(void *arg)
     s->facts.session.helo_form = HELO_NOT_SEEN;
     smtp_server_tls_started(s->server);
     session_got(s, WAIT_TLS);
+}
+
+/* ---- AUTH ---- */
+
+static void on_login_answer(const struct relay_reply *reply, void *arg)
+{
+    struct session *s = arg;
+
+    s->reply_code = reply->code;
+    s->reply_enhanced = reply->enhanced;
+    s->reply_text = reply->text;
+    session_got(s, WAIT_BACKEND);
+}
+
+static void on_login_lost(void *arg)
+{
+    struct session *s = arg;
+
+    s->login_lost = true;
+    if (s->stage == NULL)
+        session_step(s);
+}
+
+static struct smtp_identity identity_of(struct arena *mem, const struct session *s)
+{
+    const struct session_facts *f = &s->facts.session;
+
+    return (struct smtp_identity){.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
+                                  .addr = ip_text(mem, &f->client),
+                                  .port = f->client_port,
+                                  .helo = f->helo,
+                                  .esmtp = smtp_server_is_esmtp(s->server)};
+}
+
+/* A word of the client's to the backend: AUTH, or the response to a challenge. */
+static void act_auth(struct session *s)
+{
+    static const struct login_events events = {on_login_answer, on_login_lost};
+    struct smtp_identity *client;
+
+    if (s->event.kind == SMTP_EV_AUTH && s->failed_logins >= FAILED_LOGINS_MAX) {
+        s->reply_code = 421;
+        s->reply_enhanced = "4.7.0";
+        s->reply_text = STR("Too many failed logins");
+        return;
+    }
+    session_wait_for(s, WAIT_BACKEND);
+    if (s->event.kind == SMTP_EV_RESPONSE) {
+        login_respond(s->login, s->event.response);
+        return;
+    }
+    snprintf(s->mechanism, sizeof(s->mechanism), "%.*s", STR_ARG(s->event.command->mechanism));
+    client = ARENA_NEW(s->helo_mem, struct smtp_identity);
+    *client = identity_of(s->helo_mem, s);
+    s->login = login_start(s->service->backends, client, s->event.command->mechanism,
+                           s->event.command->initial_response, &events, s);
+}
+
+static void answer_auth(struct session *s)
+{
+    bool goes_on = s->reply_code == 334;
+
+    if (!goes_on)
+        record_login(s);
+    smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
+    s->facts.session.authenticated = smtp_server_is_authenticated(s->server);
+    if (goes_on || s->facts.session.authenticated)
+        return;
+    s->failed_logins++;
+    login_close(&s->login);
 }
 
 /* ---- MAIL ---- */
@@ -474,13 +580,9 @@ static void on_relay_answer(const struct relay_reply *reply, void *arg)
  * bounces. */
 static void act_rcpt(struct session *s)
 {
-    const struct session_facts *f = &s->facts.session;
     struct relay_ask who = {
-        .client = {.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
-                   .addr = ip_text(s->tx->mem, &f->client),
-                   .port = f->client_port,
-                   .helo = f->helo,
-                   .esmtp = smtp_server_is_esmtp(s->server)},
+        .client = identity_of(s->tx->mem, s),
+        .own = s->facts.session.authenticated ? login_link(s->login) : NULL,
         .mail_from = s->facts.transaction.sender.text,
         .size = s->tx->declared_size,
         .eightbit = s->tx->eightbit || s->tx->smtputf8,
@@ -703,6 +805,7 @@ void session_end(struct session *s, const char *why)
     conn_write_buf(s->conn, &s->out);
     checks_cancel_session(s);
     reset_transaction(s);
+    login_close(&s->login);
     timer_stop(&s->idle);
     timer_stop(&s->budget);
     timer_stop(&s->whole);

@@ -6,6 +6,7 @@
 #define PROXY_SESSION_IN_H
 
 #include "proxy/decide.h"
+#include "proxy/login.h"
 #include "proxy/session.h"
 #include "smtp/proxy_header.h"
 #include "smtp/server.h"
@@ -31,6 +32,7 @@ enum wait {
     WAIT_ARC = 1 << 14,
     WAIT_COUNTED = 1 << 15,
     WAIT_SPOOL = 1 << 16,
+    WAIT_OFFER = 1 << 17,
 };
 
 enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };
@@ -120,6 +122,11 @@ struct session {
     struct dnsbl_query *lists;
     struct spf_query *spf_helo;
     struct store_token *history;
+    struct login_probe *probe;
+    struct login *login; /* AUTH that goes on, or has succeeded */
+    char mechanism[24];  /* of the last AUTH (RFC 4422 3.1: 20 letters) */
+    unsigned failed_logins;
+    bool login_lost;
 
     struct proxy_header_reader proxy; /* while awaits_proxy */
     bool awaits_proxy;                /* the balancer has not said yet who the client is */
@@ -141,6 +148,7 @@ void session_step(struct session *s);
 void session_greet(struct session *s);     /* the first stage */
 void session_start_tls(struct session *s); /* from here on the connection is encrypted, or ends */
 extern const struct conn_events session_conn_events;
+bool session_takes_logins(const struct session *s); /* where and when AUTH may be offered at all */
 
 /* arrival.c: from the socket to the first stage. */
 bool arrival_introduce(struct session *s, const char **why_out); /* XCLIENT: another client, from here on */
@@ -163,6 +171,7 @@ void check_dnsbl(struct session *s);
 void check_banner(struct session *s);
 void check_helo(struct session *s);
 void check_spf_helo(struct session *s);
+void check_offer(struct session *s); /* what backends offer to clients that log in */
 void check_spf(struct session *s);
 void check_sender_domain(struct session *s);
 void check_domains(struct session *s);
@@ -197,6 +206,7 @@ void trace_authres(struct session *s, struct buf *out); /* the first of them alo
 
 /* record.c: the log lines and the counters. */
 void record_connect(const struct session *s);
+void record_login(const struct session *s);
 void record_recipient(const struct session *s);
 void record_message(const struct session *s, int code, const char *text);
 void record_stage(const struct session *s, const char *moment); /* of a greeting or command that was judged */

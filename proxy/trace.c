@@ -69,16 +69,15 @@ static void add_date(struct buf *out, int64_t unix_s)
             tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
-/* RFC 3848, RFC 6531 4.3. */
+/* RFC 3848, RFC 6531 4.3. Nobody logs in without TLS. */
 static const char *with(const struct session *s)
 {
-    bool tls = conn_tls(s->conn) != NULL;
+    static const char *const words[] = {"ESMTP", "ESMTPS", "ESMTPSA", "UTF8SMTP", "UTF8SMTPS", "UTF8SMTPSA"};
+    size_t security = s->facts.session.authenticated ? 2 : conn_tls(s->conn) != NULL ? 1 : 0;
 
     if (!smtp_server_is_esmtp(s->server))
         return "SMTP";
-    if (s->tx->smtputf8)
-        return tls ? "UTF8SMTPS" : "UTF8SMTP";
-    return tls ? "ESMTPS" : "ESMTP";
+    return words[(s->tx->smtputf8 ? 3 : 0) + security];
 }
 
 static void write_received(struct session *s, struct buf *out)
@@ -108,7 +107,7 @@ static void write_received(struct session *s, struct buf *out)
 void trace_write(struct session *s, struct buf *out)
 {
     buf_init(out, 64 * 1024);
-    if (!s->facts.session.trusted)
+    if (!facts_may_relay(&s->facts.session))
         trace_authres(s, out);
     write_received(s, out);
 }

@@ -17,6 +17,8 @@ enum verb {
     HELO,
     STARTTLS,
     XCLIENT,
+    AUTH,
+    RESPONSE,
     MAIL,
     RCPT,
     DATA,
@@ -28,14 +30,17 @@ enum verb {
     VERBS
 };
 
-static const char *const verbs[VERBS] = {"CONNECT", "EHLO", "LHLO", "HELO", "STARTTLS", "XCLIENT", "MAIL",
-                                         "RCPT",    "DATA", "BDAT", "BODY", "DOT",      "RSET",    "QUIT"};
+static const char *const verbs[VERBS] = {"CONNECT", "EHLO",     "LHLO", "HELO", "STARTTLS", "XCLIENT",
+                                         "AUTH",    "RESPONSE", "MAIL", "RCPT", "DATA",     "BDAT",
+                                         "BODY",    "DOT",      "RSET", "QUIT"};
 
 static const char *const usual[VERBS] = {
     [CONNECT] = "220 fake ESMTP\r\n",
     [HELO] = "250 fake\r\n",
     [STARTTLS] = "220 2.0.0 Go\r\n",
     [XCLIENT] = "220 fake again\r\n",
+    [AUTH] = "235 2.7.0 Ok\r\n",
+    [RESPONSE] = "235 2.7.0 Ok\r\n",
     [MAIL] = "250 2.1.0 Ok\r\n",
     [RCPT] = "250 2.1.5 Ok\r\n",
     [DATA] = "354 Go\r\n",
@@ -52,7 +57,7 @@ struct visit {
     struct conn *conn;
     unsigned number, counts[VERBS];
     struct buf in;
-    bool in_body, body_seen, by_chunk, introduced, paused, lmtp;
+    bool in_body, body_seen, by_chunk, introduced, paused, lmtp, challenged;
     unsigned recipients; /* accepted in this transaction */
     uint64_t chunk;
 };
@@ -135,6 +140,7 @@ static bool reply(struct visit *v, enum verb verb)
     rule = rule_for(v, verb);
     text = rule != NULL ? rule : usual[verb] != NULL ? usual[verb] : "";
     plain = str_upto(str_of(text), strcspn(text, "!"));
+    v->challenged = str_starts(plain, STR("334 "));
     yes = rule == NULL || *rule == '+' || *rule == '2' || (verb == DATA && *rule == '3');
     if (rule == NULL || *rule == '+') {
         say(v, *text == '+' ? str_from(plain, 1) : STR(""));
@@ -233,6 +239,8 @@ static void take_command(struct visit *v, struct str line)
     str_cut(line, ' ', &word, &rest);
     while (verb < VERBS && !str_eq_z(word, verbs[verb]))
         verb++;
+    if (v->challenged)
+        verb = RESPONSE;
     if (verb == VERBS)
         t_fail("the fake backend does not know \"%.*s\"", STR_ARG(line));
     if ((reply(v, (enum verb)verb) || verb == BDAT) &&

@@ -3,7 +3,7 @@
  *
  * Without rules it takes everything. A rule is "VERB=reply"; "2.VERB=reply" is for the second connection
  * only, "VERB#2=reply" for the second time on a connection, and the first rule that fits holds. Verbs are
- * those of SMTP, and CONNECT, BODY (the first octets of a message), DOT (its end). After LHLO it speaks LMTP:
+ * those of SMTP, CONNECT, RESPONSE (the line behind a 334), BODY (the first octets of a message), DOT (its end). After LHLO it speaks LMTP:
  * each accepted recipient gets a DOT of his own. A reply is text with its CRLFs, and may end with
  *     !close   hang up
  *     !pause   read no more

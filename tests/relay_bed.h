@@ -53,6 +53,7 @@ void let_pass(void); /* what is under way gets where it goes: a few times round 
 /* A session's part; those that return a code wait for the answer. */
 void begin_as(struct work *w, const struct smtp_identity *client);
 void begin(struct work *w);
+void begin_on(struct work *w, struct link *const *own); /* for a client that has logged in there */
 void say_rcpt(struct work *w, const char *recipient);
 int rcpt(struct work *w, const char *recipient);
 void on_spool_ready(void *arg);
