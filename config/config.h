@@ -79,9 +79,12 @@ struct limit_settings {
     unsigned data_rate; /* octets a second, over 60 s */
 };
 
+enum bare_ends { BARE_ENDS_REFUSE, BARE_ENDS_DROP };
+
 struct screen_settings {
     int64_t banner_delay_ms;
     enum mode early_talker, helo, fcrdns, sender_domain;
+    enum bare_ends bare_line_ends; /* never let through */
 };
 
 struct dnsbl_settings {
@@ -101,7 +104,8 @@ struct arc_policy_settings {
 enum report_format { REPORT_RFC7489, REPORT_RFC9990 };
 
 struct report_settings {
-    const char *from, *org_name; /* org_name is never empty with a report enabled: by default the domain of `from` */
+    const char *from,
+        *org_name; /* org_name is never empty with a report enabled: by default the domain of `from` */
     bool aggregate;
     enum report_format format;
     int64_t at_s; /* UTC, since midnight */

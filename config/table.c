@@ -29,6 +29,8 @@ static const struct word sign_modes[] = {{"off", MODE_OFF, 0}, {"enforce", MODE_
 static const struct word events[] = {
     {"mark", ON_MARK, 0}, {"defer", ON_DEFER, 0}, {"reject", ON_REJECT, 0}, {0}};
 static const struct word mark_or_reject[] = {{"mark", ON_MARK, 0}, {"reject", ON_REJECT, 0}, {0}};
+static const struct word bare_ends[] = {
+    {"refuse", BARE_ENDS_REFUSE, 0}, {"drop", BARE_ENDS_DROP, 0}, {0}};
 static const struct word roles[] = {{"mx", ROLE_MX, 0}, {"outbound", ROLE_OUTBOUND, 0}, {0}};
 static const struct word listen_tls[] = {{"none", LISTEN_TLS_NONE, 0},
                                          {"starttls", LISTEN_TLS_STARTTLS, 0},
@@ -220,6 +222,9 @@ const struct setting settings[] = {
      .sentence = "The client's address has a name that has the address: off, observe or enforce."},
     {"screen.sender_domain", SET_WORD, IN(screen.sender_domain), "enforce", .words = modes,
      .sentence = "The MAIL FROM domain has MX, A or AAAA: off, observe or enforce."},
+    {"screen.bare_line_ends", SET_WORD, IN(screen.bare_line_ends), "refuse", .words = bare_ends,
+     .sentence = "A bare CR, bare LF or NUL in a command or a message, which smuggle mail: refuse (550 "
+                 "5.6.11), or drop (521, and the connection). Never let through."},
 
     {"dnsbl.mode", SET_WORD, IN(dnsbl.mode), "enforce", .words = modes,
      .sentence = "off, observe or enforce."},

@@ -69,6 +69,7 @@ static struct smtp_server_settings server_settings(const struct service *service
         .recipients_max = config->limits.recipients,
         .errors_max = config->limits.errors,
         .line_bytes_max = config->limits.line_bytes,
+        .drops_bare_ends = config->screen.bare_line_ends == BARE_ENDS_DROP,
         .offer = {.size = true,
                   .eightbitmime = backend.eightbitmime,
                   .chunking = true,

@@ -293,12 +293,14 @@ struct verdict decide_greylist(const struct config *config, const struct facts *
 
 static bool framing_refuses(const struct config *config, const struct message_facts *m, struct verdict *v)
 {
+    bool drops = config->screen.bare_line_ends == BARE_ENDS_DROP;
+
     if (m->fault == SMTP_DATA_LONG_LINE)
         return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.0",
                       "A line is longer than %zu octets", config->limits.line_bytes);
     if (m->fault != SMTP_DATA_OK)
-        return refuse(v, MODE_ENFORCE, ACTION_REJECT, "framing", 550, "5.6.11",
-                      "The message contains a %s; lines end with CRLF (RFC 5321 2.3.8)",
+        return refuse(v, MODE_ENFORCE, drops ? ACTION_DROP : ACTION_REJECT, "framing", drops ? 521 : 550,
+                      "5.6.11", "The message contains a %s; lines end with CRLF (RFC 5321 2.3.8)",
                       smtp_data_fault_name(m->fault));
     if (m->too_big)
         return refuse(v, MODE_ENFORCE, ACTION_REJECT, "size", 552, "5.3.4",
