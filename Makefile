@@ -90,7 +90,12 @@ unit-binaries: $(UNIT_BINARIES)
 unit: $(UNIT_BINARIES)
 	@tests/run-unit $(UNIT_BINARIES)
 
-e2e: all
+# Programs that end-to-end tests ask.
+E2E_TOOLS = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
+$(E2E_TOOLS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libsmtpguard.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+e2e: all $(E2E_TOOLS)
 	@tests/e2e/run $(BUILD)/smtpguard
 
 # Unit and e2e under the address and undefined-behaviour sanitizers.
