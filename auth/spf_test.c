@@ -169,6 +169,9 @@ static const char zone[] =
     "void2.test TXT v=spf1 a:absent.test exists:mx.test ?all\n"
     "void3.test TXT v=spf1 a:absent.test exists:mx.test mx:absent.test +all\n"
     "voidmx.test TXT v=spf1 mx a:absent.test -all\n"
+    "two4.test TXT v=spf1 mx:m1.two4.test mx:m2.two4.test -all\n"
+    "m1.two4.test MX 1 h1.test\nm1.two4.test MX 1 h2.test\nm2.two4.test MX 1 h3.test\nm2.two4.test MX 1 h4.test\n"
+    "three4.test TXT v=spf1 mx:m1.two4.test mx:m2.two4.test a:h5.test -all\n"
     "voidmx.test MX 1 absent1.test\nvoidmx.test MX 1 absent2.test\nvoidmx.test MX 1 absent3.test\n"
     "h1.test A 203.0.113.1\nh2.test A 203.0.113.1\nh3.test A 203.0.113.1\nh4.test A 203.0.113.1\n"
     "h5.test A 203.0.113.1\nh6.test A 203.0.113.1\nh7.test A 203.0.113.1\nh8.test A 203.0.113.1\nh9.test A "
@@ -287,6 +290,8 @@ static const struct {
      SPF_PERMERROR},
     {"terms are counted, not an mx's dead hosts", "7208 4.6.4", "192.0.2.7", "h.test", "u@voidmx.test",
      SPF_FAIL},
+    {"nor its hosts that have no IPv6", "7208 4.6.4", "2001:db8::1", "h.test", "u@two4.test", SPF_FAIL},
+    {"but each term of such hosts is one", "7208 4.6.4", "2001:db8::1", "h.test", "u@three4.test", SPF_PERMERROR},
 
     {"%{p} is the validated name", "7208 7.3", "192.0.2.7", "h.test", "u@p.test", SPF_PASS},
     {"%{p} is unknown without one", "7208 7.3", "192.0.2.9", "h.test", "u@p.test", SPF_PASS},
