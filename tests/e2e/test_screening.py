@@ -1,8 +1,10 @@
 """Who is at the door: lists of domains, sick lists, a sick resolver, gateways, and the banner's bait."""
 
+import contextlib
 import ctypes
 import os
 import select
+import sqlite3
 import signal
 import threading
 import time
@@ -291,3 +293,24 @@ def test_good_history_survives_a_restart(t):
             client.quit()
         deliver(guard, GOOD, t.recipient())
         true(not select.select([stranger.socket], [], [], 0)[0], "the stranger did not have to wait")
+
+
+def test_good_history_ends(t):
+    """What a client has earned at the banner lasts 30 days from its last message; then it waits like a stranger."""
+    guard = t.guard(runtime={"workers": 1}, greylist={"mode": "off"})
+    for host in (GOOD, OTHER):
+        deliver(guard, host, t.recipient(), sender="", author="alice@other.test")
+    guard.stop()
+    file, days = guard.dir / "state/state.db", 24 * 3600
+    with contextlib.closing(sqlite3.connect(file)) as store, store:
+        ends = dict(store.execute("SELECT CAST(key AS TEXT), expires FROM rows WHERE tbl = 'client'"))
+        same(sorted(ends), [GOOD.address, OTHER.address], "the clients that are remembered")
+        true(all(29.9 < (end - time.time()) / days <= 30 for end in ends.values()), f"not 30 days: {ends}")
+        store.execute("UPDATE rows SET expires = 1 WHERE tbl = 'client' AND CAST(key AS TEXT) = ?", (OTHER.address,))
+    guard.settings["screen"]["banner_delay"] = "30s"
+    guard.write()
+    guard.start_again()
+    with guard.client(OTHER, greeting=None) as forgotten:
+        starts(forgotten.line().decode(), "220-")
+        deliver(guard, GOOD, t.recipient(), sender="", author="alice@other.test")
+        true(not select.select([forgotten.socket], [], [], 0)[0], "it did not have to wait")
