@@ -136,7 +136,7 @@ LONG = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/long/*.c))
 $(LONG): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
-long-binaries: $(LONG)
+long-binaries: $(LONG) $(BUILD)/store/trouble_test
 check-long:
 	@packaging/install-deps build test long
 	@$(MAKE) --no-print-directory all long-binaries

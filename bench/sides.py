@@ -122,6 +122,11 @@ class Bare(Counting):
                **{f"SCREEN__{name}": "off" for name in ("EARLY_TALKER", "HELO", "FCRDNS", "SENDER_DOMAIN")}}
 
 
+class GreylistAlone(Smtpguard):
+    """No check but the greylist, as Postfix with postgrey."""
+    changes = {name: value for name, value in Bare.changes.items() if not name.startswith("GREYLIST")}
+
+
 MAIN_CF = """
 compatibility_level = 3.6
 queue_directory = {here}/queue
@@ -208,19 +213,30 @@ class Postfix(Side):
                        for _, _, files in os.walk(f"{self.here}/queue/{folder}"))
 
 
-class Debian(Postfix):
+class Greylisting(Postfix):
+    """Postfix with postgrey and no other check."""
+
+    def start(self):
+        self.start_postgrey(10024)
+        self.start_postfix("smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service inet:127.0.0.1:10024")
+
+    def start_postgrey(self, port):
+        self.write("empty", "")
+        self.run("postgrey", f"--inet=127.0.0.1:{port}", f"--dbdir={give(f'{self.here}/postgrey', 'postgrey')}",
+                 "--delay=1", "--auto-whitelist-clients=0", f"--whitelist-clients={self.here}/empty",
+                 f"--whitelist-recipients={self.here}/empty")
+        until(lambda: connects(f"127.0.0.1:{port}"), "postgrey")
+
+
+class Debian(Greylisting):
     """Postfix with postgrey, policyd-spf, OpenDKIM and OpenDMARC, as Debian's packages and their manuals set
     them up, with the exceptions for local clients taken out (here all are local), milters on unix sockets."""
 
     def start(self):
         self.write("local-hosts", "192.0.2.1\n")
-        self.write("empty", "")
         self.write("policyd-spf.conf", "debugLevel = 1\nTestOnly = 1\nHELO_reject = Fail\n"
                    "Mail_From_reject = Fail\nskip_addresses = 192.0.2.1/32\n")
-        self.run("postgrey", "--inet=127.0.0.1:10023", f"--dbdir={give(f'{self.here}/postgrey', 'postgrey')}",
-                 "--delay=1", "--auto-whitelist-clients=0", f"--whitelist-clients={self.here}/empty",
-                 f"--whitelist-recipients={self.here}/empty")
-        until(lambda: connects("127.0.0.1:10023"), "postgrey")
+        self.start_postgrey(10023)
         self.start_milter("opendkim", "-x", f"Mode v\nInternalHosts {self.here}/local-hosts\n"
                           f"Nameservers {RESOLVER}\nAuthservID {HOSTNAME}\nAlwaysAddARHeader yes\n")
         self.start_milter("opendmarc", "-c", f"IgnoreHosts {self.here}/local-hosts\nRejectFailures false\n"

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -243,6 +244,31 @@ static void test_corrupt_at_run_time(void **state)
     t_same_int(bed_notes_available, 1);
 }
 
+/* As the first release wrote it, to the letter: whatever the schema becomes, such a file opens and keeps its rows. */
+static void test_first_schema(void **state)
+{
+    (void)state;
+    bed_change_file("CREATE TABLE rows (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+                    " expires INTEGER NOT NULL, expires_hour INTEGER NOT NULL, PRIMARY KEY (tbl, key))"
+                    " STRICT, WITHOUT ROWID;"
+                    "CREATE INDEX rows_by_hour ON rows (tbl, expires_hour) WHERE expires_hour > 0;"
+                    "PRAGMA application_id = 1936159332; PRAGMA user_version = 1;"
+                    "INSERT INTO rows VALUES ('test', x'61', x'3137', 0, 0);"
+                    "INSERT INTO rows VALUES ('test', x'62', x'3138', 1700003600, 472224);"
+                    "INSERT INTO rows VALUES ('test', x'63', x'3139', 1600000000, 444446)");
+    bed_open_store();
+    t_case("a file of the first release keeps its rows", NULL);
+    t_same_int(bed_value_of("a"), 17);
+    t_same_int(bed_value_of("b"), 18);
+    t_case("and those that have expired are not seen", NULL);
+    t_same_int(bed_value_of("c"), 0);
+    t_case("it can be written, and nothing was set aside", NULL);
+    bed_added("a", 3, 0);
+    t_same_int(bed_value_of("a"), 20);
+    t_same_int(bed_files_like(".corrupt-*"), 0);
+    t_same_int(bed_notes_unavailable, 0);
+}
+
 static void test_foreign_file(void **state)
 {
     (void)state;
@@ -292,10 +318,13 @@ static _Noreturn void be_killed(int to_parent)
 
 static void test_kill(void **state)
 {
+    const char *wanted = getenv("SMTPGUARD_KILLS"); /* tests/long/store_long.py wants more */
+    int rounds = wanted != NULL ? atoi(wanted) : 5;
     int64_t most = 0;
 
     (void)state;
-    for (int round = 0; round < 5; round++) {
+    t_true(rounds >= 5);
+    for (int round = 0; round < rounds; round++) {
         int ends[2], status;
         int64_t number;
         pid_t child;
@@ -305,7 +334,7 @@ static void test_kill(void **state)
         if (child == 0)
             be_killed(ends[1]);
         close(ends[1]);
-        for (int i = 0; i < 300 + 77 * round && read(ends[0], &number, sizeof(number)) == sizeof(number); i++)
+        for (int i = 0; i < 300 + 77 * (round % 10) && read(ends[0], &number, sizeof(number)) == sizeof(number); i++)
             most = number > most ? number : most;
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
@@ -337,6 +366,7 @@ int main(void)
         ROW(test_disk_full),
         ROW(test_corrupt_at_start),
         ROW(test_corrupt_at_run_time),
+        ROW(test_first_schema),
         ROW(test_guest),
         ROW(test_foreign_file),
     };

@@ -1,11 +1,14 @@
 """When the DNS, the store or the disk fails: doubt is not guilt, and mail flows."""
 
+import errno
 import shutil
+import time
 
-from lib.check import has, same, starts
+from lib.check import Skipped, has, same, starts, true, wait_for
 from lib.mail import message, signed
 from lib.nameserver import NameServer
 from lib.postfix import fields_added
+from lib.process import run
 from lib.world import BOT, GOOD, SPAM_LIST
 
 HASTY = {"timeout": "200ms", "tries": 1}
@@ -72,6 +75,53 @@ def test_store_folder_is_read_only(t):
     t.start(guard)
     without_store(t, guard)
     has(guard.events(level="error")[0]["text"], "state.db")
+
+
+class SmallDisk:
+    """A file system of one megabyte in a folder of the user nobody, where one may be mounted."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def start(self):
+        code, _, why = run("mount", "-t", "tmpfs", "-o", "size=1m,mode=700,uid=nobody", "tmpfs", self.folder, check=False)
+        if code != 0:
+            raise Skipped(f"no file system can be mounted here: {why.decode().strip()}")
+        return self
+
+    def stop(self):
+        run("umount", "--lazy", self.folder)
+
+    def logs(self):
+        return {}
+
+
+def hears(guard, reply):
+    """A stranger's first mail to somebody new, for which a row is written."""
+    with guard.client(BOT) as client:
+        client.ehlo()
+        client.say("MAIL FROM:<x@soft.test>", "250 ")
+        return client.say(f"RCPT TO:<{time.monotonic_ns()}@example.net>").startswith(reply)
+
+
+def test_store_disk_is_full(t):
+    """A full disk makes nobody wait and stops no mail; when there is room again, the greylist works as before."""
+    guard = t.prepare(backend=t.backend(), greylist={"delay": "1h", "window": "2h"})
+    t.start(SmallDisk(guard.dir / "state"))
+    t.start(guard)
+    true(hears(guard, "451 "), "a stranger has to wait")
+    filler = guard.dir / "state" / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError as full:
+            same(full.errno, errno.ENOSPC, "why no more can be written")
+    wait_for(lambda: hears(guard, "250 "), "the end of greylisting")
+    has(guard.event(event="store-unavailable")["text"], "full")
+    filler.unlink()
+    wait_for(lambda: hears(guard, "451 "), "the return of greylisting")
+    guard.event(event="store-available")
 
 
 def test_store_is_garbage(t):
