@@ -15,7 +15,7 @@ OPTIMIZE ?= -O2 -g
 SANITIZE ?=
 CFLAGS  += -std=c11 -D_GNU_SOURCE $(WARN) $(OPTIMIZE) $(HARDEN) $(FORTIFY) $(SANITIZE) -DVERSION='"$(VERSION)"' -I. -MMD -MP -ffile-prefix-map=$(CURDIR)=.
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code $(SANITIZE) -pthread
-LIBS     = -luv -lssl -lcrypto -lcares -lsqlite3 -lyaml -lmicrohttpd -lidn2 -lz -lexpat
+LIBS     = -luv -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lyaml -lmicrohttpd -lidn2 -lz -lexpat
 TEST_LIBS = -lcmocka -ljansson
 
 FOLDERS = base smtp dns store auth grey tls config report admin proxy cli
