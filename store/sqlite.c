@@ -24,7 +24,7 @@ static const int64_t CHECK_BYTES_MAX = 64 * 1024 * 1024;
  * for an hour more, unseen. */
 enum { HOUR_S = 3600 };
 
-enum statement { ST_BEGIN, ST_COMMIT, ST_GET, ST_PUT, ST_TOUCH, ST_DELETE, ST_EXPIRE, ST_TRIM, STATEMENTS };
+enum statement { ST_BEGIN, ST_COMMIT, ST_GET, ST_PUT, ST_TOUCH, ST_DELETE, ST_EXPIRE, ST_TRIM, ST_FIRST, STATEMENTS };
 
 static const char *const statement_sql[STATEMENTS] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -39,6 +39,7 @@ static const char *const statement_sql[STATEMENTS] = {
         " WHERE tbl = ?1 AND expires_hour > 0 AND expires_hour < ?2 ORDER BY expires_hour LIMIT ?3)",
     [ST_TRIM] = "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
                 " WHERE tbl = ?1 AND expires_hour > 0 ORDER BY expires_hour LIMIT ?2)",
+    [ST_FIRST] = "SELECT key FROM rows WHERE tbl = ?1 LIMIT ?2",
 };
 
 /* Rows of one table that expire. Counting them in SQL reads them all, so it is done once, at the start. */
@@ -466,6 +467,25 @@ enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *d
         }
     }
     *deleted_out = SQLITE_SLICE_ROWS - left;
+    return outcome;
+}
+
+enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, const char *table, size_t most,
+                                      struct str *keys_out, size_t *count_out, struct fail *fail)
+{
+    sqlite3_stmt *st = with_table(db, ST_FIRST, table);
+    enum sqlite_outcome outcome;
+    int code;
+
+    *count_out = 0;
+    sqlite3_bind_int64(st, 2, (int64_t)most);
+    while ((code = sqlite3_step(st)) == SQLITE_ROW) {
+        size_t n = (size_t)sqlite3_column_bytes(st, 0);
+
+        keys_out[(*count_out)++] = str_make(arena_copy(mem, sqlite3_column_blob(st, 0), n), n);
+    }
+    outcome = explain(db->db, code, fail);
+    sqlite3_reset(st);
     return outcome;
 }
 

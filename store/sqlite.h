@@ -41,6 +41,10 @@ enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char 
 enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table, struct str key,
                                const struct store_row *was, const struct store_row *row, struct fail *fail);
 
+/* The first `most` keys of a table, copied to mem, expired or not. */
+enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, const char *table, size_t most,
+                                      struct str *keys_out, size_t *count_out, struct fail *fail);
+
 /* Deletes a slice of what expired before this hour; deleted_out = SQLITE_SLICE_ROWS: there may be more. */
 enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out,
                                   struct fail *fail);

@@ -1,6 +1,10 @@
 /*
  * store/store.h - small rows that outlive a session, behind one interface
  *
+ * Two engines: an SQLite file of this host, and a Redis or Valkey that hosts share. With the latter the file is
+ * there, too: it serves tables that are not shared, and answers whenever the server does not within timeout_ms;
+ * what it changed then is merged into the shared rows later.
+ *
  * A row is a key and a value in a named table, with the time at which it may be forgotten. The one
  * operation is read-modify-write: a pure function sees the old values of up to STORE_KEYS_MAX keys and
  * says what they become, atomically. What rows mean is their owner's business (grey/ packs and unpacks its
@@ -57,32 +61,67 @@ struct store_token *store_update(struct store *store, struct loop *loop, const s
                                  store_done_fn *done, void *arg);
 void store_cancel(struct store_token **token); /* the change may still happen; NULL is fine; leaves NULL */
 
-/* Reads rows of a table whose key begins with `prefix`, in key order, on the calling thread (for the verbs).
- * */
+/* Reads rows of a table whose key begins with `prefix`, in key order, on the calling thread (for the verbs and
+ * the reports). Of a shared table the shared rows, and -1 when they are out of reach; unless it is
+ * STORE_BY_GROUP, all keys of the server are looked at. */
 typedef bool store_each_fn(struct str key, struct str value, int64_t expires_unix,
                            void *arg); /* false: enough */
 int store_each(struct store *store, const char *table, struct str prefix, store_each_fn *each, void *arg,
                struct fail *fail);
+/* The row with this key, if there is one: `each` is called once at the most. Cheap in every table. */
+int store_find(struct store *store, const char *table, struct str key, store_each_fn *each, void *arg,
+               struct fail *fail);
 
-struct store_settings {
-    const char *url; /* sqlite:PATH */
-    int64_t
-        timeout_ms; /* how long the store's thread waits for another process's lock: 1 to 1,000; 0: 1,000 */
-    size_t waiting_max; /* requests; 0: 10,000 */
-    size_t rows_max;    /* that expire, in a table; 0: 1,000,000 */
-    bool guest;         /* a verb beside the daemon: it never sets the daemon's file aside */
+/* Brings what was changed here while the shared rows were out of reach into the shared row, which may have
+ * changed, too. Pure; doing it twice must come to the same. `ours` is a row; `theirs` may be none. */
+typedef void store_merge_fn(struct arena *mem, struct str key, const struct store_row *ours,
+                            struct store_row *theirs);
+
+/* Which rows lie side by side, on one server of a cluster: those that one request asks for must. */
+enum store_spread {
+    STORE_BY_KEY,   /* each row by itself */
+    STORE_BY_TAG,   /* rows with the same tag */
+    STORE_BY_GROUP, /* rows that are the same up to the end of their tag: they expire together, have something
+                     * behind the tag, and are read in the order of keys without looking at other tables */
+    STORE_TOGETHER, /* the whole table; for small ones */
 };
 
-/* Opens and starts the store's thread. A corrupt file is set aside and begun anew; a directory that is
+/* What hosts share of a table. One that is not listed stays on its host. */
+struct store_table {
+    const char *name;
+    store_merge_fn *merge; /* NULL: without the shared rows it has no answer (STORE_UNAVAILABLE) */
+    enum store_spread spread;
+    struct str (*tag)(struct str key); /* a part of the key; the same for a prefix that has all of it */
+};
+
+struct store_settings {
+    const char *url;   /* sqlite:PATH, or redis://… (store/redis_url.h) */
+    const char *local; /* redis only: the path of the file */
+    /* SQLite: how long it waits for another process's lock, 1 to 1,000; 0: 1,000. Redis: beyond it the file
+     * answers; 0: 50. */
+    int64_t timeout_ms;
+    size_t waiting_max;               /* requests; 0: 10,000 */
+    size_t rows_max;                  /* that expire, in a table of the file; 0: 1,000,000 */
+    bool guest;                       /* a verb beside the daemon: it never sets the daemon's file aside */
+    const struct store_table *tables; /* that hosts share; they live longer than the store */
+    size_t tables_count;
+};
+
+/* Opens, and starts the threads. A corrupt file is set aside and begun anew; a directory that is
  * missing or read-only is not an error here: the store answers STORE_UNAVAILABLE, says so in the log, and
- * tries again every few seconds. -1/NULL only for an url that is none. */
+ * tries again every few seconds. Neither is a shared store that does not answer. NULL only for an URL
+ * that is none, or certificates that cannot be read. */
 struct store *store_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail);
-void store_close(struct store **store); /* what was asked before is done first */
-bool store_is_available(const struct store *store);
+void store_close(struct store **store);             /* what was asked before is done first */
+bool store_is_available(const struct store *store); /* the file, that is */
+
+enum store_sharing { STORE_SHARES_NOTHING, STORE_SHARES, STORE_SHARES_LATER /* it does not answer now */ };
+enum store_sharing store_sharing(const struct store *store);
 
 /* Since the start, for metrics and tests: updates / commits is the size of a group. From any thread. */
 struct store_counts {
     uint64_t updates, commits, unanswered;
+    uint64_t shared; /* updates of shared rows */
 };
 struct store_counts store_counts(const struct store *store);
 

@@ -17,7 +17,7 @@
 
 static void test_url(void **state)
 {
-    static const char *const rows[] = {"", "sqlite:", "/var/lib/state.db", "redis://localhost/0"};
+    static const char *const rows[] = {"", "sqlite:", "/var/lib/state.db", "valkey://localhost/0"};
     struct fail fail;
 
     (void)state;

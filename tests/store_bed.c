@@ -10,7 +10,7 @@
 
 /* ---- the log, counted instead of written ---- */
 
-atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt;
+atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt, bed_notes_away, bed_notes_back;
 
 /* The linker puts this in log_note's place in the tests of store/ (Makefile: --wrap). */
 void __wrap_log_note(enum log_level level, const char *event, const char *format, ...);
@@ -22,6 +22,8 @@ void __wrap_log_note(enum log_level level, const char *event, const char *format
     bed_notes_unavailable += strcmp(event, "store-unavailable") == 0;
     bed_notes_available += strcmp(event, "store-available") == 0;
     bed_notes_corrupt += strcmp(event, "store-corrupt") == 0;
+    bed_notes_away += strcmp(event, "store-away") == 0;
+    bed_notes_back += strcmp(event, "store-back") == 0;
 }
 
 /* ---- a clock that two threads may look at ---- */

@@ -1,0 +1,371 @@
+#include "store/local.h"
+
+#include "base/bug.h"
+#include "base/log.h"
+#include "store/away.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * One thread owns the file. It takes all that waits, runs it in one transaction, commits, and posts the
+ * answers; while it commits, the next requests gather. So groups grow with the load by themselves, and a lone
+ * request waits for nothing.
+ *
+ * Roads not taken: a timer that gathers (adds delay when there is little to do); rows kept in memory in front
+ * of the file (a second truth, to save some ten microseconds of a thread that no session waits on).
+ */
+
+enum { WAITING_MAX = 10000, ROWS_MAX = 1000000 };
+enum { RETRY_MS = 5000, EXPIRE_BUSY_MS = 1000, EXPIRE_IDLE_MS = 30000, ASIDE_AGAIN_MS = 3600 * 1000 };
+
+struct local {
+    struct sqlite_settings file;
+    const struct clock *clock;
+    bool guest; /* beside the daemon: never sets its file aside */
+    size_t waiting_max;
+    pthread_t thread;
+    atomic_bool available;
+    atomic_uint_fast64_t updates, commits, unanswered;
+
+    pthread_mutex_t lock; /* guards what follows, up to the blank line */
+    pthread_cond_t wake;
+    struct token_queue queue;
+    bool closing;
+
+    /* The thread's own. */
+    struct sqlite *db; /* NULL: not available */
+    struct arena *mem; /* of one request */
+    int64_t retry_ms, expire_ms;
+    int64_t aside_ms; /* when a file was last set aside; 0: never */
+};
+
+/* ---- the queue ---- */
+
+/* The thread is woken when the lock is free: else it would wake only to wait for that. */
+bool local_take(struct local *local, struct store_token *token)
+{
+    bool fits, first;
+
+    pthread_mutex_lock(&local->lock);
+    fits = local->queue.count < local->waiting_max;
+    first = local->queue.count == 0;
+    if (fits)
+        token_queue_add(&local->queue, token);
+    pthread_mutex_unlock(&local->lock);
+    if (fits && first)
+        pthread_cond_signal(&local->wake);
+    if (!fits) {
+        token->next = NULL;
+        token->status = STORE_UNAVAILABLE;
+        atomic_fetch_add(&local->unanswered, 1);
+        token_answer(token);
+    }
+    return fits;
+}
+
+/* ---- the file: well, away, damaged ---- */
+
+static bool open_file(struct local *local, struct fail *fail);
+
+static void say_unavailable(struct local *local, const struct fail *fail)
+{
+    if (atomic_exchange(&local->available, false))
+        log_note(LOG_ERROR, "store-unavailable", "%s: %s; trying again every %d s", local->file.path,
+                 fail->text, RETRY_MS / 1000);
+}
+
+static void go_away(struct local *local, const struct fail *fail)
+{
+    sqlite_close(&local->db);
+    local->retry_ms = clock_mono_ms(local->clock) + RETRY_MS;
+    say_unavailable(local, fail);
+}
+
+/* What we keep is a memory, not a record: a damaged file must not stop the mail. But a disk that damages
+ * every new file would soon be full of them, so once an hour is enough. */
+static bool begin_anew(struct local *local, struct fail *fail)
+{
+    int64_t now_ms = clock_mono_ms(local->clock), now_unix = clock_unix(local->clock);
+    struct fail damage = *fail;
+
+    sqlite_close(&local->db);
+    if (local->guest || (local->aside_ms != 0 && now_ms - local->aside_ms < ASIDE_AGAIN_MS)) {
+        go_away(local, fail);
+        return false;
+    }
+    if (sqlite_set_aside(local->file.path, now_unix, fail) != 0) {
+        go_away(local, fail);
+        return false;
+    }
+    local->aside_ms = now_ms;
+    log_note(LOG_ERROR, "store-corrupt", "%s: %s; set aside as %s.corrupt-%lld and begun anew",
+             local->file.path, damage.text, local->file.path, (long long)now_unix);
+    return open_file(local, fail);
+}
+
+static bool open_file(struct local *local, struct fail *fail)
+{
+    switch (sqlite_open(&local->file, &local->db, fail)) {
+    case SQLITE_WORKED:
+        if (!atomic_exchange(&local->available, true))
+            log_note(LOG_INFO, "store-available", "%s can be used again", local->file.path);
+        return true;
+    case SQLITE_DAMAGED:
+        return begin_anew(local, fail);
+    default:
+        go_away(local, fail);
+        return false;
+    }
+}
+
+static void retry(struct local *local)
+{
+    struct fail fail = {0};
+
+    if (local->db == NULL && clock_mono_ms(local->clock) >= local->retry_ms)
+        open_file(local, &fail);
+}
+
+/* ---- running a batch ---- */
+
+static enum sqlite_outcome run_one(struct local *local, struct store_token *token, int64_t now_unix,
+                                   struct fail *fail)
+{
+    struct store_row was[STORE_KEYS_MAX], seen[STORE_KEYS_MAX], rows[STORE_KEYS_MAX];
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    arena_reset(local->mem);
+    if (token->job != NULL)
+        return token->job(local->db, local->mem, token, now_unix, fail);
+    for (size_t i = 0; i < token->keys_count && outcome == SQLITE_WORKED; i++) {
+        outcome = sqlite_get(local->db, local->mem, token->table, token->keys[i], &was[i], fail);
+        rows[i] = seen[i] = store_row_as_seen(&was[i], now_unix);
+    }
+    if (outcome != SQLITE_WORKED)
+        return outcome;
+    memset(token->result, 0, token->result_bytes);
+    token->change(local->mem, token->question, rows, token->keys_count, token->result);
+    for (size_t i = 0; i < token->keys_count && outcome == SQLITE_WORKED; i++) {
+        if (rows[i].value.n > STORE_VALUE_MAX)
+            bug("store value of %zu bytes in table %s", rows[i].value.n, token->table);
+        if (!store_row_is_changed(&seen[i], &rows[i]))
+            continue;
+        outcome = sqlite_put(local->db, token->table, token->keys[i], &was[i], &rows[i], fail);
+        if (token->away && outcome == SQLITE_WORKED)
+            outcome = away_note(local->db, local->mem, token->table, token->keys[i], now_unix, fail);
+    }
+    return outcome;
+}
+
+static enum sqlite_outcome run_batch(struct local *local, struct store_token *batch, struct fail *fail)
+{
+    int64_t now_unix = clock_unix(local->clock);
+    enum sqlite_outcome outcome = sqlite_begin(local->db, fail);
+
+    for (struct store_token *token = batch; token != NULL && outcome == SQLITE_WORKED; token = token->next)
+        outcome = run_one(local, token, now_unix, fail);
+    return outcome == SQLITE_WORKED ? sqlite_commit(local->db, fail) : outcome;
+}
+
+/* All or nothing: when the transaction fails, none of its changes has happened and every answer says so. */
+static void serve(struct local *local, struct store_token *batch)
+{
+    struct fail fail = {0};
+    enum sqlite_outcome outcome = SQLITE_UNAVAILABLE;
+
+    if (local->db != NULL) {
+        outcome = run_batch(local, batch, &fail);
+        if (outcome == SQLITE_DAMAGED && begin_anew(local, &fail))
+            outcome = run_batch(local, batch, &fail); /* once more, on the new file */
+        if (outcome != SQLITE_WORKED && local->db != NULL)
+            go_away(local, &fail);
+    }
+    if (outcome == SQLITE_WORKED) {
+        atomic_fetch_add(&local->updates, token_set_status(batch, STORE_DONE));
+        atomic_fetch_add(&local->commits, 1);
+    } else {
+        atomic_fetch_add(&local->unanswered, token_set_status(batch, STORE_UNAVAILABLE));
+    }
+    token_answer(batch);
+}
+
+/* Only when nobody waits. A lock held elsewhere is no matter here: the next slice will do. */
+static void expire(struct local *local)
+{
+    struct fail fail = {0};
+    size_t deleted = 0;
+    enum sqlite_outcome outcome;
+
+    if (local->db == NULL || clock_mono_ms(local->clock) < local->expire_ms)
+        return;
+    outcome = sqlite_expire(local->db, clock_unix(local->clock), &deleted, &fail);
+    local->expire_ms =
+        clock_mono_ms(local->clock) + (deleted == SQLITE_SLICE_ROWS ? EXPIRE_BUSY_MS : EXPIRE_IDLE_MS);
+    if (outcome == SQLITE_DAMAGED)
+        begin_anew(local, &fail);
+}
+
+/* ---- the thread ---- */
+
+static void wait_until(struct local *local, int64_t due_ms)
+{
+    int64_t after_ms = due_ms - clock_mono_ms(local->clock);
+    struct timespec until;
+
+    if (after_ms < 1)
+        after_ms = 1;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += after_ms / 1000;
+    until.tv_nsec += after_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&local->wake, &local->lock, &until);
+}
+
+/* Takes all that waits. NULL: nothing came before it was time to retry or to expire. */
+static struct store_token *take(struct local *local, bool *closing_out)
+{
+    struct store_token *batch;
+
+    pthread_mutex_lock(&local->lock);
+    if (local->queue.first == NULL && !local->closing)
+        wait_until(local, local->db == NULL ? local->retry_ms : local->expire_ms);
+    batch = token_queue_take(&local->queue);
+    *closing_out = local->closing;
+    pthread_mutex_unlock(&local->lock);
+    return batch;
+}
+
+static bool is_idle(struct local *local)
+{
+    bool idle;
+
+    pthread_mutex_lock(&local->lock);
+    idle = local->queue.first == NULL;
+    pthread_mutex_unlock(&local->lock);
+    return idle;
+}
+
+static void *run_thread(void *arg)
+{
+    struct local *local = arg;
+    bool closing = false;
+
+    for (;;) {
+        struct store_token *batch = take(local, &closing);
+
+        retry(local);
+        if (batch != NULL)
+            serve(local, batch);
+        else if (closing)
+            return NULL;
+        if (!closing && is_idle(local))
+            expire(local);
+    }
+}
+
+/* Signals are for the loops. */
+static void start_thread(struct local *local)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&local->thread, NULL, run_thread, local);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == EAGAIN)
+        out_of_memory();
+    if (error != 0)
+        bug("pthread_create: %s", strerror(error));
+    pthread_setname_np(local->thread, "store");
+}
+
+/* ---- life ---- */
+
+static void init_queue(struct local *local)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_mutex_init(&local->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&local->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    token_queue_init(&local->queue);
+}
+
+static struct sqlite_settings file_settings(const struct local_settings *settings)
+{
+    char *copy = strndup(settings->path.p, settings->path.n);
+
+    if (copy == NULL)
+        out_of_memory();
+    return (struct sqlite_settings){copy, settings->busy_ms,
+                                    settings->rows_max > 0 ? settings->rows_max : ROWS_MAX};
+}
+
+struct local *local_open(const struct local_settings *settings, const struct clock *clock)
+{
+    struct local *local = calloc(1, sizeof(*local));
+    struct fail trouble = {0};
+
+    if (local == NULL)
+        out_of_memory();
+    local->file = file_settings(settings);
+    local->waiting_max = settings->waiting_max > 0 ? settings->waiting_max : WAITING_MAX;
+    local->guest = settings->guest;
+    local->clock = clock;
+    local->mem = arena_new(4 * STORE_VALUE_MAX);
+    local->expire_ms = clock_mono_ms(clock) + EXPIRE_BUSY_MS;
+    init_queue(local);
+    atomic_init(&local->available, true); /* so that trouble is said, and a good start is not */
+    open_file(local, &trouble);
+    start_thread(local);
+    return local;
+}
+
+void local_close(struct local **local)
+{
+    struct local *l = *local;
+
+    if (l == NULL)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->closing = true;
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    sqlite_close(&l->db);
+    arena_free(&l->mem);
+    pthread_cond_destroy(&l->wake);
+    pthread_mutex_destroy(&l->lock);
+    free((char *)l->file.path);
+    free(l);
+    *local = NULL;
+}
+
+bool local_is_available(const struct local *local)
+{
+    return atomic_load(&local->available);
+}
+
+struct store_counts local_counts(const struct local *local)
+{
+    return (struct store_counts){.updates = atomic_load(&local->updates),
+                                 .commits = atomic_load(&local->commits),
+                                 .unanswered = atomic_load(&local->unanswered)};
+}
+
+int local_each(struct local *local, const char *table, struct str prefix, store_each_fn *each, void *arg,
+               struct fail *fail)
+{
+    return sqlite_each(&local->file, table, prefix, clock_unix(local->clock), each, arg, fail);
+}

@@ -1,0 +1,709 @@
+#include "store/shared.h"
+
+#include "base/bug.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "store/redis_batch.h"
+#include "store/redis_find.h"
+#include "store/redis_read.h"
+#include "store/redis_row.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { TIMEOUT_MS = 50, WAITING_MAX = 10000, TRIES_MAX = 8, OPEN_WAIT_MS = 1000 };
+enum {
+    CONNECT_MS = 2000,
+    RETRY_MS = 250,
+    RETRY_MS_MAX = 10000,
+    LOOK_MS = 5000,
+    MERGE_MS = 2000,
+    STEADY_MS = 10000
+};
+
+enum state {
+    STATE_AWAY,       /* until the timer says: try again */
+    STATE_CONNECTING, /* to the end of the probe */
+    STATE_MERGING,    /* what the local engine has noted; requests still go there */
+    STATE_READY,
+};
+
+struct shared {
+    struct arena *mem; /* the URL's strings, and names */
+    struct redis_url url;
+    const char *shown; /* the URL without its password */
+    struct tls_context *tls;
+    const struct store_table *tables;
+    size_t tables_count, waiting_max;
+    int64_t timeout_ms;
+    struct local *local;
+    const struct clock *clock;
+    struct loop *loop;
+    pthread_t thread;
+    atomic_bool ready;
+    atomic_uint_fast64_t updates;
+
+    pthread_mutex_t lock; /* guards what follows, up to the blank line */
+    pthread_cond_t known;
+    struct token_queue inbox;
+    bool tried;
+
+    /* The thread's own. */
+    enum state state;
+    struct token_queue waiting;
+    struct redis_find *find;
+    struct redis_link *link;
+    struct redis_batch *batch;
+    char script[48];
+    struct timer deadline, retry, look;
+    unsigned failures;         /* in a row */
+    int64_t ready_ms;          /* since when */
+    struct away_rows *merging; /* NULL: nothing is being merged */
+    size_t merges_left;
+    bool said_away;
+};
+
+/* ---- words ---- */
+
+static const double seconds[] = {0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1};
+
+static struct metric *metric_of(const char *result)
+{
+    char labels[40];
+
+    snprintf(labels, sizeof(labels), "result=\"%s\"", result);
+    return metric_counter("smtpguard_store_shared_requests_total", "Requests to the shared store, by outcome",
+                          labels);
+}
+
+static struct metric *metric_up(void)
+{
+    return metric_gauge("smtpguard_store_shared_up", "The shared store answers", "");
+}
+
+static struct metric *metric_seconds(void)
+{
+    return metric_histogram("smtpguard_store_shared_seconds",
+                            "From the request to the answer of the shared store", "", seconds,
+                            sizeof(seconds) / sizeof(seconds[0]));
+}
+
+static struct metric *metric_merged(void)
+{
+    return metric_counter("smtpguard_store_merged_rows_total",
+                          "Rows that were changed locally and then merged into the shared store", "");
+}
+
+/* ---- without the server ---- */
+
+static void refuse_token(struct store_token *token)
+{
+    token->next = NULL;
+    token->status = STORE_UNAVAILABLE;
+    token_answer(token);
+}
+
+/* To the local engine, or nowhere. A merge is given up: it is noted still, and done again later. */
+static void fall_back(struct shared *shared, struct store_token *list)
+{
+    for (struct store_token *next; list != NULL; list = next) {
+        next = list->next;
+        if (list->merges) {
+            free(list);
+            continue;
+        }
+        metric_add(metric_of("away"), 1);
+        list->away = true;
+        if (list->shared->merge != NULL)
+            local_take(shared->local, list);
+        else
+            refuse_token(list);
+    }
+}
+
+static void tell(struct shared *shared)
+{
+    pthread_mutex_lock(&shared->lock);
+    shared->tried = true;
+    pthread_cond_signal(&shared->known);
+    pthread_mutex_unlock(&shared->lock);
+}
+
+static void on_retry(void *arg);
+
+/* Twice as long each time, less by chance up to half: hosts that lost the server together do not come back
+ * together. */
+static int64_t retry_after_ms(struct shared *shared)
+{
+    uint64_t chance = hash_bytes(&shared->failures, sizeof(shared->failures));
+    int64_t ms = RETRY_MS;
+
+    for (unsigned i = 1; i < shared->failures && ms < RETRY_MS_MAX; i++)
+        ms *= 2;
+    ms = ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX;
+    return ms - (int64_t)(chance % (uint64_t)(ms / 2 + 1));
+}
+
+static void go_away(struct shared *shared, const char *why)
+{
+    if (shared->state == STATE_AWAY)
+        return;
+    if (shared->state == STATE_READY && loop_now_ms(shared->loop) - shared->ready_ms > STEADY_MS)
+        shared->failures = 0;
+    shared->state = STATE_AWAY;
+    atomic_store(&shared->ready, false);
+    metric_set(metric_up(), 0);
+    if (!shared->said_away)
+        log_note(LOG_ERROR, "store-away", "%s: %s; the local store answers until it is back", shared->shown,
+                 why);
+    shared->said_away = true;
+    timer_stop(&shared->deadline);
+    timer_stop(&shared->look);
+    redis_find_cancel(&shared->find);
+    redis_link_close(&shared->link);
+    fall_back(shared, redis_batch_abort(shared->batch));
+    fall_back(shared, token_queue_take(&shared->waiting));
+    if (shared->merging != NULL && !shared->merging->in_job)
+        away_rows_free(&shared->merging);
+    shared->merging = NULL; /* a job's ends with its answer */
+    shared->failures++;
+    timer_start(&shared->retry, shared->loop, retry_after_ms(shared), on_retry, shared);
+    tell(shared);
+}
+
+/* ---- with it ---- */
+
+static void on_deadline(void *arg)
+{
+    struct shared *shared = arg;
+    char why[100];
+
+    snprintf(why, sizeof(why), "no answer within %lld ms",
+             (long long)(shared->state == STATE_READY ? shared->timeout_ms : CONNECT_MS));
+    go_away(shared, why);
+}
+
+/* As many as fit a batch, and when the first of them must have its answer. */
+static struct store_token *take_some(struct shared *shared, int64_t *due_ms_out)
+{
+    struct token_queue some, rest;
+    struct store_token *token, *next;
+
+    token_queue_init(&some);
+    token_queue_init(&rest);
+    *due_ms_out = INT64_MAX;
+    for (token = token_queue_take(&shared->waiting); token != NULL; token = next) {
+        int64_t due_ms = token->asked_ms + (token->merges ? MERGE_MS : shared->timeout_ms);
+
+        next = token->next;
+        if (some.count < REDIS_BATCH_MAX && due_ms < *due_ms_out)
+            *due_ms_out = due_ms;
+        token_queue_add(some.count < REDIS_BATCH_MAX ? &some : &rest, token);
+    }
+    while ((token = rest.first) != NULL) {
+        rest.first = token->next;
+        token_queue_add(&shared->waiting, token);
+    }
+    return some.first;
+}
+
+static void go_on(struct shared *shared)
+{
+    struct store_token *some;
+    int64_t due_ms, left_ms;
+
+    if (shared->state < STATE_MERGING || redis_batch_is_busy(shared->batch) || shared->waiting.count == 0)
+        return;
+    some = take_some(shared, &due_ms);
+    left_ms = due_ms - loop_now_ms(shared->loop);
+    timer_start(&shared->deadline, shared->loop, left_ms > 1 ? left_ms : 1, on_deadline, shared);
+    redis_batch_start(shared->batch, shared->link, str_of(shared->script), some, clock_unix(shared->clock));
+}
+
+static void on_copied(enum store_status status, const void *result, void *arg)
+{
+    struct away_rows *rows = arg;
+
+    (void)status, (void)result; /* without a local file there is no copy */
+    away_rows_free(&rows);
+}
+
+static void take_job(struct shared *shared, store_job_fn *job, struct away_rows *rows, store_done_fn *done)
+{
+    struct store_request request = {.table = ""};
+    struct store_token *token = token_new(&request, shared->loop, done, rows);
+
+    token->job = job;
+    rows->in_job = true;
+    local_take(shared->local, token);
+}
+
+static void on_merged(struct shared *shared, size_t count);
+
+static void answer_done(struct shared *shared, struct store_token *list)
+{
+    int64_t now_ms = loop_now_ms(shared->loop);
+    struct token_queue asked;
+    size_t merged = 0;
+
+    token_queue_init(&asked);
+    for (struct store_token *next; list != NULL; list = next) {
+        next = list->next;
+        if (list->merges) {
+            merged++;
+            free(list);
+            continue;
+        }
+        metric_observe(metric_seconds(), (double)(now_ms - list->asked_ms) / 1000);
+        token_queue_add(&asked, list);
+    }
+    metric_add(metric_of("done"), (int64_t)asked.count);
+    atomic_fetch_add(&shared->updates, asked.count);
+    token_set_status(asked.first, STORE_DONE);
+    token_answer(asked.first);
+    if (merged > 0)
+        on_merged(shared, merged);
+}
+
+/* In front of those that wait already. */
+static void ask_again(struct shared *shared, struct store_token *list)
+{
+    struct store_token *waiting = token_queue_take(&shared->waiting), *next;
+
+    for (; list != NULL; list = next) {
+        next = list->next;
+        list->next = NULL;
+        metric_add(metric_of("conflict"), 1);
+        if (++list->tries < TRIES_MAX || list->merges)
+            token_queue_add(&shared->waiting, list);
+        else
+            fall_back(shared, list);
+    }
+    for (; waiting != NULL; waiting = next) {
+        next = waiting->next;
+        token_queue_add(&shared->waiting, waiting);
+    }
+}
+
+static void load_script(struct shared *shared, redis_reply_fn *reply)
+{
+    struct str words[] = {STR("SCRIPT"), STR("LOAD"), str_of(redis_row_script)};
+
+    redis_link_ask(shared->link, words, 3, reply, shared);
+}
+
+static void on_batch(const struct redis_batch_outcome *outcome, void *arg)
+{
+    struct shared *shared = arg;
+
+    timer_stop(&shared->deadline);
+    if (outcome->changed != NULL)
+        take_job(shared, away_job_mirror, outcome->changed, on_copied);
+    if (outcome->no_script)
+        load_script(shared, NULL);
+    ask_again(shared, outcome->again);
+    answer_done(shared, outcome->done);
+    if (outcome->refused != NULL) {
+        go_away(shared, outcome->why);
+        fall_back(shared, outcome->refused);
+    }
+    go_on(shared);
+}
+
+/* ---- merging what happened meanwhile ---- */
+
+struct merge {
+    store_merge_fn *merge;
+    struct arena *mem;
+    struct away_row *row;
+};
+
+static void change_merge(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+                         void *result)
+{
+    struct merge m;
+
+    (void)count, (void)result;
+    memcpy(&m, question, sizeof(m));
+    m.merge(mem, m.row->key, &m.row->ours, &rows[0]);
+    m.row->theirs = (struct store_row){str_copy(m.mem, rows[0].value), rows[0].expires_unix};
+}
+
+static void look(struct shared *shared);
+
+static void on_look(void *arg)
+{
+    look(arg);
+}
+
+static void become_ready(struct shared *shared)
+{
+    if (shared->state == STATE_MERGING) {
+        shared->state = STATE_READY;
+        atomic_store(&shared->ready, true);
+        metric_set(metric_up(), 1);
+        shared->ready_ms = loop_now_ms(shared->loop);
+        if (shared->said_away)
+            log_note(LOG_INFO, "store-back", "%s answers again", shared->shown);
+        shared->said_away = false;
+        tell(shared);
+    }
+    timer_start(&shared->look, shared->loop, LOOK_MS, on_look, shared);
+}
+
+static void on_settled(enum store_status status, const void *result, void *arg)
+{
+    struct away_rows *rows = arg;
+    struct shared *shared = rows->owner;
+    bool current = shared->merging == rows, more = rows->count == AWAY_ROWS_MAX;
+
+    (void)result;
+    if (current)
+        shared->merging = NULL;
+    away_rows_free(&rows);
+    if (!current)
+        return;
+    if (more && status == STORE_DONE)
+        look(shared);
+    else
+        become_ready(shared);
+}
+
+static void settle(struct shared *shared)
+{
+    struct away_rows *rows = shared->merging;
+
+    metric_add(metric_merged(), (int64_t)rows->count);
+    take_job(shared, away_job_settle, rows, on_settled);
+}
+
+static void on_merged(struct shared *shared, size_t count)
+{
+    shared->merges_left -= count;
+    if (shared->merges_left == 0 && shared->merging != NULL)
+        settle(shared);
+}
+
+/* A row of a table that is not shared any more, or that has expired meanwhile, is only struck out. */
+static void ask_merge(struct shared *shared, struct away_row *row)
+{
+    const struct store_table *table = shared_table(shared, row->table);
+    struct merge m = {table != NULL ? table->merge : NULL, shared->merging->mem, row};
+    struct store_request request = {.table = table != NULL ? table->name : "",
+                                    .keys = {row->key},
+                                    .keys_count = 1,
+                                    .change = change_merge,
+                                    .question = &m,
+                                    .question_bytes = sizeof(m)};
+    struct store_token *token;
+
+    row->theirs = row->ours;
+    if (m.merge == NULL || row->ours.value.n == 0)
+        return;
+    token = token_new(&request, shared->loop, NULL, NULL);
+    token->merges = true;
+    token->shared = table;
+    token->asked_ms = loop_now_ms(shared->loop);
+    token_queue_add(&shared->waiting, token);
+    shared->merges_left++;
+}
+
+static void on_listed(enum store_status status, const void *result, void *arg)
+{
+    struct away_rows *rows = arg;
+    struct shared *shared = rows->owner;
+
+    (void)result;
+    rows->in_job = false;
+    if (shared->merging != rows) { /* it went away meanwhile */
+        away_rows_free(&rows);
+        return;
+    }
+    if (status != STORE_DONE || rows->count == 0) {
+        away_rows_free(&shared->merging);
+        become_ready(shared);
+        return;
+    }
+    shared->merges_left = 0;
+    for (size_t i = 0; i < rows->count; i++)
+        ask_merge(shared, &rows->rows[i]);
+    if (shared->merges_left == 0)
+        settle(shared);
+    go_on(shared);
+}
+
+static void look(struct shared *shared)
+{
+    shared->merging = away_rows_new();
+    shared->merging->owner = shared;
+    take_job(shared, away_job_list, shared->merging, on_listed);
+}
+
+/* ---- connecting ---- */
+
+static void on_script(const struct resp *reply, void *arg)
+{
+    struct shared *shared = arg;
+
+    if (reply->type == RESP_STRING && reply->text.n < sizeof(shared->script))
+        snprintf(shared->script, sizeof(shared->script), "%.*s", STR_ARG(reply->text));
+    else
+        shared->script[0] = '\0';
+}
+
+/* A server that is read-only, full or a replica says so here, and not to the first request. */
+static void on_probe(const struct resp *reply, void *arg)
+{
+    struct shared *shared = arg;
+    char why[200];
+
+    if (reply->type == RESP_STATUS && shared->script[0] != '\0') {
+        timer_stop(&shared->deadline);
+        shared->state = STATE_MERGING;
+        look(shared);
+        return;
+    }
+    snprintf(why, sizeof(why), "%.*s", reply->text.n < 190 ? (int)reply->text.n : 190,
+             reply->text.n > 0 ? reply->text.p : "");
+    go_away(shared, reply->type == RESP_ERROR ? why : "it takes no scripts");
+}
+
+static void on_link_ready(void *arg)
+{
+    struct shared *shared = arg;
+    struct str probe[] = {STR("SET"), STR(REDIS_ROW_PREFIX "alive"), STR("1"), STR("EX"), STR("3600")};
+
+    load_script(shared, on_script);
+    redis_link_ask(shared->link, probe, sizeof(probe) / sizeof(probe[0]), on_probe, shared);
+}
+
+static void on_link_end(const char *why, void *arg)
+{
+    go_away(arg, why);
+}
+
+static void on_found(const struct redis_found *found, const char *why, void *arg)
+{
+    static const struct redis_link_events events = {on_link_ready, on_link_end};
+    struct shared *shared = arg;
+    struct redis_link_settings settings = {.tls = shared->tls,
+                                           .user = shared->url.user,
+                                           .password = shared->url.password,
+                                           .database = shared->url.database};
+
+    shared->find = NULL;
+    if (found == NULL) {
+        go_away(shared, why);
+        return;
+    }
+    settings.at = found->at;
+    settings.name = found->name;
+    shared->link = redis_link_open(shared->loop, &settings, &events, shared);
+    if (shared->link == NULL)
+        go_away(shared, "no descriptor is left");
+}
+
+static void on_retry(void *arg)
+{
+    struct shared *shared = arg;
+
+    shared->state = STATE_CONNECTING;
+    timer_start(&shared->deadline, shared->loop, CONNECT_MS, on_deadline, shared);
+    shared->find = redis_find_start(shared->loop, &shared->url, shared->tls, on_found, shared);
+}
+
+/* ---- asked from other threads ---- */
+
+static void on_inbox(void *arg)
+{
+    struct shared *shared = arg;
+    struct store_token *list, *next;
+    bool ready = shared->state == STATE_READY;
+
+    pthread_mutex_lock(&shared->lock);
+    list = token_queue_take(&shared->inbox);
+    pthread_mutex_unlock(&shared->lock);
+    for (; list != NULL; list = next) {
+        next = list->next;
+        list->next = NULL;
+        list->asked_ms = loop_now_ms(shared->loop);
+        if (ready && shared->waiting.count < shared->waiting_max)
+            token_queue_add(&shared->waiting, list);
+        else
+            fall_back(shared, list);
+    }
+    go_on(shared);
+}
+
+void shared_take(struct shared *shared, struct store_token *token)
+{
+    bool first;
+
+    pthread_mutex_lock(&shared->lock);
+    first = shared->inbox.count == 0;
+    token_queue_add(&shared->inbox, token);
+    pthread_mutex_unlock(&shared->lock);
+    if (first)
+        loop_post(shared->loop, on_inbox, shared);
+}
+
+bool shared_is_ready(const struct shared *shared)
+{
+    return atomic_load(&shared->ready);
+}
+
+uint64_t shared_updates(const struct shared *shared)
+{
+    return atomic_load(&shared->updates);
+}
+
+const struct store_table *shared_table(const struct shared *shared, const char *name)
+{
+    for (size_t i = 0; i < shared->tables_count; i++)
+        if (strcmp(shared->tables[i].name, name) == 0)
+            return &shared->tables[i];
+    return NULL;
+}
+
+/* ---- reading, on the calling thread ---- */
+
+static struct redis_source source_of(const struct shared *shared)
+{
+    return (struct redis_source){&shared->url, shared->tls, shared->shown, clock_unix(shared->clock)};
+}
+
+int shared_each(struct shared *shared, const struct store_table *table, struct str prefix,
+                store_each_fn *each, void *arg, struct fail *fail)
+{
+    struct redis_source source = source_of(shared);
+
+    return redis_read_each(&source, table, prefix, each, arg, fail);
+}
+
+int shared_find(struct shared *shared, const struct store_table *table, struct str key, store_each_fn *each,
+                void *arg, struct fail *fail)
+{
+    struct redis_source source = source_of(shared);
+
+    return redis_read_one(&source, table, key, each, arg, fail);
+}
+
+/* ---- life ---- */
+
+static void *run_thread(void *arg)
+{
+    struct shared *shared = arg;
+
+    on_retry(shared);
+    loop_run(shared->loop);
+    on_inbox(shared);         /* what was asked last */
+    shared->said_away = true; /* nobody shall hear of it */
+    go_away(shared, "");
+    timer_stop(&shared->retry);
+    return NULL;
+}
+
+static void start_thread(struct shared *shared)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&shared->thread, NULL, run_thread, shared);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == EAGAIN)
+        out_of_memory();
+    if (error != 0)
+        bug("pthread_create: %s", strerror(error));
+    pthread_setname_np(shared->thread, "shared-store");
+}
+
+static void wait_until_known(struct shared *shared)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += OPEN_WAIT_MS / 1000;
+    pthread_mutex_lock(&shared->lock);
+    while (!shared->tried && pthread_cond_timedwait(&shared->known, &shared->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&shared->lock);
+}
+
+static int read_url(struct shared *shared, const char *text, struct fail *fail)
+{
+    struct fail why = {0};
+
+    shared->shown = redis_url_shown(shared->mem, str_of(text));
+    if (redis_url_parse(shared->mem, str_of(text), &shared->url, &why) != 0)
+        return fail_set(fail, "\"%s\" is no store: %s", shared->shown, why.text);
+    if (shared->url.kind == REDIS_CLUSTER)
+        return fail_set(fail, "\"%s\": Cluster is not built yet", shared->shown);
+    if (!shared->url.tls)
+        return 0;
+    shared->tls = tls_client_context(TLS_VERIFY_NAME, fail);
+    return shared->tls != NULL ? 0 : -1;
+}
+
+struct shared *shared_open(const struct store_settings *settings, struct local *local,
+                           const struct clock *clock, struct fail *fail)
+{
+    struct shared *shared = calloc(1, sizeof(*shared));
+
+    if (shared == NULL)
+        out_of_memory();
+    shared->mem = arena_new(0);
+    shared->loop = loop_new();
+    shared->batch = redis_batch_new(on_batch, shared);
+    pthread_mutex_init(&shared->lock, NULL);
+    pthread_cond_init(&shared->known, NULL);
+    token_queue_init(&shared->inbox);
+    token_queue_init(&shared->waiting);
+    shared->local = local;
+    shared->clock = clock;
+    shared->tables = settings->tables;
+    shared->tables_count = settings->tables_count;
+    shared->timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : TIMEOUT_MS;
+    shared->waiting_max = settings->waiting_max > 0 ? settings->waiting_max : WAITING_MAX;
+    if (read_url(shared, settings->url, fail) != 0) {
+        shared_free(&shared);
+        return NULL;
+    }
+    metric_set(metric_up(), 0);
+    start_thread(shared);
+    wait_until_known(shared);
+    return shared;
+}
+
+void shared_stop(struct shared *shared)
+{
+    if (shared == NULL)
+        return;
+    loop_stop(shared->loop);
+    pthread_join(shared->thread, NULL);
+}
+
+void shared_free(struct shared **shared)
+{
+    struct shared *s = *shared;
+
+    if (s == NULL)
+        return;
+    loop_stop(s->loop); /* one more turn, for the last answers of the local engine */
+    loop_run(s->loop);
+    loop_free(&s->loop);
+    redis_batch_free(&s->batch);
+    tls_context_unref(&s->tls);
+    pthread_cond_destroy(&s->known);
+    pthread_mutex_destroy(&s->lock);
+    arena_free(&s->mem);
+    free(s);
+    *shared = NULL;
+}
