@@ -1,6 +1,8 @@
 #include "cli/store_open.h"
 
 #include "base/utf8.h"
+#include "proxy/tables.h"
+#include "store/redis_url.h"
 
 #include <stdio.h>
 
@@ -17,11 +19,15 @@ struct store *cli_store_open(const char *verb, const struct store_settings *sett
         ours.url = url;
     ours.timeout_ms = TIMEOUT_MS;
     ours.guest = true;
-    store = store_open(&ours, clock_system(), &fail);
+    store = tables_open(&ours, clock_system(), &fail);
     if (store == NULL) {
         *code_out = cli_usage(verb, "%s", fail.text);
-    } else if (!store_is_available(store)) {
-        fprintf(stderr, "smtpguard %s: the store %s is not available\n", verb, ours.url);
+    } else if (!store_is_available(store) || store_sharing(store) == STORE_SHARES_LATER) {
+        struct arena *mem = arena_new(0);
+
+        fprintf(stderr, "smtpguard %s: the store %s is not available\n", verb,
+                redis_url_shown(mem, str_of(ours.url)));
+        arena_free(&mem);
         store_close(&store);
         *code_out = CLI_UNREACHABLE;
     }

@@ -3,6 +3,7 @@
 #include "base/bug.h"
 #include "config/suggest.h"
 #include "config/value.h"
+#include "store/redis_url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -297,11 +298,18 @@ static void fill_store_url(struct loading *l, const struct slot *slot)
 {
     struct str text = slot->node->text;
 
-    if (str_starts(text, STR("redis://")) || str_starts(text, STR("rediss://")) ||
-        str_starts(text, STR("redis+")))
-        wrong(l, slot, slot->node, "a shared store (redis) is not built yet; write sqlite:PATH");
-    else if (!str_starts(text, STR("sqlite:")) || text.n == strlen("sqlite:"))
-        wrong(l, slot, slot->node, "\"%.*s\" is not a store; write sqlite:PATH", SHOWN(text));
+    struct redis_url url;
+    struct fail fail = {0};
+
+    if (redis_url_is(text)) {
+        if (redis_url_parse(l->mem, text, &url, &fail) != 0)
+            wrong(l, slot, slot->node, "%s", fail.text);
+        else if (url.kind == REDIS_CLUSTER)
+            wrong(l, slot, slot->node, "a cluster is not built yet; write redis:// or redis+sentinel://");
+    } else if (!str_starts(text, STR("sqlite:")) || text.n == strlen("sqlite:")) {
+        wrong(l, slot, slot->node, "\"%.*s\" is not a store; write sqlite:PATH or redis://HOST:PORT",
+              SHOWN(text));
+    }
     fill_text(l, slot);
 }
 
@@ -425,7 +433,7 @@ static const struct {
     [SET_DOMAIN] = {fill_domain, "a domain name"},
     [SET_AUTHSERV_ID] = {fill_authserv_id, "a word"},
     [SET_PATH] = {fill_text, "a path"},
-    [SET_STORE_URL] = {fill_store_url, "sqlite:PATH"},
+    [SET_STORE_URL] = {fill_store_url, "sqlite:PATH or redis://HOST:PORT"},
     [SET_LISTEN] = {fill_endpoint, "IP:PORT"},
     [SET_HTTP] = {fill_endpoint, "IP:PORT"},
     [SET_BACKEND] = {fill_backend, "IP:PORT or unix:PATH"},

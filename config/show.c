@@ -1,6 +1,7 @@
 #include "config/loading.h"
 
 #include "base/json.h"
+#include "store/redis_url.h"
 
 #include <string.h>
 
@@ -110,6 +111,18 @@ static void write_key(struct buf *out, struct str path, struct str before)
     }
 }
 
+/* A password is nobody's to see, or to paste into a ticket. */
+static const struct yaml_node *without_secret(struct loading *l, const struct entry *entry)
+{
+    struct yaml_node *node;
+
+    if (entry->row->type != SET_STORE_URL)
+        return entry->node;
+    node = arena_copy(l->mem, entry->node, sizeof(*node));
+    node->text = str_of(redis_url_shown(l->mem, node->text));
+    return node;
+}
+
 static void show_yaml(struct loading *l, struct buf *out)
 {
     struct str before = {0};
@@ -118,7 +131,7 @@ static void show_yaml(struct loading *l, struct buf *out)
         if (entry->row->type == SET_RECORDS && entry->node->count > 0)
             continue; /* its elements follow */
         write_key(out, str_of(entry->path), before);
-        write_value(out, entry->node);
+        write_value(out, without_secret(l, entry));
         buf_fmt(out, "  # %s\n", origin_of(l, entry->node));
         before = str_of(entry->path);
     }
@@ -157,7 +170,7 @@ static void show_json(struct loading *l, struct buf *out)
                 json_str(&j, item->text);
             json_array_end(&j);
         } else {
-            json_scalar(&j, entry->row, entry->node);
+            json_scalar(&j, entry->row, without_secret(l, entry));
         }
         json_put_z(&j, "origin", origin_of(l, entry->node));
         json_object_end(&j);

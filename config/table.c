@@ -376,9 +376,13 @@ const struct setting settings[] = {
      .sentence = "Domains and addresses that get none."},
 
     {"store.url", SET_STORE_URL, IN(store.url), "sqlite:/var/lib/smtpguard/state.db",
-     .sentence = "sqlite:PATH. redis is not built yet."},
+     .sentence = "sqlite:PATH for one host; redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or "
+                 "redis+sentinel://[…@]HOST[:PORT],…/MASTER[/DATABASE] (rediss: with TLS) for any number of hosts that "
+                 "share it (docs/scaling.md)."},
+    {"store.local", SET_PATH, IN(store.local), "/var/lib/smtpguard/state.db",
+     .sentence = "With redis: the SQLite file that answers while the server does not."},
     {"store.timeout", SET_DURATION, IN(store.timeout_ms), "50ms", "1ms", "10s",
-     .sentence = "Beyond it the store has no answer."},
+     .sentence = "Beyond it the store has no answer; with redis, store.local answers."},
     {"store.history", SET_DURATION, NOWHERE, "0s", "0s", "400d", .later = "the history of decisions",
      .sentence = "How long decision records are kept. Not built yet."},
 

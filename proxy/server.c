@@ -6,6 +6,7 @@
 #include "base/stream.h"
 #include "dns/measure.h"
 #include "proxy/reporter.h"
+#include "proxy/tables.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -249,6 +250,7 @@ static void tell_what_takes_a_restart(const struct config *first, const struct c
         {"runtime.workers", first->runtime.workers != fresh->runtime.workers},
         {"runtime.user", strcmp(first->runtime.user, fresh->runtime.user) != 0},
         {"store.url", strcmp(first->store.url, fresh->store.url) != 0},
+        {"store.local", strcmp(first->store.local, fresh->store.local) != 0},
         {"store.timeout", first->store.timeout_ms != fresh->store.timeout_ms},
         {"admin.http", was->port != is->port || !ip_eq(&was->ip, &is->ip)},
     };
@@ -463,6 +465,8 @@ static bool is_ready(char *why, size_t why_bytes, void *arg)
         add_line(why, why_bytes, "no backend can be reached");
     if (!store_is_available(server->store))
         add_line(why, why_bytes, "the store is not available: greylisting lets everybody pass");
+    if (store_sharing(server->store) == STORE_SHARES_LATER)
+        add_line(why, why_bytes, "the shared store does not answer: the local one does");
     if (dns_measured_sick() > 0)
         add_line(why, why_bytes, "the DNS does not answer: nobody is refused for good by what it says");
     return reachable; /* without the others mail still flows */
@@ -508,7 +512,7 @@ static int start(struct server *server, struct fail *fail)
         return -1;
     }
     lock_down();
-    server->store = store_open(&config->store, clock_system(), fail);
+    server->store = tables_open(&config->store, clock_system(), fail);
     if (server->store == NULL)
         return -1;
     if (config->admin.http.ip.family != 0) {

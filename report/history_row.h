@@ -10,7 +10,7 @@
 #include "report/history.h"
 
 enum { HISTORY_COUNT = 'c', HISTORY_RECORD = 'r', HISTORY_SUMS = 's' };
-enum { HISTORY_TUPLE_MAX = 3500 };
+enum { HISTORY_TUPLE_MAX = 3500, HISTORY_DOMAIN_AT = 5 /* where the domain begins in a key */ };
 
 struct history_key {
     char kind;

@@ -188,23 +188,20 @@ void lease_end(const struct lease *lease, bool finished, store_done_fn *done, vo
 /* ---- reading ---- */
 
 struct search {
-    struct str key;
     const char *domain;
     int64_t day;
     lease_each_fn *each;
     void *arg;
 };
 
-/* Keys come in order, so the first one with this prefix is the key itself, if it is there. */
 static bool on_row(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
     struct search *s = arg;
     struct row row = read_row(value);
     struct lease_row seen = {s->day, s->domain, row.finished, row.served_count > 0, row.attempts};
 
-    (void)expires_unix;
-    if (str_eq(key, s->key))
-        s->each(&seen, s->arg);
+    (void)key, (void)expires_unix;
+    s->each(&seen, s->arg);
     return false;
 }
 
@@ -212,8 +209,8 @@ int lease_find(struct store *store, int64_t day, const char *domain, lease_each_
                struct fail *fail)
 {
     struct arena *mem = arena_new(0);
-    struct search s = {lease_key(mem, day, domain), domain, day, each, arg};
-    int outcome = store_each(store, table, s.key, on_row, &s, fail);
+    struct search s = {domain, day, each, arg};
+    int outcome = store_find(store, table, lease_key(mem, day, domain), on_row, &s, fail);
 
     arena_free(&mem);
     return outcome;

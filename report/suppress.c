@@ -79,18 +79,16 @@ int suppress_each(struct store *store, suppress_each_fn *each, void *arg, struct
 
 struct search {
     struct arena *mem;
-    struct str key;
     const char *why;
 };
 
-/* Keys come in order, and the first one with this prefix is the key itself, if it is there. */
 static bool on_candidate(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
     struct search *s = arg;
     struct suppress_row row = {0};
 
-    (void)expires_unix;
-    if (str_eq(key, s->key) && read_value(s->mem, value, &row) && suppress_holds(&row))
+    (void)key, (void)expires_unix;
+    if (read_value(s->mem, value, &row) && suppress_holds(&row))
         s->why = row.by_hand ? "suppressed by hand"
                              : str_fmt(s->mem, "suppressed after %u refusals: %s", row.refusals, row.reason);
     return false;
@@ -103,11 +101,11 @@ int suppress_find(struct store *store, struct arena *mem, const char *policy_dom
     const char *const whom[] = {policy_domain, address, at != NULL ? at + 1 : NULL};
 
     for (size_t i = 0; i < sizeof(whom) / sizeof(whom[0]); i++) {
-        struct search s = {mem, whom[i] != NULL ? key_of(mem, whom[i]) : STR(""), NULL};
+        struct search s = {mem, NULL};
 
         if (whom[i] == NULL)
             continue;
-        if (store_each(store, table, s.key, on_candidate, &s, fail) != 0)
+        if (store_find(store, table, key_of(mem, whom[i]), on_candidate, &s, fail) != 0)
             return -1;
         if (s.why != NULL) {
             *why_out = s.why;

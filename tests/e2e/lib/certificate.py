@@ -12,6 +12,7 @@ Certificate = namedtuple("Certificate", "cert key der")
 def make(directory, name, host="mx.example.net"):
     """A key and a self-signed certificate for `host`; the user that smtpguard runs as may read both."""
     cert, key = directory / f"{name}.crt", directory / f"{name}.key"
+    kind = "IP" if host.replace(".", "").isdigit() else "DNS"
     run(
         "openssl",
         "req",
@@ -26,7 +27,7 @@ def make(directory, name, host="mx.example.net"):
         "-subj",
         f"/CN={host}",
         "-addext",
-        f"subjectAltName=DNS:{host}",
+        f"subjectAltName={kind}:{host}",
         "-keyout",
         key,
         "-out",

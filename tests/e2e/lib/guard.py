@@ -26,7 +26,11 @@ def base_settings(directory, port, backend, nameserver):
         "dns": {"servers": [nameserver], "timeout": "1s", "tries": 2},
         "screen": {"banner_delay": "0s"},
         "greylist": {"delay": "1s", "window": "1h"},
-        "store": {"url": f"sqlite:{directory}/state/state.db", "timeout": "2s"},
+        "store": {
+            "url": f"sqlite:{directory}/state/state.db",
+            "local": f"{directory}/state/state.db",
+            "timeout": "2s",
+        },
         "log": {"format": "json", "level": "debug"},
         "admin": {"http": ""},
         "runtime": {"workers": 2, "user": "nobody", "drain": "20s"},

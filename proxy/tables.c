@@ -1,0 +1,31 @@
+#include "proxy/tables.h"
+
+#include "grey/grey.h"
+#include "grey/merge.h"
+#include "report/merge.h"
+
+/* Good behaviour holds until the later time (proxy/history.c). */
+static void merge_client(struct arena *mem, struct str key, const struct store_row *ours,
+                         struct store_row *theirs)
+{
+    (void)mem, (void)key;
+    if (theirs->value.n == 0 || ours->expires_unix > theirs->expires_unix)
+        *theirs = *ours;
+}
+
+static const struct store_table tables[] = {
+    {.name = GREY_TABLE, .merge = grey_merge, .spread = STORE_BY_TAG, .tag = grey_tag},
+    {.name = "client", .merge = merge_client},
+    {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag},
+    /* Leases, caps, suppressions and keys: a host that does not see what the others do had better wait. */
+    {.name = "report", .spread = STORE_TOGETHER},
+};
+
+struct store *tables_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail)
+{
+    struct store_settings with_tables = *settings;
+
+    with_tables.tables = tables;
+    with_tables.tables_count = sizeof(tables) / sizeof(tables[0]);
+    return store_open(&with_tables, clock, fail);
+}

@@ -1,0 +1,222 @@
+"""Several smtpguards that share what they remember in a Redis, and what happens when that one is in trouble."""
+
+import concurrent.futures
+import time
+
+from lib import certificate
+from lib.check import has, same, true, wait_for
+from lib.process import free_port
+from lib.redis import Redis, Sentinel
+from lib.world import BOT
+from test_reports import answer, date, listed, make_yesterday, name_server, passing, play, reporter, reports_at
+
+GREYLISTED = "451 4.7.1 "
+
+
+def redis(t, *options, **more):
+    return t.start(Redis(t.dir / "redis", *options, **more))
+
+
+def host(t, server, url=None, **greylist):
+    """An smtpguard that shares: started, and in touch with the server (unless the URL leads elsewhere)."""
+    guard = t.prepare(
+        store={"url": url or server.url, "timeout": "50ms"},
+        greylist={"when": "always", "delay": "1s", "window": "1h", **greylist},
+        spf={"mode": "off"},
+        admin={"http": f"127.0.0.1:{free_port()}"},
+    )
+    if server.certificate:
+        guard.daemon.environment["SSL_CERT_FILE"] = str(server.certificate.cert)
+    t.start(guard)
+    guard.recipient = t.recipient()
+    if not url:
+        wait_until_shared(guard)
+    return guard
+
+
+def hosts(t, server, count):
+    """Several, all with the same recipient."""
+    guards = [host(t, server) for _ in range(count)]
+    for guard in guards:
+        guard.recipient = guards[0].recipient
+    return guards
+
+
+def wait_until_shared(guard):
+    wait_for(lambda: guard.metric("smtpguard_store_shared_up") == 1, "a store that is shared")
+
+
+def try_once(guard, sender, reply):
+    """The time that RCPT took, in seconds."""
+    with guard.client(BOT) as client:
+        client.ehlo(BOT.name)
+        client.say(f"MAIL FROM:<{sender}>", "250 ")
+        begun = time.monotonic()
+        client.say(f"RCPT TO:<{guard.recipient}>", reply)
+        return time.monotonic() - begun
+
+
+def wait_out(guard, sender):
+    """Comes again until the delay is over."""
+
+    def passes():
+        with guard.client(BOT) as client:
+            client.ehlo(BOT.name)
+            client.say(f"MAIL FROM:<{sender}>", "250 ")
+            return client.say(f"RCPT TO:<{guard.recipient}>", "").startswith("250 ")
+
+    wait_for(passes, "an RCPT that passes")
+
+
+def test_retry_on_another_mx(t):
+    """Who was greylisted by one MX passes on another one, and is then known to a third."""
+    server = redis(t)
+    first, second, third = hosts(t, server, 3)
+    try_once(first, "a@good.test", GREYLISTED)
+    wait_out(second, "a@good.test")
+    try_once(third, "a@good.test", "250 ")
+    same(third.event(event="rcpt", grey="known")["client"], BOT.address)
+    server.wait_for_key("smtpguard:grey:*a@good.test*")
+    code, rows = second.cli("greylist", "list")
+    same(code, 0, "greylist list's exit code")
+    has(rows, "a@good.test")
+    server.pause()
+    code, why = second.cli("greylist", "list")
+    same(code, 69, "greylist list's exit code without the server")
+    has(why, "is not available")
+
+
+def in_trouble(t, server, begin, end, why):
+    """The scene of each kind of trouble: `first` goes on by itself, and afterwards both know all of it."""
+    first, second = hosts(t, server, 2)
+    try_once(first, "before@good.test", GREYLISTED)
+    wait_out(first, "before@good.test")
+    try_once(first, "between@good.test", GREYLISTED)
+    begin()
+    seconds = try_once(first, "during@good.test", GREYLISTED)
+    true(seconds < 2, f"the first RCPT took {seconds:.3f} s")
+    has(first.event(event="store-away")["text"], why)
+    same(first.metric("smtpguard_store_shared_up"), 0, "smtpguard_store_shared_up")
+    status, text = first.get("/readyz")
+    same(status, 200, "/readyz")
+    has(text, "the shared store does not answer")
+    try_once(first, "before@good.test", "250 ")  # known: the local store has a copy
+    wait_out(first, "between@good.test")
+    wait_out(first, "during@good.test")
+    end()
+    for guard in (first, second):
+        wait_until_shared(guard)
+    first.event(event="store-back")
+    for sender in ("between", "during"):
+        try_once(second, f"{sender}@good.test", "250 ")
+    true(first.metric("smtpguard_store_merged_rows_total") >= 3, "the rows were merged")
+
+
+def test_hangs(t):
+    """A Redis that hangs (SIGSTOP) costs one sender 50 ms; what happened meanwhile is merged."""
+    server = redis(t)
+    in_trouble(t, server, server.pause, server.resume, "no answer within 50 ms")
+
+
+def test_killed(t):
+    """A Redis that is killed and comes back empty gets what happened meanwhile."""
+    server = redis(t)
+    in_trouble(t, server, server.kill, server.start, "")
+
+
+def test_full(t):
+    """A Redis without memory is as good as none, and is used again when it has some."""
+    server = redis(t)
+
+    def set_memory(limit):
+        return lambda: server.do("config", "set", "maxmemory", limit)
+
+    in_trouble(t, server, set_memory("1"), set_memory("0"), "OOM ")
+
+
+def test_read_only(t):
+    """A Redis that has become a replica takes no writes: the local store answers until it is a master again."""
+    server = redis(t)
+
+    def replica_of(*whom):
+        return lambda: server.do("replicaof", *whom)
+
+    in_trouble(t, server, replica_of("127.0.0.1", "1"), replica_of("no", "one"), "READONLY ")
+
+
+def test_passwords_and_tls(t):
+    """By TLS, with a password; with a wrong one mail flows all the same, and nobody sees it in the log or the settings."""
+    server = redis(t, password="right", certificate=certificate.make(t.dir, "redis", "127.0.0.1"))
+    first = host(t, server)
+    wrong = host(t, server, url=server.url.replace(":right@", ":wrong-secret@"))
+    try_once(first, "a@good.test", GREYLISTED)
+    server.wait_for_key("smtpguard:grey:*a@good.test*")
+    has(wrong.event(event="store-away")["text"], "the password is refused: WRONGPASS")
+    try_once(wrong, "a@good.test", GREYLISTED)
+    wait_out(wrong, "a@good.test")
+    code, settings = wrong.cli("config", "show")
+    same(code, 0, "config show's exit code")
+    has(settings, ":***@")
+    true("wrong-secret" not in settings + wrong.log.read_text(), "the password is nowhere to be seen")
+
+
+def test_sentinel(t):
+    """When a master dies, sentinels make a replica master, and what was remembered and what happened meanwhile is there."""
+    master = redis(t)
+    replica = t.start(Redis(t.dir / "replica", "--replicaof", "127.0.0.1", str(master.port)))
+    wait_for(lambda: "master_link_status:up" in replica.ask("info", "replication"), "a replica")
+    sentinel = t.start(Sentinel(t.dir / "sentinel", master))
+    url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/main"  # the first one is not there
+    first, second = (host(t, master, url=url) for _ in range(2))
+    second.recipient = first.recipient
+    for guard in (first, second):
+        wait_until_shared(guard)
+    try_once(first, "before@good.test", GREYLISTED)
+    replica.wait_for_key("smtpguard:grey:*before@good.test*")
+    master.kill()
+    try_once(first, "during@good.test", GREYLISTED)
+    for guard in (first, second):
+        guard.event(event="store-away")
+        wait_until_shared(guard)
+    has(replica.ask("info", "replication"), "role:master")
+    wait_out(second, "before@good.test")
+    wait_out(second, "during@good.test")
+    try_once(first, "during@good.test", "250 ")
+
+
+# ---- reports ----
+
+
+def test_one_report_for_all(t):
+    """Hosts that share count together, through an outage; of those that send at once, one sends each report, of all."""
+    server, backend = redis(t), t.backend()
+    domains = [f"d{i}.test" for i in range(8)]
+    dns = name_server(t, {domain: f"p=none; rua=mailto:dmarc@{domain}" for domain in domains})
+    guards = [
+        reporter(
+            t,
+            dns,
+            backend,
+            host=f"mx{i}.example.net",
+            store={"url": server.url, "timeout": "50ms"},
+            admin={"http": f"127.0.0.1:{free_port()}"},
+        )
+        for i in (1, 2)
+    ]
+    for guard in guards:
+        wait_until_shared(guard)
+        play(t, guard, [passing(domain, 2) for domain in domains], "bob@example.net")
+    server.pause()
+    play(t, guards[0], [passing(domain) for domain in domains], "bob@example.net")
+    guards[0].event(event="store-away")
+    server.resume()
+    for guard in guards:
+        wait_until_shared(guard)
+    play(t, guards[1], [passing(domain, 2) for domain in domains], "bob@example.net")
+    for guard in guards:
+        same(listed(guard, date()), {domain: (7, 7, 7, 2) for domain in domains}, "report list")
+    make_yesterday(guards[0])
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        said = list(pool.map(lambda guard: answer(guard, "report", "send"), guards))
+    same(sum(one["fates"]["sent"] for one in said), len(domains), "reports sent, as both say")
+    same(reports_at(backend), sorted(f"dmarc@{domain}" for domain in domains), "reports at the backend")
