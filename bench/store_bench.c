@@ -1,8 +1,8 @@
 /*
- * What an update of the store costs: two rows read and written, as greylisting does, with 1, 10 and 100
- * outstanding. CPU is of the whole process: asking loop, store's thread, and kernel.
+ * What an update of the store costs, and how long it takes: two rows read and written, as greylisting does,
+ * with 1, 10 and 100 outstanding. CPU is of the whole process: asking loop, store's threads, and kernel.
  *
- *   store_bench [FOLDER]       (default /tmp)
+ *   store_bench [FOLDER [URL]]       (default /tmp; URL: of a Redis, with its local file in FOLDER)
  */
 #include "base/bug.h"
 #include "store/store.h"
@@ -22,6 +22,12 @@ struct run {
     struct loop *loop;
     unsigned asked, answered, updates;
     uint64_t seed;
+    float *took_us;
+};
+
+struct asked {
+    struct run *run;
+    double begun_us;
 };
 
 static void on_done(enum store_status status, const void *result, void *arg);
@@ -42,6 +48,14 @@ static void change(struct arena *mem, const void *question, struct store_row *ro
     memcpy(result, &number, sizeof(number));
 }
 
+static double wall_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
 static uint64_t next_number(struct run *run)
 {
     run->seed = run->seed * 6364136223846793005u + 1442695040888963407u;
@@ -50,6 +64,7 @@ static uint64_t next_number(struct run *run)
 
 static void ask(struct run *run)
 {
+    struct asked *asked = malloc(sizeof(*asked));
     char triple[128], client[64];
     unsigned n = (unsigned)(next_number(run) % ROWS);
     struct store_request request = {.table = "bench", .keys_count = 2, .change = change, .result_bytes = 8};
@@ -59,14 +74,20 @@ static void ask(struct run *run)
     request.keys[0] = str_of(triple);
     request.keys[1] = str_of(client);
     run->asked++;
-    store_update(run->store, run->loop, &request, on_done, run);
+    if (asked == NULL)
+        out_of_memory();
+    *asked = (struct asked){run, wall_us()};
+    store_update(run->store, run->loop, &request, on_done, asked);
 }
 
 static void on_done(enum store_status status, const void *result, void *arg)
 {
-    struct run *run = arg;
+    struct asked *asked = arg;
+    struct run *run = asked->run;
 
     (void)result;
+    run->took_us[run->answered] = (float)(wall_us() - asked->begun_us);
+    free(asked);
     if (status != STORE_DONE)
         bug("the store did not answer");
     if (++run->answered == run->updates)
@@ -84,12 +105,11 @@ static double cpu_us(void)
            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
-static double wall_us(void)
+static int by_size(const void *a, const void *b)
 {
-    struct timespec now;
+    float x = *(const float *)a, y = *(const float *)b;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+    return (x > y) - (x < y);
 }
 
 static void measure(struct store *store, unsigned outstanding, const char *title)
@@ -97,33 +117,58 @@ static void measure(struct store *store, unsigned outstanding, const char *title
     struct run run = {
         .store = store, .loop = loop_new(), .updates = outstanding == 1 ? UPDATES_ALONE : UPDATES, .seed = 7};
     struct store_counts before = store_counts(store), after;
-    double cpu = cpu_us(), wall = wall_us();
+    double cpu = cpu_us(), wall = wall_us(), group;
 
+    run.took_us = calloc(run.updates, sizeof(float));
+    if (run.took_us == NULL)
+        out_of_memory();
     for (unsigned i = 0; i < outstanding; i++)
         ask(&run);
     loop_run(run.loop);
     cpu = cpu_us() - cpu;
     wall = wall_us() - wall;
     after = store_counts(store);
-    printf("%-28s %3u outstanding: %7.0f updates/s, %5.1f us wall and %5.1f us CPU an update, "
-           "%5.1f updates a commit\n",
-           title, outstanding, run.updates / wall * 1e6, wall / run.updates, cpu / run.updates,
-           (double)(after.updates - before.updates) / (double)(after.commits - before.commits));
+    qsort(run.took_us, run.updates, sizeof(float), by_size);
+    group = (double)(after.updates - before.updates) / (double)(after.commits - before.commits);
+    printf("%-28s %3u outstanding: %7.0f updates/s, %5.1f us CPU an update, half within %5.2f ms, 99 of 100 "
+           "within "
+           "%5.2f ms, %5.1f updates a commit\n",
+           title, outstanding, run.updates / wall * 1e6, cpu / run.updates,
+           (double)run.took_us[run.updates / 2] / 1e3, (double)run.took_us[run.updates / 100 * 99] / 1e3,
+           group);
+    free(run.took_us);
     loop_free(&run.loop);
 }
+
+/* The client, which both keys begin with. */
+static struct str tag(struct str key)
+{
+    return str_upto(key, str_find(key, ' '));
+}
+
+static void merge(struct arena *mem, struct str key, const struct store_row *ours, struct store_row *theirs)
+{
+    (void)mem, (void)key;
+    *theirs = *ours;
+}
+
+static const struct store_table table = {.name = "bench", .merge = merge, .spread = STORE_BY_TAG, .tag = tag};
 
 int main(int argc, char **argv)
 {
     char path[256], url[300];
-    struct store_settings settings = {.url = url};
+    struct store_settings settings = {
+        .url = url, .local = path, .timeout_ms = 1000, .tables = &table, .tables_count = 1};
     struct fail fail;
     struct store *store;
 
     snprintf(path, sizeof(path), "%s/store-bench-%d.db", argc > 1 ? argv[1] : "/tmp", (int)getpid());
     snprintf(url, sizeof(url), "sqlite:%s", path);
+    if (argc > 2)
+        settings.url = argv[2];
     store = store_open(&settings, clock_system(), &fail);
-    if (store == NULL || !store_is_available(store))
-        bug("cannot open %s", path);
+    if (store == NULL || !store_is_available(store) || store_sharing(store) == STORE_SHARES_LATER)
+        bug("cannot open %s", settings.url);
     measure(store, 1, "into an empty table");
     measure(store, 100, "filling the table");
     measure(store, 1, "used again within the hour");

@@ -292,8 +292,6 @@ static const struct {
     {"reports from a name", "reports: {from: postmaster, aggregate: {enabled: true}}\n",
      "F:4:17: reports.from: \"postmaster\" is no address; reports need one to come from\n"},
     {"reports are built", "reports: {from: dmarc@example.net, aggregate: {enabled: true}}\n", ""},
-    {"a cluster of redis", "store: {url: \"redis+cluster://127.0.0.1\"}\n",
-     "F:4:14: store.url: a cluster is not built yet; write redis:// or redis+sentinel://\n"},
     {"history", "store: {history: 7d}\n",
      "F:4:18: store.history: the history of decisions is not built yet; leave it at its default, 0s\n"},
     {"the control socket", "admin: {socket: /run/x.sock}\n",

@@ -304,8 +304,6 @@ static void fill_store_url(struct loading *l, const struct slot *slot)
     if (redis_url_is(text)) {
         if (redis_url_parse(l->mem, text, &url, &fail) != 0)
             wrong(l, slot, slot->node, "%s", fail.text);
-        else if (url.kind == REDIS_CLUSTER)
-            wrong(l, slot, slot->node, "a cluster is not built yet; write redis:// or redis+sentinel://");
     } else if (!str_starts(text, STR("sqlite:")) || text.n == strlen("sqlite:")) {
         wrong(l, slot, slot->node, "\"%.*s\" is not a store; write sqlite:PATH or redis://HOST:PORT",
               SHOWN(text));

@@ -377,8 +377,8 @@ const struct setting settings[] = {
 
     {"store.url", SET_STORE_URL, IN(store.url), "sqlite:/var/lib/smtpguard/state.db",
      .sentence = "sqlite:PATH for one host; redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or "
-                 "redis+sentinel://[…@]HOST[:PORT],…/MASTER[/DATABASE] (rediss: with TLS) for any number of hosts that "
-                 "share it (docs/scaling.md)."},
+                 "redis+sentinel://[…@]HOST[:PORT],…/MASTER[/DATABASE] or redis+cluster://[…@]HOST[:PORT],… (rediss: with "
+                 "TLS) for any number of hosts that share it (docs/scaling.md)."},
     {"store.local", SET_PATH, IN(store.local), "/var/lib/smtpguard/state.db",
      .sentence = "With redis: the SQLite file that answers while the server does not."},
     {"store.timeout", SET_DURATION, IN(store.timeout_ms), "50ms", "1ms", "10s",

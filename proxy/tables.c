@@ -21,11 +21,16 @@ static const struct store_table tables[] = {
     {.name = "report", .spread = STORE_TOGETHER},
 };
 
+size_t tables_list(const struct store_table **tables_out)
+{
+    *tables_out = tables;
+    return sizeof(tables) / sizeof(tables[0]);
+}
+
 struct store *tables_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail)
 {
     struct store_settings with_tables = *settings;
 
-    with_tables.tables = tables;
-    with_tables.tables_count = sizeof(tables) / sizeof(tables[0]);
+    with_tables.tables_count = tables_list(&with_tables.tables);
     return store_open(&with_tables, clock, fail);
 }

@@ -6,6 +6,8 @@
 
 #include "store/store.h"
 
+size_t tables_list(const struct store_table **tables_out);
+
 /* store_open() with the tables. */
 struct store *tables_open(const struct store_settings *settings, const struct clock *clock,
                           struct fail *fail);

@@ -36,7 +36,7 @@ struct change {
 
 struct redis_batch {
     struct arena *mem; /* of one group */
-    struct redis_link *link;
+    struct redis_route *route;
     struct str script;
     int64_t now_unix;
     struct job jobs[REDIS_BATCH_MAX];
@@ -126,7 +126,7 @@ static void list_groups(struct redis_batch *batch, const struct job *job)
             struct str words[] = {STR("ZADD"), redis_row_groups_key(batch->mem, table), STR("0"),
                                   redis_row_group(table, job->token->keys[i])};
 
-            redis_link_ask(batch->link, words, 4, NULL, NULL);
+            redis_route_ask(batch->route, words[1], words, 4, NULL, NULL);
         }
 }
 
@@ -151,7 +151,7 @@ static void write_job(struct redis_batch *batch, struct job *job)
         words[n++] = str_of(str_fmt(batch->mem, "%" PRId64, row->after.expires_unix));
     }
     batch->waiting++;
-    redis_link_ask(batch->link, words, n, on_written, job);
+    redis_route_ask(batch->route, job->rows[0].name.key, words, n, on_written, job);
 }
 
 /* ---- between the flights: what becomes of the rows ---- */
@@ -239,12 +239,12 @@ static void on_read(const struct resp *reply, void *arg)
         on_all_read(batch);
 }
 
-static void ask_for(struct redis_link *link, const struct redis_row_name *name, redis_reply_fn *reply,
+static void ask_for(struct redis_route *route, const struct redis_row_name *name, redis_reply_fn *reply,
                     void *arg)
 {
     struct str words[] = {name->field.n > 0 ? STR("HGET") : STR("GET"), name->key, name->field};
 
-    redis_link_ask(link, words, name->field.n > 0 ? 3 : 2, reply, arg);
+    redis_route_ask(route, name->key, words, name->field.n > 0 ? 3 : 2, reply, arg);
 }
 
 static void read_job(struct redis_batch *batch, struct job *job)
@@ -256,18 +256,18 @@ static void read_job(struct redis_batch *batch, struct job *job)
         row->name = redis_row_name(batch->mem, job->token->shared, job->token->keys[i]);
         row->whole = store_row_name(batch->mem, job->token->table, job->token->keys[i]);
         batch->waiting++;
-        ask_for(batch->link, &row->name, on_read, row);
+        ask_for(batch->route, &row->name, on_read, row);
     }
 }
 
-void redis_batch_start(struct redis_batch *batch, struct redis_link *link, struct str script,
+void redis_batch_start(struct redis_batch *batch, struct redis_route *route, struct str script,
                        struct store_token *list, int64_t now_unix)
 {
     if (batch->count > 0)
         bug("a batch is started while another runs");
     HASH_CLEAR(hh, batch->changes);
     arena_reset(batch->mem);
-    batch->link = link;
+    batch->route = route;
     batch->script = script;
     batch->now_unix = now_unix;
     batch->waiting = 0;

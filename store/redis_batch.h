@@ -7,14 +7,14 @@
  * way, and one that another host was faster than is done again.
  *
  * Ownership  The batch owns the tokens that it was given until `done`, or until redis_batch_abort().
- * Timing     One group at a time. `done` exactly once, later. No deadlines of its own. Close the link before
+ * Timing     One group at a time. `done` exactly once, later. No deadlines of its own. Close the route before
  *            the batch is aborted or freed.
  */
 #ifndef STORE_REDIS_BATCH_H
 #define STORE_REDIS_BATCH_H
 
 #include "store/away.h"
-#include "store/redis_link.h"
+#include "store/redis_route.h"
 
 enum { REDIS_BATCH_MAX = AWAY_ROWS_MAX / STORE_KEYS_MAX };
 
@@ -34,7 +34,7 @@ struct redis_batch *redis_batch_new(redis_batch_done_fn *done, void *arg);
 void redis_batch_free(struct redis_batch **batch); /* idle or aborted */
 
 /* `list` has 1 to REDIS_BATCH_MAX tokens; `script` is the name that SCRIPT LOAD gave. */
-void redis_batch_start(struct redis_batch *batch, struct redis_link *link, struct str script,
+void redis_batch_start(struct redis_batch *batch, struct redis_route *route, struct str script,
                        struct store_token *list, int64_t now_unix);
 bool redis_batch_is_busy(const struct redis_batch *batch);
 struct store_token *redis_batch_abort(struct redis_batch *batch); /* whom nobody has answered, in order */

@@ -1,23 +1,22 @@
 #include "store/redis_read.h"
 
 #include "base/bug.h"
-#include "store/redis_find.h"
-#include "store/redis_link.h"
+#include "store/redis_route.h"
 #include "store/redis_row.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GET_KEYS = 500, PAGE_GROUPS = 1000 };
+enum { PAGE_GROUPS = 1000 };
 
 struct reader {
     const struct redis_source *source;
     struct loop *loop;
-    struct redis_find *find;
-    struct redis_link *link;
+    struct redis_route *route;
     struct timer deadline;
     const struct resp *reply; /* to the last question, until the next */
+    size_t waiting;           /* values */
     bool ready, ended;
     struct fail *fail;
 };
@@ -58,38 +57,11 @@ static void on_reply(const struct resp *reply, void *arg)
     loop_stop(r->loop);
 }
 
-static void on_found(const struct redis_found *found, const char *why, void *arg)
-{
-    static const struct redis_link_events events = {on_ready, on_end};
-    struct reader *r = arg;
-    const struct redis_url *url = r->source->url;
-
-    r->find = NULL;
-    if (found == NULL) {
-        end(r, why);
-        return;
-    }
-    r->link = redis_link_open(r->loop,
-                              &(struct redis_link_settings){.at = found->at,
-                                                            .tls = r->source->tls,
-                                                            .name = found->name,
-                                                            .user = url->user,
-                                                            .password = url->password,
-                                                            .database = url->database},
-                              &events, r);
-    if (r->link == NULL)
-        end(r, "no descriptor is left");
-}
-
 /* NULL: it has ended, and `fail` says why. */
-static const struct resp *ask(struct reader *r, const struct str *words, size_t count)
+static const struct resp *wait_for_reply(struct reader *r)
 {
     char why[200];
 
-    r->reply = NULL;
-    if (r->ended)
-        return NULL;
-    redis_link_ask(r->link, words, count, on_reply, r);
     timer_start(&r->deadline, r->loop, REDIS_READ_MS, on_deadline, r);
     while (r->reply == NULL && !r->ended)
         loop_run(r->loop);
@@ -102,11 +74,22 @@ static const struct resp *ask(struct reader *r, const struct str *words, size_t 
     return r->ended ? NULL : r->reply;
 }
 
+static const struct resp *ask(struct reader *r, struct str key, const struct str *words, size_t count)
+{
+    r->reply = NULL;
+    if (r->ended)
+        return NULL;
+    redis_route_ask(r->route, key, words, count, on_reply, r);
+    return wait_for_reply(r);
+}
+
 static int open_reader(struct reader *r, const struct redis_source *source, struct fail *fail)
 {
+    static const struct redis_link_events events = {on_ready, on_end};
+
     *r = (struct reader){.source = source, .loop = loop_new(), .fail = fail};
     timer_start(&r->deadline, r->loop, REDIS_READ_MS, on_deadline, r);
-    r->find = redis_find_start(r->loop, source->url, source->tls, on_found, r);
+    r->route = redis_route_open(r->loop, source->url, source->tls, &events, r);
     while (!r->ready && !r->ended)
         loop_run(r->loop);
     timer_stop(&r->deadline);
@@ -115,8 +98,7 @@ static int open_reader(struct reader *r, const struct redis_source *source, stru
 
 static void close_reader(struct reader *r)
 {
-    redis_find_cancel(&r->find);
-    redis_link_close(&r->link);
+    redis_route_close(&r->route);
     loop_free(&r->loop);
 }
 
@@ -197,31 +179,47 @@ static size_t our_keys(struct arena *mem, const struct store_table *table, const
     return count;
 }
 
+struct wanted {
+    struct reader *r;
+    struct rows *rows;
+    struct str key;
+};
+
+static void on_value(const struct resp *reply, void *arg)
+{
+    struct wanted *w = arg;
+
+    if (reply->type == RESP_STRING)
+        rows_add(w->rows, w->key, reply->text, w->r->source->now_unix);
+    if (--w->r->waiting == 0)
+        on_reply(reply, w->r);
+}
+
+/* All in one flight. */
 static int get_values(struct reader *r, const struct store_table *table, const struct resp *page,
                       struct rows *rows)
 {
     struct arena *mem = arena_new(64 * 1024);
     struct str *theirs = ARENA_ARRAY(mem, struct str, page->count), *ours;
-    size_t count, done = 0;
+    struct wanted *wanted = ARENA_ARRAY(mem, struct wanted, page->count);
 
     ours = ARENA_ARRAY(mem, struct str, page->count);
-    count = our_keys(mem, table, page, rows, theirs, ours);
-    while (done < count && !r->ended) {
-        struct str words[1 + GET_KEYS] = {STR("MGET")};
-        size_t some = count - done < GET_KEYS ? count - done : GET_KEYS;
-        const struct resp *values;
+    r->waiting = our_keys(mem, table, page, rows, theirs, ours);
+    r->reply = NULL;
+    for (size_t i = 0, count = r->waiting; i < count; i++) {
+        struct str words[] = {STR("GET"), theirs[i]};
 
-        memcpy(words + 1, theirs + done, some * sizeof(struct str));
-        values = ask(r, words, 1 + some);
-        for (size_t i = 0; values != NULL && i < values->count && i < some; i++)
-            rows_add(rows, ours[done + i], values->items[i].text, r->source->now_unix);
-        done += some;
+        wanted[i] = (struct wanted){r, rows, ours[i]};
+        redis_route_ask(r->route, theirs[i], words, 2, on_value, &wanted[i]);
     }
+    if (r->waiting > 0)
+        wait_for_reply(r);
     arena_free(&mem);
     return r->ended ? -1 : 0;
 }
 
-static int scan(struct reader *r, const struct store_table *table, struct str prefix, struct rows *rows)
+static int scan_node(struct reader *r, size_t node, const struct store_table *table, struct str prefix,
+                     struct rows *rows)
 {
     struct arena *mem = arena_new(0);
     struct str pattern = redis_row_pattern(mem, table, prefix);
@@ -231,7 +229,9 @@ static int scan(struct reader *r, const struct store_table *table, struct str pr
     do {
         struct str words[] = {STR("SCAN"), str_of(cursor), STR("MATCH"), pattern, STR("COUNT"), STR("1000")};
 
-        page = ask(r, words, sizeof(words) / sizeof(words[0]));
+        r->reply = NULL;
+        redis_route_ask_node(r->route, node, words, sizeof(words) / sizeof(words[0]), on_reply, r);
+        page = wait_for_reply(r);
         if (page == NULL || page->count != 2)
             break;
         snprintf(cursor, sizeof(cursor), "%.*s", STR_ARG(page->items[0].text));
@@ -244,6 +244,15 @@ static int scan(struct reader *r, const struct store_table *table, struct str pr
     return r->ended ? -1 : 0;
 }
 
+static int scan(struct reader *r, const struct store_table *table, struct str prefix, struct rows *rows)
+{
+    int outcome = 0;
+
+    for (size_t i = 0; i < redis_route_nodes(r->route) && outcome == 0; i++)
+        outcome = scan_node(r, i, table, prefix, rows);
+    return outcome;
+}
+
 /* ---- tables with groups ---- */
 
 /* 1: more, 0: enough, -1. A group that has gone leaves the list. */
@@ -252,11 +261,12 @@ static int tell_group(struct reader *r, const struct store_table *table, struct 
 {
     struct arena *mem = arena_new(0);
     struct str words[] = {STR("HGETALL"), redis_row_name(mem, table, group).key};
+    struct str groups_key = redis_row_groups_key(mem, table);
     const struct resp *all;
     bool more = true;
 
     rows_forget(rows);
-    all = ask(r, words, 2);
+    all = ask(r, words[1], words, 2);
     for (size_t i = 0; all != NULL && i + 1 < all->count; i += 2) {
         struct str field = all->items[i].text;
         char *key = arena_alloc(rows->mem, group.n + field.n);
@@ -266,7 +276,7 @@ static int tell_group(struct reader *r, const struct store_table *table, struct 
         rows_add(rows, str_make(key, group.n + field.n), all->items[i + 1].text, r->source->now_unix);
     }
     if (all != NULL && all->count == 0)
-        ask(r, (struct str[]){STR("ZREM"), redis_row_groups_key(mem, table), group}, 3);
+        ask(r, groups_key, (struct str[]){STR("ZREM"), groups_key, group}, 3);
     else
         more = rows_tell(rows, prefix, each, arg);
     arena_free(&mem);
@@ -312,7 +322,7 @@ static int tell_groups(struct reader *r, const struct store_table *table, struct
     size_t count = PAGE_GROUPS;
 
     while (outcome > 0 && count == PAGE_GROUPS) {
-        const struct resp *page = ask(r, words, sizeof(words) / sizeof(words[0]));
+        const struct resp *page = ask(r, words[1], words, sizeof(words) / sizeof(words[0]));
         struct str *groups;
 
         count = page != NULL ? page->count : 0;
@@ -376,7 +386,7 @@ int redis_read_one(const struct redis_source *source, const struct store_table *
     struct reader r;
     int outcome = open_reader(&r, source, fail);
 
-    value = outcome == 0 ? ask(&r, words, name.field.n > 0 ? 3 : 2) : NULL;
+    value = outcome == 0 ? ask(&r, name.key, words, name.field.n > 0 ? 3 : 2) : NULL;
     if (value != NULL)
         rows_add(&rows, key, value->text, source->now_unix);
     if (value != NULL)

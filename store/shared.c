@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "store/redis_batch.h"
-#include "store/redis_find.h"
 #include "store/redis_read.h"
 #include "store/redis_row.h"
 
@@ -57,8 +56,8 @@ struct shared {
     /* The thread's own. */
     enum state state;
     struct token_queue waiting;
-    struct redis_find *find;
-    struct redis_link *link;
+    struct redis_route *route;
+    size_t probes_left;
     struct redis_batch *batch;
     char script[48];
     struct timer deadline, retry, look;
@@ -165,8 +164,7 @@ static void go_away(struct shared *shared, const char *why)
     shared->said_away = true;
     timer_stop(&shared->deadline);
     timer_stop(&shared->look);
-    redis_find_cancel(&shared->find);
-    redis_link_close(&shared->link);
+    redis_route_close(&shared->route);
     fall_back(shared, redis_batch_abort(shared->batch));
     fall_back(shared, token_queue_take(&shared->waiting));
     if (shared->merging != NULL && !shared->merging->in_job)
@@ -223,7 +221,7 @@ static void go_on(struct shared *shared)
     some = take_some(shared, &due_ms);
     left_ms = due_ms - loop_now_ms(shared->loop);
     timer_start(&shared->deadline, shared->loop, left_ms > 1 ? left_ms : 1, on_deadline, shared);
-    redis_batch_start(shared->batch, shared->link, str_of(shared->script), some, clock_unix(shared->clock));
+    redis_batch_start(shared->batch, shared->route, str_of(shared->script), some, clock_unix(shared->clock));
 }
 
 static void on_copied(enum store_status status, const void *result, void *arg)
@@ -295,7 +293,8 @@ static void load_script(struct shared *shared, redis_reply_fn *reply)
 {
     struct str words[] = {STR("SCRIPT"), STR("LOAD"), str_of(redis_row_script)};
 
-    redis_link_ask(shared->link, words, 3, reply, shared);
+    for (size_t i = 0; i < redis_route_nodes(shared->route); i++)
+        redis_route_ask_node(shared->route, i, words, 3, reply, shared);
 }
 
 static void on_batch(const struct redis_batch_outcome *outcome, void *arg)
@@ -464,6 +463,8 @@ static void on_probe(const struct resp *reply, void *arg)
     char why[200];
 
     if (reply->type == RESP_STATUS && shared->script[0] != '\0') {
+        if (--shared->probes_left > 0)
+            return;
         timer_stop(&shared->deadline);
         shared->state = STATE_MERGING;
         look(shared);
@@ -474,48 +475,35 @@ static void on_probe(const struct resp *reply, void *arg)
     go_away(shared, reply->type == RESP_ERROR ? why : "it takes no scripts");
 }
 
-static void on_link_ready(void *arg)
+static void on_route_ready(void *arg)
 {
     struct shared *shared = arg;
-    struct str probe[] = {STR("SET"), STR(REDIS_ROW_PREFIX "alive"), STR("1"), STR("EX"), STR("3600")};
+    struct arena *mem = arena_new(0);
 
     load_script(shared, on_script);
-    redis_link_ask(shared->link, probe, sizeof(probe) / sizeof(probe[0]), on_probe, shared);
+    shared->probes_left = redis_route_nodes(shared->route);
+    for (size_t i = 0; i < shared->probes_left; i++) {
+        struct str key = redis_route_key_on(shared->route, mem, i, REDIS_ROW_PREFIX "alive:");
+        struct str words[] = {STR("SET"), key, STR("1"), STR("EX"), STR("3600")};
+
+        redis_route_ask_node(shared->route, i, words, sizeof(words) / sizeof(words[0]), on_probe, shared);
+    }
+    arena_free(&mem);
 }
 
-static void on_link_end(const char *why, void *arg)
+static void on_route_end(const char *why, void *arg)
 {
     go_away(arg, why);
 }
 
-static void on_found(const struct redis_found *found, const char *why, void *arg)
-{
-    static const struct redis_link_events events = {on_link_ready, on_link_end};
-    struct shared *shared = arg;
-    struct redis_link_settings settings = {.tls = shared->tls,
-                                           .user = shared->url.user,
-                                           .password = shared->url.password,
-                                           .database = shared->url.database};
-
-    shared->find = NULL;
-    if (found == NULL) {
-        go_away(shared, why);
-        return;
-    }
-    settings.at = found->at;
-    settings.name = found->name;
-    shared->link = redis_link_open(shared->loop, &settings, &events, shared);
-    if (shared->link == NULL)
-        go_away(shared, "no descriptor is left");
-}
-
 static void on_retry(void *arg)
 {
+    static const struct redis_link_events events = {on_route_ready, on_route_end};
     struct shared *shared = arg;
 
     shared->state = STATE_CONNECTING;
     timer_start(&shared->deadline, shared->loop, CONNECT_MS, on_deadline, shared);
-    shared->find = redis_find_start(shared->loop, &shared->url, shared->tls, on_found, shared);
+    shared->route = redis_route_open(shared->loop, &shared->url, shared->tls, &events, shared);
 }
 
 /* ---- asked from other threads ---- */
@@ -644,8 +632,6 @@ static int read_url(struct shared *shared, const char *text, struct fail *fail)
     shared->shown = redis_url_shown(shared->mem, str_of(text));
     if (redis_url_parse(shared->mem, str_of(text), &shared->url, &why) != 0)
         return fail_set(fail, "\"%s\" is no store: %s", shared->shown, why.text);
-    if (shared->url.kind == REDIS_CLUSTER)
-        return fail_set(fail, "\"%s\": Cluster is not built yet", shared->shown);
     if (!shared->url.tls)
         return 0;
     shared->tls = tls_client_context(TLS_VERIFY_NAME, fail);

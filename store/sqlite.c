@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum { TABLES_MAX = 32, SCHEMA_VERSION = 1, APPLICATION_ID = 0x73677264 /* "sgrd" */ };
+enum { BACKUP_BUSY_MS = 5000 };
 
 /* A check reads the whole file: above this size we trust the header, the schema and what SQLite notices. */
 static const int64_t CHECK_BYTES_MAX = 64 * 1024 * 1024;
@@ -529,6 +530,44 @@ int sqlite_each(const struct sqlite_settings *settings, const char *table, struc
     sqlite3_finalize(st);
     sqlite3_close(db);
     return outcome_of(code) == SQLITE_WORKED ? 0 : -1;
+}
+
+/* ---- copying ---- */
+
+/* All pages in one step, under one read lock: with a write-ahead log nobody waits for that, and nothing that is
+ * written meanwhile makes the copy begin anew. */
+static int copy_pages(sqlite3 *from, sqlite3 *to)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+    int code;
+
+    if (backup == NULL)
+        return sqlite3_errcode(to);
+    code = sqlite3_backup_step(backup, -1);
+    sqlite3_backup_finish(backup);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+int sqlite_backup(const char *path, const char *to_path, struct fail *fail)
+{
+    sqlite3 *from = NULL, *to = NULL;
+    int code = sqlite3_open_v2(path, &from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (code == SQLITE_OK)
+        code = sqlite3_busy_timeout(from, BACKUP_BUSY_MS);
+    if (code == SQLITE_OK) {
+        create_file(to_path);
+        code = sqlite3_open_v2(to_path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    }
+    if (code == SQLITE_OK)
+        code = copy_pages(from, to);
+    if (code != SQLITE_OK)
+        fail_set(fail, "cannot copy %s to %s: %s", path, to_path, sqlite3_errstr(code));
+    if (to != NULL && code != SQLITE_OK)
+        unlink(to_path);
+    sqlite3_close(to);
+    sqlite3_close(from);
+    return code == SQLITE_OK ? 0 : -1;
 }
 
 /* ---- setting aside ---- */

@@ -53,6 +53,9 @@ enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *d
 int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix,
                 int64_t now_unix, store_each_fn *each, void *arg, struct fail *fail);
 
+/* Copies a file that others may be writing to a new one; -1: nothing is left of that. */
+int sqlite_backup(const char *path, const char *to, struct fail *fail);
+
 /* Renames the file, with what belongs to it, to PATH.corrupt-UNIXTIME. */
 int sqlite_set_aside(const char *path, int64_t now_unix, struct fail *fail);
 

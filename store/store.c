@@ -40,6 +40,11 @@ struct store_token *store_update(struct store *store, struct loop *loop, const s
     return token;
 }
 
+int store_backup(const char *path, const char *to, struct fail *fail)
+{
+    return sqlite_backup(path, to, fail);
+}
+
 /* ---- life ---- */
 
 static int busy_ms(const struct store_settings *settings)

@@ -118,6 +118,9 @@ bool store_is_available(const struct store *store); /* the file, that is */
 enum store_sharing { STORE_SHARES_NOTHING, STORE_SHARES, STORE_SHARES_LATER /* it does not answer now */ };
 enum store_sharing store_sharing(const struct store *store);
 
+/* Copies an SQLite file that may be in use to a new one, on the calling thread. */
+int store_backup(const char *path, const char *to, struct fail *fail);
+
 /* Since the start, for metrics and tests: updates / commits is the size of a group. From any thread. */
 struct store_counts {
     uint64_t updates, commits, unanswered;

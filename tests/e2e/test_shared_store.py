@@ -1,12 +1,13 @@
 """Several smtpguards that share what they remember in a Redis, and what happens when that one is in trouble."""
 
 import concurrent.futures
+import json
 import time
 
 from lib import certificate
 from lib.check import has, same, true, wait_for
 from lib.process import free_port
-from lib.redis import Redis, Sentinel
+from lib.redis import Cluster, Redis, Sentinel
 from lib.world import BOT
 from test_reports import answer, date, listed, make_yesterday, name_server, passing, play, reporter, reports_at
 
@@ -182,6 +183,65 @@ def test_sentinel(t):
     wait_out(second, "before@good.test")
     wait_out(second, "during@good.test")
     try_once(first, "during@good.test", "250 ")
+
+
+def test_cluster(t):
+    """A cluster of three: rows are found on their nodes, follow a slot that moves, and a node that dies costs nothing."""
+    cluster = t.start(Cluster(t.dir / "cluster"))
+    first, second = (host(t, cluster.nodes[0], url=cluster.url) for _ in range(2))
+    second.recipient = first.recipient
+    for guard in (first, second):
+        wait_until_shared(guard)
+    node = cluster.move("smtpguard:grey:{net:127.0.1.0/24}")
+    try_once(first, "before@good.test", GREYLISTED)
+    node.wait_for_key("smtpguard:grey:{net:127.0.1.0/24}*before@good.test*")
+    wait_out(second, "before@good.test")
+    for guard in (first, second):
+        same(guard.events(event="store-away"), [], "words about a store that is away")
+    has(first.cli("greylist", "list")[1], "before@good.test")
+    node.kill()
+    try_once(first, "during@good.test", GREYLISTED)
+    try_once(first, "before@good.test", "250 ")
+    wait_out(first, "during@good.test")
+    node.start()
+    cluster.wait_until_whole()
+    for guard in (first, second):
+        wait_until_shared(guard)
+    try_once(second, "during@good.test", "250 ")
+
+
+# ---- the store's verbs ----
+
+
+def verb(guard, *words, code=0):
+    """What it answers with --json, or why it does not."""
+    got, text = guard.cli("store", *words, "--json")
+    same(got, code, f"exit code of store {' '.join(map(str, words))}: {text}")
+    return json.loads(text) if code == 0 else text
+
+
+def test_verbs(t):
+    """`store ping` tells whether it answers, `store backup` copies the file in use, `store migrate` merges there and back."""
+    server = redis(t)
+    alone = t.guard(greylist={"when": "always", "delay": "1h", "window": "4h"}, spf={"mode": "off"})
+    alone.recipient = t.recipient()
+    try_once(alone, "a@good.test", GREYLISTED)
+    true(verb(alone, "ping")["answers"], "the file answers")
+    copy = t.dir / "copy.db"
+    verb(alone, "backup", copy)
+    same(verb(alone, "backup", copy, code=65).count("is there already"), 1, "complaints about a file that is there")
+    code, rows = alone.cli("greylist", "list", "--store", f"sqlite:{copy}")
+    has(rows, "a@good.test")
+    file, shared = f"sqlite:{alone.dir}/state/state.db", server.url
+    moved = verb(alone, "migrate", "--from", file, "--to", shared)["rows"]
+    same(verb(alone, "migrate", "--from", file, "--to", shared)["rows"], moved, "rows the second time")
+    has(alone.cli("greylist", "list", "--store", shared)[1], "a@good.test")
+    back = f"sqlite:{t.dir}/back.db"
+    same(verb(alone, "migrate", "--from", shared, "--to", back)["rows"], moved, "rows on the way back")
+    same(alone.cli("greylist", "list", "--store", back), alone.cli("greylist", "list"), "what is remembered")
+    true(verb(alone, "ping", "--store", shared)["answers"], "the server answers")
+    server.pause()
+    has(verb(alone, "ping", "--store", shared, code=69), "is not available")
 
 
 # ---- reports ----

@@ -98,3 +98,44 @@ class Sentinel:
 
     def logs(self):
         return {"sentinel": tail(self.log)}
+
+
+class Cluster:
+    """Three masters, each with a third of the slots."""
+
+    def __init__(self, directory):
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        self.nodes = [Redis(directory / f"node{i}", *options) for i in range(3)]
+
+    @property
+    def url(self):
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self):
+        for node in self.nodes:
+            node.start()
+        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        run("redis-cli", "--cluster", "create", *addresses, "--cluster-yes")
+        self.wait_until_whole()
+        return self
+
+    def wait_until_whole(self):
+        for node in self.nodes:
+            wait_for(lambda: "cluster_state:ok" in node.ask("cluster", "info"), "a cluster that is whole")
+
+    def move(self, key):
+        """The slot of this key, in which nothing lies yet, goes to the next node."""
+        slot = self.nodes[0].ask("cluster", "keyslot", key)
+        owner = next(i for i, node in enumerate(self.nodes) if "MOVED" not in node.ask("get", key))
+        to = self.nodes[(owner + 1) % 3]
+        identity = to.ask("cluster", "myid")
+        for node in (to, self.nodes[owner], self.nodes[owner - 1]):
+            node.do("cluster", "setslot", slot, "node", identity)
+        return to
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
+
+    def logs(self):
+        return {f"redis {node.port}": tail(node.log) for node in self.nodes}
