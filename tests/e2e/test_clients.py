@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lib import certificate
-from lib.check import has, same, wait_for
+from lib.check import Failed, has, same, wait_for
 from lib.letters import DOMAIN, LETTERS, protocol
 from lib.process import free_port
 from lib.senders import Curl, EximSends, Msmtp, Nodemailer, OpenSmtpdSends, Pipelining, PostfixSends, Smtplib, Swaks
@@ -16,7 +16,7 @@ OFFER = "250-backend.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME
 class Zoo:
     """An smtpguard with a port without TLS and one with it, before a backend that keeps what it hears."""
 
-    def __init__(self, t):
+    def __init__(self, t, greylist="off"):
         self.t = t
         t.dir.joinpath("tls").mkdir()
         pair = certificate.make(t.dir / "tls", "mx")
@@ -30,7 +30,7 @@ class Zoo:
                 {"name": "secure", "address": f"127.0.0.1:{self.ports[True]}", "role": "mx", "tls": "starttls"},
             ],
             domains={"relay": list(DOMAIN.values())},
-            greylist={"mode": "off"},
+            greylist={"mode": greylist, "when": "always", "delay": "1s"},
             runtime={"workers": 1},
         )
 
@@ -87,6 +87,35 @@ test_nodemailer = sends_all(Nodemailer)
 test_postfix = sends_all(PostfixSends)
 test_exim = sends_all(EximSends)
 test_opensmtpd = sends_all(OpenSmtpdSends)
+
+
+def waited(condition, seconds):
+    try:
+        return wait_for(condition, "it", seconds)
+    except Failed:
+        return False
+
+
+def comes_again(kind):
+    def test(t):
+        zoo, sender, letter = Zoo(t, greylist="enforce"), kind(), LETTERS[0]
+        sender.begin(t, zoo.ports)
+        sender.send(letter, zoo.ports[False])
+        wait_for(lambda: zoo.guard.events(event="rcpt", reply=451), "the greylist's 451")
+        for _ in range(10):  # what comes too early is deferred once more
+            sender.try_again()
+            if waited(lambda: zoo.arrived(letter), 3):
+                break
+        zoo.compare(sender, letter)
+
+    test.__name__ = f"test_{kind.__name__.lower()}_greylisted"
+    test.__doc__ = f"{kind.name} is greylisted, comes again, and its letter arrives once."
+    return test
+
+
+test_postfix_greylisted = comes_again(PostfixSends)
+test_exim_greylisted = comes_again(EximSends)
+test_opensmtpd_greylisted = comes_again(OpenSmtpdSends)
 
 
 def test_the_table_in_the_docs(t):

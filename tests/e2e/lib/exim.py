@@ -76,6 +76,8 @@ plain:
   port = {plain}
   allow_localhost
   hosts_avoid_tls = *
+begin retry
+* * F,1h,1m
 """
 
 

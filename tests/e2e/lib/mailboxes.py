@@ -12,7 +12,7 @@ class MailServer:
     OWN_FIELDS = rb""  # what this server puts on top of each message
 
     def __init__(self, jail):
-        self.mail = jail.path("/mail")
+        self.root, self.mail = jail.root, jail.path("/mail")
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
 

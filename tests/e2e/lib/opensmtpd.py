@@ -4,9 +4,10 @@ from lib.mailboxes import MailServer
 from lib.process import tail
 from lib.unpacked import Jail
 
-OWNER = 103
+QUEUE, OWNER = 102, 103
 PROGRAM = "/usr/sbin/smtpd"
-TOOLS = ("/usr/sbin/smtpctl", "/usr/libexec/opensmtpd/mail.maildir", "/bin/sh")
+CONTROL = "/usr/sbin/smtpctl"
+TOOLS = (CONTROL, "/usr/libexec/opensmtpd/mail.maildir", "/bin/sh")
 
 COMMON = """\
 smtp max-message-size "50M"
@@ -36,7 +37,7 @@ class OpenSmtpd(MailServer):
     OWN_FIELDS = rb"Return-Path: .*\nDelivered-To: .*\nReceived: .*\n(?:\t.*\n)*"
 
     def __init__(self, directory, settings=RECEIVER, name="mail.example.net", users=(), **values):
-        owners = {"root": 0, "opensmtpd": 101, "opensmtpq": 102, "vmail": OWNER}
+        owners = {"root": 0, "opensmtpd": 101, "opensmtpq": QUEUE, "vmail": OWNER}
         jail = Jail(directory, "opensmtpd", [PROGRAM, *TOOLS], owners)
         super().__init__(jail)
         jail.folder("/mail", owner=OWNER)

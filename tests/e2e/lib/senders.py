@@ -146,12 +146,19 @@ class Server(Sender):
     def send(self, letter, _):
         Smtplib().send(letter._replace(tls=False), self.server.port)
 
+    def try_again(self):
+        """All that it still has leaves now, not when its schedule says so."""
+        run(*self.flush())
+
 
 class PostfixSends(Server):
     name = "Postfix"
 
     def made(self, folder, ports):
         return postfix.Postfix(folder, postfix.SENDER.format(name=HELO, plain=ports[False], secure=ports[True]))
+
+    def flush(self):
+        return "postqueue", "-c", self.server.dir / "conf", "-f"
 
 
 class EximSends(Server):
@@ -160,6 +167,9 @@ class EximSends(Server):
     def made(self, folder, ports):
         return exim.Exim(folder, exim.SENDER, HELO, plain=ports[False], secure=ports[True])
 
+    def flush(self):
+        return "chroot", self.server.root, exim.PROGRAM, "-qff"
+
 
 class OpenSmtpdSends(Server):
     name = "OpenSMTPD"
@@ -167,3 +177,6 @@ class OpenSmtpdSends(Server):
 
     def made(self, folder, ports):
         return opensmtpd.OpenSmtpd(folder, opensmtpd.SENDER, HELO, plain=ports[False], secure=ports[True])
+
+    def flush(self):
+        return "chroot", f"--userspec=0:{opensmtpd.QUEUE}", self.server.root, opensmtpd.CONTROL, "schedule", "all"
