@@ -57,10 +57,14 @@ struct relay_domain {
     const char *name; /* lower case A-labels */
     bool below;       /* any subdomain, but not the name itself */
 };
+enum recipients_by { RECIPIENTS_BACKEND, RECIPIENTS_ANY };
+
 struct domain_settings {
     const struct relay_domain *relay; /* inline ones and those of the file, sorted by name */
     size_t relay_count;
     const char *file; /* "" when there is none */
+    enum recipients_by recipients;
+    int64_t remember_accepted_ms, remember_refused_ms; /* what the backend said to a recipient */
 };
 /* `domain` in any case. Of the order of log(relay_count) for each of its labels. */
 bool domain_settings_has(const struct domain_settings *domains, struct str domain);

@@ -48,7 +48,8 @@ static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"xforward", PASS_XFORWARD, 1},
                                      {"none", PASS_NONE, 0},
                                      {0}};
-static const struct word recipients[] = {{"backend", 0, 0}, {"file:", 1, 1}, {"any", 2, 1}, {0}};
+static const struct word recipients[] = {
+    {"backend", RECIPIENTS_BACKEND, 0}, {"any", RECIPIENTS_ANY, 0}, {"file:", 0, 1}, {0}};
 static const struct word list_kinds[] = {
     {"addresses", DNSBL_OF_ADDRESSES, 0}, {"domains", DNSBL_OF_DOMAINS, 0}, {0}};
 static const struct word forgers[] = {
@@ -143,9 +144,15 @@ const struct setting settings[] = {
                  "itself."},
     {"domains.file", SET_PATH, IN(domains.file), "",
      .sentence = "More of them, one a line, # begins a comment; empty: no file."},
-    {"domains.recipients", SET_WORD, NOWHERE, "backend", .words = recipients,
-     .later = "taking recipients without the backend's word",
-     .sentence = "backend: each RCPT is put to it live. file:PATH and any are not built yet."},
+    {"domains.recipients", SET_WORD, IN(domains.recipients), "backend", .words = recipients,
+     .later = "taking recipients from a file",
+     .sentence = "Each RCPT is put to the backend live. backend: its answers are remembered, for when it cannot be "
+                 "reached; any: they are not. file:PATH is not built yet."},
+    {"domains.remember_accepted", SET_DURATION, IN(domains.remember_accepted_ms), "31d", "0s", "365d",
+     .sentence = "How long it is remembered that the backend took a recipient; 0s: not at all."},
+    {"domains.remember_refused", SET_DURATION, IN(domains.remember_refused_ms), "3d", "0s", "365d",
+     .sentence = "How long it is remembered that the backend did not know a recipient: meanwhile, when it cannot be "
+                 "reached, he is 550 and all others 451. 0s: not at all."},
     {"networks", SET_NETWORKS, IN(networks), "127.0.0.0/8,::1/128",
      .sentence = "Trusted clients: may relay to anywhere, skip the inbound checks."},
 

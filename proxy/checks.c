@@ -682,6 +682,7 @@ void checks_cancel_transaction(struct session *s)
     timer_stop(&tx->domains_deadline);
     timer_stop(&tx->from_domain_deadline);
     history_cancel(&tx->counting);
+    store_cancel(&tx->recall);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
     s->waits &=

@@ -115,6 +115,7 @@ static void give_refusal(struct relay *relay)
     struct relay_reply reply = {.code = relay->refused_code,
                                 .enhanced = relay->refused_enhanced,
                                 .text = relay->refused_text,
+                                .of_sender = true,
                                 .backend = relay->backend->settings->address};
 
     give(relay, &reply);

@@ -26,6 +26,7 @@ struct relay_reply {
     int code;
     const char *enhanced; /* "" when the backend gave none */
     struct str text;      /* good until the callback returns */
+    bool of_sender;       /* MAIL was refused, not this recipient */
     bool ours;            /* not the backend's words: it was gone, silent or drunk */
     const char *backend;  /* its address as in the settings, or NULL */
 };

@@ -573,6 +573,8 @@ static void on_relay_answer(const struct relay_reply *reply, void *arg)
     struct session *s = arg;
 
     keep_reply(s, reply);
+    if (s->event.kind == SMTP_EV_RCPT && recipients_heard(s, reply))
+        return;
     session_got(s, WAIT_BACKEND);
 }
 

@@ -78,6 +78,7 @@ struct transaction {
     struct dmarc_alignment *alignment;
     struct relay *relay;
     struct history_token *counting;
+    struct store_token *recall;
     struct intake *intake;
     struct buf trace; /* our fields, on top */
     int64_t begun_ms;
@@ -164,6 +165,10 @@ const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in t
 void history_ask(struct session *s, store_done_fn *done); /* its result: a bool, "this client is good" */
 bool history_is_good(const void *result);
 void history_praise(struct session *s);
+
+/* recipients.c: the backend's answer to RCPT is learnt. True: it cannot be reached, what it said before is looked for, and
+ * session_got(s, WAIT_BACKEND) follows. */
+bool recipients_heard(struct session *s, const struct relay_reply *reply);
 
 /* checks.c: each starts one fact; those that wait set their bit. */
 void check_rdns(struct session *s);

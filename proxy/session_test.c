@@ -606,6 +606,114 @@ static void test_large_message(void **state)
     t_true(has(fakebackend_message(fake), "arc="));
 }
 
+/* ---- recipients, when the backend cannot be reached ---- */
+
+/* The backend says this to MAIL or RCPT, then it is gone; what does the same recipient hear then? */
+static void learn(const char *rule, const char *recipient, const char *first)
+{
+    const char *const rules[] = {rule, NULL};
+
+    fakebackend_rules(fake, rules);
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask(str_fmt(memory, "RCPT TO:<%s>", recipient), first);
+    ask("RSET", "250");
+    fakebackend_rules(fake, NULL);
+}
+
+static void greet_session(const char *const *settings)
+{
+    open_bed(settings);
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+}
+
+static void lose_backend(void)
+{
+    fakebackend_close_door(fake);
+    fakebackend_hang_up(fake);
+}
+
+static void test_remembered_recipients(void **state)
+{
+    static const struct {
+        const char *name, *rule, *first, *then;
+    } rows[] = {
+        {"whom it did not know", "RCPT=550 5.1.1 No such user\r\n", "550 5.1.1 No such user",
+         "550 5.1.1 No such user (remembered)"},
+        {"who has no mailbox any more", "RCPT=550 5.2.1 Closed\r\n", "550 5.2.1",
+         "550 5.2.1 Closed (remembered)"},
+        {"550 without an enhanced code", "RCPT=550 Unrouteable\r\n", "550", "550 Unrouteable (remembered)"},
+        {"whom it took", "RCPT=250 2.1.5 Ok\r\n", "250", "451 4.3.0"},
+        {"whom it put off", "RCPT=450 4.2.1 Full\r\n", "450", "451 4.3.0"},
+        {"a refusal of the client is none of the recipient", "RCPT=550 5.7.1 Go away\r\n", "550",
+         "451 4.3.0"},
+        {"nor is one of the sender", "MAIL=550 5.1.1 Who?\r\n", "550", "451 4.3.0"},
+        {"nor is another code", "RCPT=554 Never\r\n", "554", "451 4.3.0"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *recipient = str_fmt(memory, "user%zu@D.test", i);
+
+        t_case(rows[i].name, "3463 3.2");
+        greet_session(usual_settings);
+        learn(rows[i].rule, recipient, rows[i].first);
+        close_bed(NULL); /* the store outlives the process */
+        greet_session(usual_settings);
+        lose_backend();
+        ask("MAIL FROM:<a@sender.test>", "250");
+        ask(str_fmt(memory, "RCPT TO:<user%zu@d.test>", i), rows[i].then);
+        ask("RCPT TO:<undecided@d.test>", "451 4.3.0");
+        close_bed(NULL);
+    }
+    greet_session(usual_settings);
+    t_case("the local part is the backend's to read: another case is another mailbox", "5321 2.4");
+    lose_backend();
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<USER0@d.test>", "451");
+}
+
+static void test_recipients_learnt_anew(void **state)
+{
+    (void)state;
+    greet_session(usual_settings);
+    t_case("a new user is taken as soon as the backend takes him, and is no unknown afterwards", NULL);
+    learn("RCPT=550 5.1.1 No such user\r\n", "new@d.test", "550");
+    learn("RCPT=250 2.1.5 Ok\r\n", "new@d.test", "250");
+    lose_backend();
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<new@d.test>", "451 4.3.0");
+}
+
+static void test_recipients_not_remembered(void **state)
+{
+    static const char *const any[] = {"LIMITS__ERRORS=1000", "DOMAINS__RECIPIENTS=any", NULL},
+                             *const never[] = {"LIMITS__ERRORS=1000", "DOMAINS__REMEMBER_REFUSED=0s", NULL},
+                             *const *const settings[] = {any, never};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(settings); i++) {
+        t_case("where the settings say so nothing is remembered", NULL);
+        greet_session(settings[i]);
+        learn("RCPT=550 5.1.1 No such user\r\n", str_fmt(memory, "any%zu@d.test", i), "550");
+        lose_backend();
+        ask("MAIL FROM:<a@sender.test>", "250");
+        ask(str_fmt(memory, "RCPT TO:<any%zu@d.test>", i), "451 4.3.0");
+        close_bed(NULL);
+    }
+    greet_session(usual_settings);
+    t_case("what a client of ours sends to the world is not remembered either", NULL);
+    disconnect_client();
+    connect_client("127.0.0.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    learn("RCPT=550 5.1.1 No such user\r\n", "c@elsewhere.test", "550");
+    lose_backend();
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<c@elsewhere.test>", "451 4.3.0");
+}
+
 /* ---- waiting ---- */
 
 static void test_waits(void **state)
@@ -733,6 +841,9 @@ int main(void)
         ON_BED(test_header_limit),
         ON_BED(test_trusted),
         ON_BED(test_large_message),
+        ON_BED(test_remembered_recipients),
+        ON_BED(test_recipients_learnt_anew),
+        ON_BED(test_recipients_not_remembered),
         cmocka_unit_test(test_waits),
         ON_BED(test_time_runs_out_in_a_handshake),
         ON_BED(test_deadline_of_a_handshake),

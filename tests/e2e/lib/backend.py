@@ -49,6 +49,10 @@ class Backend:
         return self
 
     def stop(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept(), which would take one more
+        except OSError:
+            pass  # stopped before
         self.listener.close()
         self.hang_up()
 
