@@ -74,7 +74,9 @@ static struct smtp_server_settings server_settings(const struct service *service
                   .eightbitmime = backend.eightbitmime,
                   .chunking = true,
                   .smtputf8 = backend.smtputf8,
-                  .dsn = backend.dsn},
+                  .dsn = backend.dsn,
+                  .binarymime = backend.binarymime,
+                  .requiretls = backend.requiretls},
     };
 }
 

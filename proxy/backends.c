@@ -150,7 +150,8 @@ static void offer_auth(const struct backends *backends, char auth[SMTP_CAPABILIT
 
 struct backends_offer backends_offer(const struct backends *backends)
 {
-    struct backends_offer offer = {.eightbitmime = true, .smtputf8 = true, .dsn = true};
+    struct backends_offer offer = {
+        .eightbitmime = true, .smtputf8 = true, .dsn = true, .binarymime = true, .requiretls = true};
 
     for (size_t i = 0; i < backends->count; i++) {
         const struct smtp_capabilities *can = &backends->list[i].capabilities;
@@ -161,11 +162,15 @@ struct backends_offer backends_offer(const struct backends *backends)
         offer.eightbitmime = offer.eightbitmime && can->eightbitmime;
         offer.smtputf8 = offer.smtputf8 && can->smtputf8;
         offer.dsn = offer.dsn && can->dsn;
+        offer.binarymime = offer.binarymime && can->binarymime && can->chunking;
+        offer.requiretls = offer.requiretls && backends->list[i].keeps_requiretls;
         if (can->size_max > 0 && (offer.size_max == 0 || can->size_max < offer.size_max))
             offer.size_max = can->size_max;
     }
     offer.smtputf8 = offer.smtputf8 && offer.known;
     offer.dsn = offer.dsn && offer.known;
+    offer.binarymime = offer.binarymime && offer.known;
+    offer.requiretls = offer.requiretls && offer.known;
     offer_auth(backends, offer.auth);
     return offer;
 }

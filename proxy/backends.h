@@ -30,6 +30,8 @@ void backends_free(struct backends **backends); /* closes connections that rest;
  * first. */
 struct backends_offer {
     bool known, eightbitmime, smtputf8, dsn;
+    bool binarymime;   /* with CHUNKING */
+    bool requiretls;   /* on links whose TLS is verified */
     uint64_t size_max; /* the least of them; 0: none names one */
     /* Mechanisms of AUTH that all have who have AUTH, and that a client can use through us; "" when none. */
     char auth[SMTP_CAPABILITY_AUTH_MAX];
@@ -48,6 +50,7 @@ struct backend {
     struct tls_context *tls; /* to speak TLS with; NULL: not possible */
 
     bool is_known;                         /* we have heard its EHLO */
+    bool keeps_requiretls;                 /* it offers REQUIRETLS, on a verified link */
     bool is_private;                       /* on a link that a password may cross */
     struct smtp_capabilities capabilities; /* the last one heard */
     bool xclient_refused, xclient_missing; /* and that was said: once, not at every connection */

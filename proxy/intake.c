@@ -139,6 +139,20 @@ static void start_signing(struct session *s)
     s->tx->unsigned_why = why;
 }
 
+/* A CR, LF or NUL by itself. Without BINARYMIME such a message is refused as a whole; with it only the header section must
+ * still be lines (RFC 3030 3). */
+static bool has_stray(struct str section)
+{
+    for (size_t i = 0; i < section.n; i++) {
+        bool is_end = section.p[i] == '\r' && i + 1 < section.n && section.p[i + 1] == '\n';
+
+        if (!is_end && (section.p[i] == '\r' || section.p[i] == '\n' || section.p[i] == '\0'))
+            return true;
+        i += is_end;
+    }
+    return false;
+}
+
 static void header_is_complete(struct session *s, size_t section_bytes)
 {
     struct intake *intake = s->tx->intake;
@@ -146,6 +160,10 @@ static void header_is_complete(struct session *s, size_t section_bytes)
 
     intake->header_done = true;
     intake->section = str_make(intake->head.p, section_bytes);
+    if (s->tx->binary && has_stray(intake->section)) {
+        f->bad_line = true;
+        return;
+    }
     switch (header_parse(s->tx->mem, intake->section, s->service->config->limits.header_fields,
                          &intake->header)) {
     case HEADER_OK:

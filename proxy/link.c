@@ -329,6 +329,12 @@ static void note_xclient(struct backend *backend)
     backend->xclient_missing = missing;
 }
 
+bool link_keeps_requiretls(const struct link *link)
+{
+    return link->backend->settings->tls == BACKEND_TLS_VERIFY && conn_tls(link->conn) != NULL &&
+           link_can(link)->requiretls;
+}
+
 bool link_is_private(const struct link *link)
 {
     return conn_tls(link->conn) != NULL || ip_is_loopback(&link->backend->settings->endpoint.ip);
@@ -347,6 +353,7 @@ static void on_greeted(struct link *link)
     backend->capabilities = *link_can(link);
     backend->is_known = true;
     backend->is_private = link_is_private(link);
+    backend->keeps_requiretls = link_keeps_requiretls(link);
     note_xclient(backend);
     begin(link);
 }

@@ -47,6 +47,8 @@ struct backend *link_backend(const struct link *link);
 const struct smtp_capabilities *link_can(const struct link *link);
 struct smtp_client *link_dialogue(struct link *link);
 struct conn *link_conn(struct link *link);
+bool link_keeps_requiretls(
+    const struct link *link);                  /* RFC 8689 4.2.1: verified TLS, and it offers REQUIRETLS */
 bool link_is_private(const struct link *link); /* TLS, or within this host: a password may cross it */
 struct buf *link_out(struct link *link);       /* what the dialogue has to say, for who writes it himself */
 

@@ -155,8 +155,9 @@ static void say_rcpt(struct relay *relay)
 static void say_mail(struct relay *relay)
 {
     struct str dsn = link_can(relay->link)->dsn ? relay->ask.dsn : STR("");
-    const char *parameters =
-        str_fmt(relay->mem, "%s%.*s", relay->ask.smtputf8 ? " SMTPUTF8" : "", STR_ARG(dsn));
+    const char *parameters = str_fmt(relay->mem, "%s%s%s%.*s", relay->ask.binary ? " BODY=BINARYMIME" : "",
+                                     relay->ask.smtputf8 ? " SMTPUTF8" : "",
+                                     relay->ask.requiretls ? " REQUIRETLS" : "", STR_ARG(dsn));
 
     smtp_client_mail(link_dialogue(relay->link), relay->ask.mail_from, relay->ask.size, relay->ask.eightbit,
                      str_of(parameters));
@@ -164,23 +165,29 @@ static void say_mail(struct relay *relay)
     link_flush(relay->link);
 }
 
-/* RFC 6531 3.2: where the next hop cannot take it as it is, it is refused; nothing is ever downgraded. */
-static void refuse_utf8(struct relay *relay)
+static void refuse(struct relay *relay, int code, const char *enhanced, const char *text)
 {
-    relay->refused_code = 550;
-    relay->refused_enhanced = "5.6.7";
-    relay->refused_text =
-        STR("The mail server behind this one does not take internationalized mail (SMTPUTF8)");
+    relay->refused_code = code;
+    relay->refused_enhanced = enhanced;
+    relay->refused_text = str_of(text);
     relay->state = RELAY_OPEN;
     answer_soon(relay);
 }
 
+/* Where the next hop cannot take it as it is, it is refused; nothing is ever downgraded (RFC 6531 3.2, RFC 3030 3,
+ * RFC 8689 4.2.1). */
 static void on_ready(void *arg)
 {
     struct relay *relay = arg;
+    const struct smtp_capabilities *can = link_can(relay->link);
 
-    if (relay->ask.smtputf8 && !link_can(relay->link)->smtputf8)
-        refuse_utf8(relay);
+    if (relay->ask.smtputf8 && !can->smtputf8)
+        refuse(relay, 550, "5.6.7",
+               "The mail server behind this one does not take internationalized mail (SMTPUTF8)");
+    else if (relay->ask.binary && !(can->binarymime && can->chunking))
+        refuse(relay, 554, "5.6.3", "The mail server behind this one does not take binary mail (BINARYMIME)");
+    else if (relay->ask.requiretls && !link_keeps_requiretls(relay->link))
+        refuse(relay, 550, "5.7.30", "The mail server behind this one does not keep REQUIRETLS");
     else
         say_mail(relay);
 }

@@ -38,7 +38,9 @@ struct relay_ask {
     struct str mail_from;
     uint64_t size;
     bool eightbit;
-    bool smtputf8; /* a backend without SMTPUTF8 cannot take it: 550 5.6.7 */
+    /* What a backend must have to take it: BINARYMIME and CHUNKING, else 554 5.6.3; SMTPUTF8, else 550 5.6.7;
+     * link_keeps_requiretls(), else 550 5.7.30. */
+    bool binary, smtputf8, requiretls;
     /* The one connection that may carry it, to be lent, because its client has logged in there; *own is NULL
      * when it is gone. NULL: any. */
     struct link *const *own;

@@ -9,6 +9,7 @@
 #include "tests/t.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* ---- what should be ---- */
 
@@ -929,9 +930,63 @@ static void test_tls(void **state)
     t_same_int(fakebackend_heard(fakes[0], "MAIL"), 0);
 }
 
+/* ---- what a backend must have ---- */
+
+static void test_kinds_of_mail(void **state)
+{
+    static const struct {
+        const char *name, *rfc, *offer;
+        struct relay_ask ask;
+        int code;
+        const char *enhanced, *said;
+    } rows[] = {
+        {"SMTPUTF8", "6531 3.2", "250-SMTPUTF8\r\n", {.smtputf8 = true}, 250, "2.1.5", " SMTPUTF8\n"},
+        {"no SMTPUTF8", "6531 3.2", "", {.smtputf8 = true}, 550, "5.6.7", NULL},
+        {"BINARYMIME",
+         "3030 3",
+         "250-CHUNKING\r\n250-BINARYMIME\r\n",
+         {.binary = true},
+         250,
+         "2.1.5",
+         " BODY=BINARYMIME\n"},
+        {"BINARYMIME without CHUNKING", "3030 3", "250-BINARYMIME\r\n", {.binary = true}, 554, "5.6.3", NULL},
+        {"no BINARYMIME", "3030 3", "250-CHUNKING\r\n", {.binary = true}, 554, "5.6.3", NULL},
+        {"REQUIRETLS without TLS",
+         "8689 4.2.1",
+         "250-REQUIRETLS\r\n",
+         {.requiretls = true},
+         550,
+         "5.7.30",
+         NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct relay_ask ask = rows[i].ask;
+
+        t_case(rows[i].name, rows[i].rfc);
+        fakebackend_offer(fakes[0], rows[i].offer);
+        ask.client = (struct smtp_identity){.addr = "192.0.2.1"};
+        ask.mail_from = STR("a@b.test");
+        begin_with(&work, &ask);
+        t_same_int(rcpt(&work, "c@d.test"), rows[i].code);
+        t_same_z(work.enhanced, rows[i].enhanced);
+        t_same_int(fakebackend_heard(fakes[0], "MAIL"), rows[i].said != NULL);
+        t_true(rows[i].said == NULL ||
+               strstr(str_dup(work.mem, fakebackend_commands(fakes[0])), rows[i].said) != NULL);
+        t_same_int(rcpt(&work, "e@d.test"), rows[i].code);
+        t_case(str_fmt(work.mem, "the offer to clients is the same: %s", rows[i].name), rows[i].rfc);
+        t_same_int(backends_offer(backends).smtputf8, rows[i].ask.smtputf8 && rows[i].said != NULL);
+        t_same_int(backends_offer(backends).binarymime, rows[i].ask.binary && rows[i].said != NULL);
+        t_true(!backends_offer(backends).requiretls);
+        reopen_bed();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ON_BED(test_kinds_of_mail),
         ON_BED(test_delivers),
         ON_BED(test_pipelining),
         ON_BED(test_faults),

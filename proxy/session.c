@@ -548,7 +548,9 @@ static void open_transaction(struct session *s)
     tx->begun_ms = loop_now_ms(s->service->loop);
     tx->declared_size = s->event.command->size;
     tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
+    tx->binary = s->event.command->body == SMTP_BODY_BINARYMIME;
     tx->smtputf8 = s->event.command->smtputf8;
+    tx->requiretls = s->event.command->requiretls;
     tx->dsn = dsn_parameters(mem, s->event.command);
     s->tx = tx;
     s->messages++;
@@ -588,7 +590,9 @@ static void act_rcpt(struct session *s)
         .mail_from = s->facts.transaction.sender.text,
         .size = s->tx->declared_size,
         .eightbit = s->tx->eightbit || s->tx->smtputf8,
+        .binary = s->tx->binary,
         .smtputf8 = s->tx->smtputf8,
+        .requiretls = s->tx->requiretls,
         .dsn = s->tx->dsn,
     };
 

@@ -66,7 +66,7 @@ struct transaction {
     struct recipient *recipients, **recipients_end; /* those the backend took */
     unsigned accepted, refused, deferred;
     uint64_t declared_size;
-    bool eightbit, smtputf8;
+    bool eightbit, binary, smtputf8, requiretls;
     struct str dsn; /* parameters of DSN, for the backend */
     struct spf_query *spf;
     struct dns_token *sender_query;

@@ -606,6 +606,55 @@ static void test_large_message(void **state)
     t_true(has(fakebackend_message(fake), "arc="));
 }
 
+/* ---- BINARYMIME ---- */
+
+static void begin_binary(void)
+{
+    ask("MAIL FROM:<a@sender.test> BODY=BINARYMIME", "250");
+    ask("RCPT TO:<c@d.test>", "250");
+}
+
+static void test_binary_message(void **state)
+{
+    static const char message[] = "From: a@b.test\r\n\r\n\0\n.\n\r\r\n.\r\n\xFF";
+    const struct str octets = STR(message);
+
+    (void)state;
+    open_bed(usual_settings);
+    fakebackend_offer(fake, "250-CHUNKING\r\n250-BINARYMIME\r\n");
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    t_case("BINARYMIME is not offered before a backend was heard that has it", "3030 3");
+    ask("MAIL FROM:<a@sender.test> BODY=BINARYMIME", "555");
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<c@d.test>", "250");
+    disconnect_client();
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    for (size_t cut = 0; cut < octets.n; cut++) {
+        t_case(str_fmt(memory, "octets that are no lines arrive as they are, in chunks cut after %zu", cut),
+               "3030 3");
+        begin_binary();
+        say(str_of(str_fmt(memory, "BDAT %zu\r\n", cut)));
+        say(str_upto(octets, cut));
+        expect("250");
+        say(str_of(str_fmt(memory, "BDAT %zu LAST\r\n", octets.n - cut)));
+        say(str_from(octets, cut));
+        expect("250 2.0.0 Taken");
+        t_same_str(below_our_fields(), octets);
+    }
+    t_case("but the header section is lines", "3030 3");
+    begin_binary();
+    say(STR("BDAT 29 LAST\r\nFrom: a@b.test\r\nX: y\nz: a\r\n\r\n"));
+    expect("550 5.6.0");
+    begin_binary();
+    say(STR("BDAT 25 LAST\r\nFrom: a@b.test\r\nX: \0y\r\n\r\n"));
+    expect("550 5.6.0");
+    ask("NOOP", "250");
+}
+
 /* ---- recipients, when the backend cannot be reached ---- */
 
 /* The backend says this to MAIL or RCPT, then it is gone; what does the same recipient hear then? */
@@ -841,6 +890,7 @@ int main(void)
         ON_BED(test_header_limit),
         ON_BED(test_trusted),
         ON_BED(test_large_message),
+        ON_BED(test_binary_message),
         ON_BED(test_remembered_recipients),
         ON_BED(test_recipients_learnt_anew),
         ON_BED(test_recipients_not_remembered),

@@ -160,25 +160,24 @@ static void on_answer(const struct relay_reply *reply, void *arg)
     snprintf(w->backend, sizeof(w->backend), "%s", reply->backend != NULL ? reply->backend : "");
 }
 
-static void open_work(struct work *w, const struct smtp_identity *client, struct link *const *own)
+void begin_with(struct work *w, const struct relay_ask *ask)
 {
-    struct relay_ask ask = {.client = *client, .mail_from = STR("a@b.test"), .size = 100, .own = own};
-
     *w = (struct work){.mem = arena_new(0)};
-    w->relay = relay_open(w->mem, backends, &ask, on_answer, w);
+    w->relay = relay_open(w->mem, backends, ask, on_answer, w);
 }
 
 void begin_as(struct work *w, const struct smtp_identity *client)
 {
-    open_work(w, client, NULL);
+    begin_with(w, &(struct relay_ask){.client = *client, .mail_from = STR("a@b.test"), .size = 100});
 }
+
+static const struct smtp_identity somebody = {
+    .addr = "192.0.2.1", .port = 1025, .helo = "client.test", .esmtp = true};
 
 void begin_on(struct work *w, struct link *const *own)
 {
-    static const struct smtp_identity client = {
-        .addr = "192.0.2.1", .port = 1025, .helo = "client.test", .esmtp = true};
-
-    open_work(w, &client, own);
+    begin_with(
+        w, &(struct relay_ask){.client = somebody, .mail_from = STR("a@b.test"), .size = 100, .own = own});
 }
 
 void begin(struct work *w)

@@ -51,6 +51,7 @@ void run_until_something_happens(void);
 void let_pass(void); /* what is under way gets where it goes: a few times round the loop */
 
 /* A session's part; those that return a code wait for the answer. */
+void begin_with(struct work *w, const struct relay_ask *ask);
 void begin_as(struct work *w, const struct smtp_identity *client);
 void begin(struct work *w);
 void begin_on(struct work *w, struct link *const *own); /* for a client that has logged in there */
