@@ -48,7 +48,7 @@ struct stage {
     int budget_ms; /* for needs; what has not come by then is a temperror */
 };
 
-static void act_helo(struct session *s);
+static void offer_login(struct session *s);
 static void act_starttls(struct session *s);
 static void act_auth(struct session *s);
 static void open_transaction(struct session *s);
@@ -72,7 +72,7 @@ static const struct stage life[] = {
     [AT_CONNECT]  = {"connect", {check_rdns, check_dnsbl, check_banner}, WAIT_BANNER,
                          decide_greeting, NULL, answer_greeting, NOWHERE, 0},
     [AT_HELO]     = {"helo", {check_helo, check_spf_helo, check_offer}, WAIT_OFFER,
-                         decide_helo, act_helo, answer_client, NOWHERE, 5000},
+                         decide_helo, offer_login, answer_client, NOWHERE, 5000},
     [AT_STARTTLS] = {"starttls", {NULL}, 0,
                          NULL, act_starttls, NULL, NOWHERE, 0},
     [AT_AUTH]     = {"auth", {NULL}, 0,
@@ -350,7 +350,7 @@ bool session_takes_logins(const struct session *s)
     return s->facts.session.outbound && s->listen->tls != LISTEN_TLS_NONE && s->service->tls_server != NULL;
 }
 
-static void act_helo(struct session *s)
+static void offer_login(struct session *s)
 {
     struct backends_offer offer;
 
@@ -396,6 +396,7 @@ static void on_tls(void *arg)
     s->facts.session.helo = NULL;
     s->facts.session.helo_form = HELO_NOT_SEEN;
     smtp_server_tls_started(s->server);
+    offer_login(s); /* AUTH before the EHLO that is due is out of sequence, not unknown */
     session_got(s, WAIT_TLS);
 }
 

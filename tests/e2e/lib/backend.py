@@ -91,14 +91,21 @@ class Backend:
 
     def converse(self, connection, lines, commands):
         goes_on = self.answer(connection, lines, "banner")
+        challenged = False
         while goes_on and (line := lines.readline()):
             commands.append(line.decode("latin-1").rstrip("\r\n"))
             step = commands[-1][:4].lower()
-            text = self.answer(connection, lines, step)
+            if challenged and step not in self.answers:
+                step = "auth"
+            text = self.answer(connection, lines, step) if step != "bdat" else ""
+            challenged = text and text.startswith("334")
             if step == "mail":
                 recipients = 0
             if step == "rcpt" and text and text.startswith("2"):
                 recipients += 1
+            if step == "bdat":  # all of a message in one chunk, as smtpguard has it
+                self.keep(commands, lines.read(int(commands[-1].split()[1])))
+                text = self.answer(connection, lines, "dot")
             if step == "data" and text and text.startswith("354"):
                 self.keep(commands, b"".join(iter(lines.readline, b".\r\n")))
                 for _ in range(recipients if self.LMTP else 1):
@@ -123,6 +130,12 @@ class Backend:
             return None
         connection.sendall(text.encode("latin-1") + b"\r\n")
         return text
+
+    def script(self, **answers):
+        """From now on these; None: the usual one again."""
+        with self.lock:
+            for step, text in answers.items():
+                self.answers[step] = self.ANSWERS.get(step, "500 5.5.2 What?") if text is None else list(text)
 
     # ---- what the test asks ----
 
