@@ -77,7 +77,7 @@ def test_postfix_and_dovecot(t):
         has(delivery.client, "Authenticated sender: carol")
         has(delivery.client, OTHER.address)
     same(guard.event(event="login", mechanism="PLAIN")["action"], "accept", "the login in the log")
-    same([line["auth"] for line in guard.events(event="message")], ["PLAIN"] * 2, "auth= of the messages")
+    wait_for(lambda: len(guard.events(event="message", auth="PLAIN")) == 2, "auth= of both messages")
     silent_about(guard, PLAIN, PASSWORD, NAME + "\0")
 
 
