@@ -584,7 +584,7 @@ static void on_counted(enum store_status status, void *arg)
 {
     struct session *s = arg;
 
-    (void)status; /* a store that is away counts nothing; the mail goes on */
+    (void)status; /* a store that is away counts later; the mail goes on */
     s->tx->counting = NULL;
     session_got(s, WAIT_COUNTED);
 }

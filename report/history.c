@@ -110,12 +110,15 @@ static void change_count(struct arena *mem, const void *question, struct store_r
 static void on_counted(enum store_status status, const void *result, void *arg)
 {
     struct history_token *token = arg;
+    history_done_fn *done = token->done;
     struct arena *mem = token->mem; /* the token is in it */
 
     (void)result;
-    if (token->done != NULL)
-        token->done(status, token->arg);
-    arena_free(&mem);
+    token->done = NULL;
+    if (done != NULL)
+        done(status == STORE_DONE ? STORE_DONE : STORE_UNAVAILABLE, token->arg);
+    if (status != STORE_LATER)
+        arena_free(&mem);
 }
 
 static int64_t expires_at(const struct history *history, int64_t day)
@@ -131,7 +134,8 @@ static struct history_token *start(const struct history *history, struct loop *l
     struct history_token *token = ARENA_NEW(mem, struct history_token);
     struct change *c = &token->change;
     struct str domain = str_of(e->policy_domain), ours = history_octets(mem, origin);
-    struct store_request request = {history_table, {{0}}, ROWS, change_count, &c, sizeof(struct change *), 0};
+    struct store_request request = {history_table,           {{0}}, ROWS,     change_count, &c,
+                                    sizeof(struct change *), 0,     !is_total /* which can come again */};
 
     *token = (struct history_token){
         mem, {.accepted = e->accepted, .is_total = is_total, .number = number}, done, arg};
@@ -266,8 +270,8 @@ void history_merge(const struct history *history, struct loop *loop, struct str 
 {
     struct arena *mem = arena_new(0);
     struct merge *m = ARENA_NEW(mem, struct merge);
-    struct store_request request = {history_table,          {key},       1, change_merge, &m,
-                                    sizeof(struct merge *), sizeof(bool)};
+    struct store_request request = {history_table,          {key},        1,    change_merge, &m,
+                                    sizeof(struct merge *), sizeof(bool), false};
     struct history_key parts;
 
     if (!history_key_read(key, &parts))

@@ -15,12 +15,14 @@
  * Ownership  An entry is copied. history_cancel() only means that `done` will not be called: the message is
  *            counted all the same.
  * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has
- * been committed then (store/store.h groups commits), so the client may have its 250. Without an answer
- * before the loop ends, the little memory is lost with it. Limits     HISTORY_ROWS_MAX distinct rows a
- * domain, a day and an origin. Messages beyond are counted in the sums as left out, and the report says how
- * many: a row that said "other" would need a source address and results that nobody had. Ten signatures a
- * message, names of 255 octets, comments of 100, records of HISTORY_RECORD_MAX: cut at the last whole tag or
- * address. Errors     STORE_UNAVAILABLE is a value: the message was not counted, and the mail goes on.
+ *            been committed then (store/store.h groups commits), so the client may have its 250. Without an
+ *            answer before the loop ends, the little memory is lost with it.
+ * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted in the
+ *            sums as left out, and the report says how many: a row that said "other" would need a source
+ *            address and results that nobody had. Ten signatures a message, names of 255 octets, comments of
+ *            100, records of HISTORY_RECORD_MAX: cut at the last whole tag or address.
+ * Errors     STORE_UNAVAILABLE is a value: the store cannot be used now, and the mail goes on. A message of
+ *            history_add() is kept meanwhile and counted when it can (the store's patient requests).
  */
 #ifndef REPORT_HISTORY_H
 #define REPORT_HISTORY_H

@@ -20,8 +20,14 @@
  * of the file (a second truth, to save some ten microseconds of a thread that no session waits on).
  */
 
-enum { WAITING_MAX = 10000, ROWS_MAX = 1000000 };
-enum { RETRY_MS = 5000, EXPIRE_BUSY_MS = 1000, EXPIRE_IDLE_MS = 30000, ASIDE_AGAIN_MS = 3600 * 1000 };
+enum { WAITING_MAX = 10000, KEPT_MAX = 2000, ROWS_MAX = 1000000 };
+enum {
+    KEPT_AGAIN_MS = 100,
+    RETRY_MS = 5000,
+    EXPIRE_BUSY_MS = 1000,
+    EXPIRE_IDLE_MS = 30000,
+    ASIDE_AGAIN_MS = 3600 * 1000
+};
 
 struct local {
     struct sqlite_settings file;
@@ -38,8 +44,9 @@ struct local {
     bool closing;
 
     /* The thread's own. */
-    struct sqlite *db; /* NULL: not available */
-    struct arena *mem; /* of one request */
+    struct sqlite *db;       /* NULL: not available */
+    struct arena *mem;       /* of one request */
+    struct token_queue kept; /* patient ones that were put off; while there are any, they come first */
     int64_t retry_ms, expire_ms;
     int64_t aside_ms; /* when a file was last set aside; 0: never */
 };
@@ -75,8 +82,14 @@ static bool open_file(struct local *local, struct fail *fail);
 static void say_unavailable(struct local *local, const struct fail *fail)
 {
     if (atomic_exchange(&local->available, false))
-        log_note(LOG_ERROR, "store-unavailable", "%s: %s; trying again every %d s", local->file.path,
-                 fail->text, RETRY_MS / 1000);
+        log_note(LOG_ERROR, "store-unavailable", "%s: %s; it is tried again and again", local->file.path,
+                 fail->text);
+}
+
+static void say_available(struct local *local)
+{
+    if (!atomic_exchange(&local->available, true))
+        log_note(LOG_INFO, "store-available", "%s can be used again", local->file.path);
 }
 
 static void go_away(struct local *local, const struct fail *fail)
@@ -112,8 +125,7 @@ static bool open_file(struct local *local, struct fail *fail)
 {
     switch (sqlite_open(&local->file, &local->db, fail)) {
     case SQLITE_WORKED:
-        if (!atomic_exchange(&local->available, true))
-            log_note(LOG_INFO, "store-available", "%s can be used again", local->file.path);
+        say_available(local);
         return true;
     case SQLITE_DAMAGED:
         return begin_anew(local, fail);
@@ -123,11 +135,13 @@ static bool open_file(struct local *local, struct fail *fail)
     }
 }
 
-static void retry(struct local *local)
+/* Whatever was kept has a last chance when the store closes. */
+static void retry(struct local *local, bool closing)
 {
     struct fail fail = {0};
+    bool due = clock_mono_ms(local->clock) >= local->retry_ms || (closing && local->kept.first != NULL);
 
-    if (local->db == NULL && clock_mono_ms(local->clock) >= local->retry_ms)
+    if (local->db == NULL && due)
         open_file(local, &fail);
 }
 
@@ -172,25 +186,56 @@ static enum sqlite_outcome run_batch(struct local *local, struct store_token *ba
     return outcome == SQLITE_WORKED ? sqlite_commit(local->db, fail) : outcome;
 }
 
-/* All or nothing: when the transaction fails, none of its changes has happened and every answer says so. */
-static void serve(struct local *local, struct store_token *batch)
+static struct store_token *with_kept(struct local *local, struct store_token *batch)
+{
+    *local->kept.last = batch;
+    return token_queue_take(&local->kept);
+}
+
+/* The patient are kept, as long as there is room and somebody to keep them for; the others hear that there is no
+ * answer. */
+static void put_off(struct local *local, struct store_token *batch, bool closing)
+{
+    struct token_queue others;
+
+    token_queue_init(&others);
+    for (struct store_token *next, *token = batch; token != NULL; token = next) {
+        bool keeps = token->patient && !closing && local->kept.count < KEPT_MAX;
+
+        next = token->next;
+        if (keeps)
+            token_tell_later(token);
+        token_queue_add(keeps ? &local->kept : &others, token);
+    }
+    atomic_fetch_add(&local->unanswered, token_set_status(others.first, STORE_UNAVAILABLE));
+    token_answer(others.first);
+}
+
+/* All or nothing: when the transaction fails, none of its changes has happened and every answer says so. A lock that
+ * another process has held for the whole time-out is no reason to close the file: the next batch may get it. */
+static void serve(struct local *local, struct store_token *batch, bool closing)
 {
     struct fail fail = {0};
     enum sqlite_outcome outcome = SQLITE_UNAVAILABLE;
 
+    if (local->db != NULL || closing)
+        batch = with_kept(local, batch);
     if (local->db != NULL) {
         outcome = run_batch(local, batch, &fail);
         if (outcome == SQLITE_DAMAGED && begin_anew(local, &fail))
             outcome = run_batch(local, batch, &fail); /* once more, on the new file */
-        if (outcome != SQLITE_WORKED && local->db != NULL)
+        if (outcome == SQLITE_HELD)
+            say_unavailable(local, &fail);
+        else if (outcome != SQLITE_WORKED && local->db != NULL)
             go_away(local, &fail);
     }
-    if (outcome == SQLITE_WORKED) {
-        atomic_fetch_add(&local->updates, token_set_status(batch, STORE_DONE));
-        atomic_fetch_add(&local->commits, 1);
-    } else {
-        atomic_fetch_add(&local->unanswered, token_set_status(batch, STORE_UNAVAILABLE));
+    if (outcome != SQLITE_WORKED) {
+        put_off(local, batch, closing);
+        return;
     }
+    say_available(local);
+    atomic_fetch_add(&local->updates, token_set_status(batch, STORE_DONE));
+    atomic_fetch_add(&local->commits, 1);
     token_answer(batch);
 }
 
@@ -229,14 +274,22 @@ static void wait_until(struct local *local, int64_t due_ms)
     pthread_cond_timedwait(&local->wake, &local->lock, &until);
 }
 
-/* Takes all that waits. NULL: nothing came before it was time to retry or to expire. */
+/* When there is something to do though nobody asks. */
+static int64_t due_ms(const struct local *local)
+{
+    if (local->db == NULL)
+        return local->retry_ms;
+    return local->kept.first != NULL ? clock_mono_ms(local->clock) + KEPT_AGAIN_MS : local->expire_ms;
+}
+
+/* Takes all that waits. NULL: nothing came before that was due. */
 static struct store_token *take(struct local *local, bool *closing_out)
 {
     struct store_token *batch;
 
     pthread_mutex_lock(&local->lock);
     if (local->queue.first == NULL && !local->closing)
-        wait_until(local, local->db == NULL ? local->retry_ms : local->expire_ms);
+        wait_until(local, due_ms(local));
     batch = token_queue_take(&local->queue);
     *closing_out = local->closing;
     pthread_mutex_unlock(&local->lock);
@@ -261,9 +314,9 @@ static void *run_thread(void *arg)
     for (;;) {
         struct store_token *batch = take(local, &closing);
 
-        retry(local);
-        if (batch != NULL)
-            serve(local, batch);
+        retry(local, closing);
+        if (batch != NULL || (local->kept.first != NULL && (local->db != NULL || closing)))
+            serve(local, batch, closing);
         else if (closing)
             return NULL;
         if (!closing && is_idle(local))
@@ -326,6 +379,7 @@ struct local *local_open(const struct local_settings *settings, const struct clo
     local->mem = arena_new(4 * STORE_VALUE_MAX);
     local->expire_ms = clock_mono_ms(clock) + EXPIRE_BUSY_MS;
     init_queue(local);
+    token_queue_init(&local->kept);
     atomic_init(&local->available, true); /* so that trouble is said, and a good start is not */
     open_file(local, &trouble);
     start_thread(local);

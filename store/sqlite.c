@@ -352,7 +352,12 @@ void sqlite_close(struct sqlite **db)
 
 enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
 {
-    return run(db, db->statements[ST_BEGIN], fail);
+    sqlite3_stmt *st = db->statements[ST_BEGIN];
+    int code = sqlite3_step(st);
+    enum sqlite_outcome outcome = explain(db->db, code, fail);
+
+    sqlite3_reset(st);
+    return (code & 0xff) == SQLITE_BUSY ? SQLITE_HELD : outcome;
 }
 
 enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail)

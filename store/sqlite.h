@@ -3,7 +3,8 @@
  *
  * Threads    A connection is used by one thread at a time: the store's. sqlite_each() opens one of its own,
  *            for reading.
- * Errors     SQLITE_UNAVAILABLE: locked, full, read-only, not there; close it and try later. SQLITE_DAMAGED:
+ * Errors     SQLITE_HELD, of sqlite_begin() only: another process has had the lock for busy_ms; nothing has happened, and
+ *            it may be tried again at once. SQLITE_UNAVAILABLE: locked, full, read-only, not there; close it and try later. SQLITE_DAMAGED:
  *            the file is no database, or not whole, or not ours as we know it; sqlite_set_aside() and begin
  *            anew. After either, nothing but sqlite_close() makes sense.
  * Limits     Rows that expire are bounded per table: beyond it those that would expire first go, in slices.
@@ -14,7 +15,7 @@
 
 #include "store/store.h"
 
-enum sqlite_outcome { SQLITE_WORKED, SQLITE_UNAVAILABLE, SQLITE_DAMAGED };
+enum sqlite_outcome { SQLITE_WORKED, SQLITE_HELD, SQLITE_UNAVAILABLE, SQLITE_DAMAGED };
 
 enum { SQLITE_SLICE_ROWS = 500 };
 

@@ -150,19 +150,33 @@ void bed_change_add(struct arena *mem, const void *question, struct store_row *r
     }
 }
 
+static struct store_request request_to_add(struct str key, const int64_t question[2])
+{
+    return (struct store_request){.table = "test",
+                                  .keys = {key},
+                                  .keys_count = 1,
+                                  .change = bed_change_add,
+                                  .question = question,
+                                  .question_bytes = 2 * sizeof(question[0]),
+                                  .result_bytes = 8};
+}
+
 struct store_token *bed_start_add(struct str key, int64_t plus, int64_t expires_unix,
                                   struct bed_outcome *outcome)
 {
     int64_t question[2] = {plus, expires_unix};
-    struct store_request request = {.table = "test",
-                                    .keys = {key},
-                                    .keys_count = 1,
-                                    .change = bed_change_add,
-                                    .question = question,
-                                    .question_bytes = sizeof(question),
-                                    .result_bytes = 8};
+    struct store_request request = request_to_add(key, question);
 
     return store_update(bed_store, bed_loop, &request, bed_on_done, outcome);
+}
+
+void bed_start_patient(const char *key, int64_t plus, struct bed_outcome *outcome)
+{
+    int64_t question[2] = {plus, 0};
+    struct store_request request = request_to_add(str_of(key), question);
+
+    request.patient = true;
+    t_true(store_update(bed_store, bed_loop, &request, bed_on_done, outcome) == NULL);
 }
 
 void bed_run_until(int answers)
