@@ -170,15 +170,25 @@ void link_fail(struct link *link, const char *why)
 
 /* ---- deadlines ---- */
 
+/* When silence was the end of a kept connection, the others of this backend are not worth a wait of the same length each: the
+ * next connection shall be a new one. */
+static void drop_pool(struct backend *backend)
+{
+    while (backend->pool != NULL)
+        cut(backend->pool);
+}
+
 static void on_deadline(void *arg)
 {
     struct link *link = arg;
 
-    if (link->state == LINK_RESTING)
+    if (link->state == LINK_RESTING) {
         dismiss(link);
-    else
-        link_fail(link,
-                  link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
+        return;
+    }
+    if (link->reused && !link->heard)
+        drop_pool(link->backend);
+    link_fail(link, link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
 }
 
 /* While the connection opens, one deadline holds for all of it. */

@@ -513,11 +513,11 @@ static void test_stale(void **state)
     }
 }
 
-static void test_several_stale(void **state)
+/* Two transactions at once, each on a connection of its own, so that two are kept. */
+static void keep_two(void)
 {
     struct work second;
 
-    (void)state;
     begin(&work);
     begin(&second);
     t_same_int(rcpt(&work, "c@d.test"), 250);
@@ -526,10 +526,29 @@ static void test_several_stale(void **state)
     t_same_int(message(&second), 250);
     end_work(&work);
     end_work(&second);
+}
+
+static void test_several_stale(void **state)
+{
+    (void)state;
+    keep_two();
     t_case("several dead ones in a row, and then a live one", NULL);
     fakebackend_rules(fakes[0], (const char *const[]){"1.MAIL#2=!close", "2.MAIL#2=!close", NULL});
     t_same_int(deliver(), 250);
     t_same_int(fakebackend_visits(fakes[0]), 3);
+    t_same_int(fakebackend_taken(fakes[0]), 3);
+}
+
+static void test_several_silent(void **state)
+{
+    (void)state;
+    fake_settings[0].reply_timeout_ms = SHORT_MS;
+    keep_two();
+    t_case("the silence of one is waited for once; then comes a new one, not the next that is kept", NULL);
+    fakebackend_rules(fakes[0], (const char *const[]){"1.MAIL#2=", "2.MAIL#2=", NULL});
+    t_same_int(deliver(), 250);
+    t_same_int(fakebackend_visits(fakes[0]), 3);
+    t_same_int(fakebackend_heard(fakes[0], "MAIL"), 4);
     t_same_int(fakebackend_taken(fakes[0]), 3);
 }
 
@@ -1007,6 +1026,7 @@ int main(void)
         ON_BED(test_died_while_resting),
         ON_BED(test_stale),
         ON_BED(test_several_stale),
+        ON_BED(test_several_silent),
         ON_BED(test_dies_after_mail),
         ON_BED(test_late_answer),
         ON_BED(test_xclient),
