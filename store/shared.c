@@ -7,6 +7,7 @@
 #include "store/redis_batch.h"
 #include "store/redis_read.h"
 #include "store/redis_row.h"
+#include "store/reunion.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -61,10 +62,10 @@ struct shared {
     struct redis_batch *batch;
     char script[48];
     struct timer deadline, retry, look;
-    unsigned failures;         /* in a row */
-    int64_t ready_ms;          /* since when */
-    struct away_rows *merging; /* NULL: nothing is being merged */
-    size_t merges_left;
+    unsigned failures; /* in a row */
+    int64_t ready_ms;  /* since when */
+    struct reunion reunion;
+    struct later going_on;
     bool said_away;
 };
 
@@ -91,12 +92,6 @@ static struct metric *metric_seconds(void)
     return metric_histogram("smtpguard_store_shared_seconds",
                             "From the request to the answer of the shared store", "", seconds,
                             sizeof(seconds) / sizeof(seconds[0]));
-}
-
-static struct metric *metric_merged(void)
-{
-    return metric_counter("smtpguard_store_merged_rows_total",
-                          "Rows that were changed locally and then merged into the shared store", "");
 }
 
 /* ---- without the server ---- */
@@ -167,9 +162,8 @@ static void go_away(struct shared *shared, const char *why)
     redis_route_close(&shared->route);
     fall_back(shared, redis_batch_abort(shared->batch));
     fall_back(shared, token_queue_take(&shared->waiting));
-    if (shared->merging != NULL && !shared->merging->in_job)
-        away_rows_free(&shared->merging);
-    shared->merging = NULL; /* a job's ends with its answer */
+    reunion_give_up(&shared->reunion);
+    later_cancel(&shared->going_on);
     shared->failures++;
     timer_start(&shared->retry, shared->loop, retry_after_ms(shared), on_retry, shared);
     tell(shared);
@@ -224,6 +218,11 @@ static void go_on(struct shared *shared)
     redis_batch_start(shared->batch, shared->route, str_of(shared->script), some, clock_unix(shared->clock));
 }
 
+static void on_go_on(void *arg)
+{
+    go_on(arg);
+}
+
 static void on_copied(enum store_status status, const void *result, void *arg)
 {
     struct away_rows *rows = arg;
@@ -231,18 +230,6 @@ static void on_copied(enum store_status status, const void *result, void *arg)
     (void)status, (void)result; /* without a local file there is no copy */
     away_rows_free(&rows);
 }
-
-static void take_job(struct shared *shared, store_job_fn *job, struct away_rows *rows, store_done_fn *done)
-{
-    struct store_request request = {.table = ""};
-    struct store_token *token = token_new(&request, shared->loop, done, rows);
-
-    token->job = job;
-    rows->in_job = true;
-    local_take(shared->local, token);
-}
-
-static void on_merged(struct shared *shared, size_t count);
 
 static void answer_done(struct shared *shared, struct store_token *list)
 {
@@ -266,7 +253,7 @@ static void answer_done(struct shared *shared, struct store_token *list)
     token_set_status(asked.first, STORE_DONE);
     token_answer(asked.first);
     if (merged > 0)
-        on_merged(shared, merged);
+        reunion_merged(&shared->reunion, merged);
 }
 
 /* In front of those that wait already. */
@@ -303,7 +290,7 @@ static void on_batch(const struct redis_batch_outcome *outcome, void *arg)
 
     timer_stop(&shared->deadline);
     if (outcome->changed != NULL)
-        take_job(shared, away_job_mirror, outcome->changed, on_copied);
+        reunion_take_job(shared->local, shared->loop, away_job_mirror, outcome->changed, on_copied);
     if (outcome->no_script)
         load_script(shared, NULL);
     ask_again(shared, outcome->again);
@@ -317,32 +304,17 @@ static void on_batch(const struct redis_batch_outcome *outcome, void *arg)
 
 /* ---- merging what happened meanwhile ---- */
 
-struct merge {
-    store_merge_fn *merge;
-    struct arena *mem;
-    struct away_row *row;
-};
-
-static void change_merge(struct arena *mem, const void *question, struct store_row *rows, size_t count,
-                         void *result)
-{
-    struct merge m;
-
-    (void)count, (void)result;
-    memcpy(&m, question, sizeof(m));
-    m.merge(mem, m.row->key, &m.row->ours, &rows[0]);
-    m.row->theirs = (struct store_row){str_copy(m.mem, rows[0].value), rows[0].expires_unix};
-}
-
-static void look(struct shared *shared);
-
 static void on_look(void *arg)
 {
-    look(arg);
+    struct shared *shared = arg;
+
+    reunion_start(&shared->reunion);
 }
 
-static void become_ready(struct shared *shared)
+static void on_reunited(void *arg)
 {
+    struct shared *shared = arg;
+
     if (shared->state == STATE_MERGING) {
         shared->state = STATE_READY;
         atomic_store(&shared->ready, true);
@@ -356,92 +328,18 @@ static void become_ready(struct shared *shared)
     timer_start(&shared->look, shared->loop, LOOK_MS, on_look, shared);
 }
 
-static void on_settled(enum store_status status, const void *result, void *arg)
+static const struct store_table *on_table(const char *name, void *arg)
 {
-    struct away_rows *rows = arg;
-    struct shared *shared = rows->owner;
-    bool current = shared->merging == rows, more = rows->count == AWAY_ROWS_MAX;
-
-    (void)result;
-    if (current)
-        shared->merging = NULL;
-    away_rows_free(&rows);
-    if (!current)
-        return;
-    if (more && status == STORE_DONE)
-        look(shared);
-    else
-        become_ready(shared);
+    return shared_table(arg, name);
 }
 
-static void settle(struct shared *shared)
+static void on_merge(struct store_token *token, void *arg)
 {
-    struct away_rows *rows = shared->merging;
+    struct shared *shared = arg;
 
-    metric_add(metric_merged(), (int64_t)rows->count);
-    take_job(shared, away_job_settle, rows, on_settled);
-}
-
-static void on_merged(struct shared *shared, size_t count)
-{
-    shared->merges_left -= count;
-    if (shared->merges_left == 0 && shared->merging != NULL)
-        settle(shared);
-}
-
-/* A row of a table that is not shared any more, or that has expired meanwhile, is only struck out. */
-static void ask_merge(struct shared *shared, struct away_row *row)
-{
-    const struct store_table *table = shared_table(shared, row->table);
-    struct merge m = {table != NULL ? table->merge : NULL, shared->merging->mem, row};
-    struct store_request request = {.table = table != NULL ? table->name : "",
-                                    .keys = {row->key},
-                                    .keys_count = 1,
-                                    .change = change_merge,
-                                    .question = &m,
-                                    .question_bytes = sizeof(m)};
-    struct store_token *token;
-
-    row->theirs = row->ours;
-    if (m.merge == NULL || row->ours.value.n == 0)
-        return;
-    token = token_new(&request, shared->loop, NULL, NULL);
-    token->merges = true;
-    token->shared = table;
     token->asked_ms = loop_now_ms(shared->loop);
     token_queue_add(&shared->waiting, token);
-    shared->merges_left++;
-}
-
-static void on_listed(enum store_status status, const void *result, void *arg)
-{
-    struct away_rows *rows = arg;
-    struct shared *shared = rows->owner;
-
-    (void)result;
-    rows->in_job = false;
-    if (shared->merging != rows) { /* it went away meanwhile */
-        away_rows_free(&rows);
-        return;
-    }
-    if (status != STORE_DONE || rows->count == 0) {
-        away_rows_free(&shared->merging);
-        become_ready(shared);
-        return;
-    }
-    shared->merges_left = 0;
-    for (size_t i = 0; i < rows->count; i++)
-        ask_merge(shared, &rows->rows[i]);
-    if (shared->merges_left == 0)
-        settle(shared);
-    go_on(shared);
-}
-
-static void look(struct shared *shared)
-{
-    shared->merging = away_rows_new();
-    shared->merging->owner = shared;
-    take_job(shared, away_job_list, shared->merging, on_listed);
+    later_start(&shared->going_on, shared->loop, on_go_on, shared);
 }
 
 /* ---- connecting ---- */
@@ -467,7 +365,7 @@ static void on_probe(const struct resp *reply, void *arg)
             return;
         timer_stop(&shared->deadline);
         shared->state = STATE_MERGING;
-        look(shared);
+        reunion_start(&shared->reunion);
         return;
     }
     snprintf(why, sizeof(why), "%.*s", reply->text.n < 190 ? (int)reply->text.n : 190,
@@ -654,6 +552,12 @@ struct shared *shared_open(const struct store_settings *settings, struct local *
     token_queue_init(&shared->waiting);
     shared->local = local;
     shared->clock = clock;
+    shared->reunion = (struct reunion){.local = local,
+                                       .loop = shared->loop,
+                                       .table_of = on_table,
+                                       .ask = on_merge,
+                                       .done = on_reunited,
+                                       .arg = shared};
     shared->tables = settings->tables;
     shared->tables_count = settings->tables_count;
     shared->timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : TIMEOUT_MS;
