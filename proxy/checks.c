@@ -406,6 +406,19 @@ void check_from_domain(struct session *s)
 
 /* ---- RCPT ---- */
 
+/* <postmaster> without a domain is our own (RFC 5321 4.5.1). In the settings domains stand as A-labels; with SMTPUTF8 a
+ * U-label is the same name (RFC 6531 3.2). */
+static bool is_our_address(struct session *s, const struct smtp_address *address)
+{
+    struct str domain = address->domain;
+
+    if (address->kind != SMTP_DOMAIN_NAME)
+        return address->kind == SMTP_DOMAIN_NONE;
+    if (s->tx->smtputf8)
+        domain = str_of(mailbox_domain_to_ascii(s->tx->mem, domain));
+    return domain_settings_has(&s->service->config->domains, domain);
+}
+
 void check_recipient(struct session *s)
 {
     struct recipient_facts *f = &s->facts.recipient;
@@ -413,10 +426,7 @@ void check_recipient(struct session *s)
 
     *f = (struct recipient_facts){.address = *address};
     s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
-    /* <postmaster> without a domain is our own (RFC 5321 4.5.1). */
-    f->ours = address->kind == SMTP_DOMAIN_NONE ||
-              (address->kind == SMTP_DOMAIN_NAME &&
-               domain_settings_has(&s->service->config->domains, address->domain));
+    f->ours = is_our_address(s, address);
     f->postmaster = f->ours && str_same_z(address->local, "postmaster");
     if (s->facts.transaction.null_sender)
         s->facts.transaction.spf = s->facts.session.spf_helo;

@@ -84,12 +84,16 @@ static void change(struct arena *mem, const void *question, struct store_row *ro
     rows[0].expires_unix = q->now_unix + q->keep_s;
 }
 
-/* The domain in any case is the same; what a local part means is the backend's business (RFC 5321 2.4). */
+/* The domain in any case, and as U-label or A-label, is the same; what a local part means is the backend's business (RFC 5321 2.4). */
 static struct str key_of(const struct session *s)
 {
     const struct smtp_address *a = &s->facts.recipient.address;
 
-    return str_of(str_fmt(s->tx->mem, "%.*s@%s", STR_ARG(a->local), str_dup_lower(s->tx->mem, a->domain)));
+    const char *ascii = s->tx->smtputf8 ? mailbox_domain_to_ascii(s->tx->mem, a->domain) : NULL;
+
+    if (ascii == NULL)
+        ascii = str_dup_lower(s->tx->mem, a->domain);
+    return str_of(str_fmt(s->tx->mem, "%.*s@%s", STR_ARG(a->local), ascii));
 }
 
 static struct store_token *ask(struct session *s, const struct question *q, store_done_fn *done, void *arg)
@@ -123,7 +127,7 @@ static void note(struct session *s, const struct relay_reply *reply)
 
     if (q.keep_s == 0)
         return;
-    snprintf(q.said.enhanced, sizeof(q.said.enhanced), "%s", reply->enhanced);
+    snprintf(q.said.enhanced, sizeof(q.said.enhanced), "%s", s->reply_enhanced);
     snprintf(q.said.text, sizeof(q.said.text), "%.*s",
              STR_ARG(str_upto(reply->text, str_find(reply->text, '\n'))));
     ask(s, &q, on_noted, NULL);

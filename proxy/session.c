@@ -400,6 +400,15 @@ static void on_tls(void *arg)
     session_got(s, WAIT_TLS);
 }
 
+/* A backend need not have enhanced codes; we offer them, so each reply has one (RFC 2034 4). "Other, undefined" is what is
+ * known then (RFC 3463 3.1). */
+static const char *enhanced_of(const struct relay_reply *reply)
+{
+    if (*reply->enhanced != '\0' || reply->code / 100 == 3)
+        return reply->enhanced;
+    return reply->code < 300 ? "2.0.0" : reply->code < 500 ? "4.0.0" : "5.0.0";
+}
+
 /* ---- AUTH ---- */
 
 static void on_login_answer(const struct relay_reply *reply, void *arg)
@@ -407,7 +416,7 @@ static void on_login_answer(const struct relay_reply *reply, void *arg)
     struct session *s = arg;
 
     s->reply_code = reply->code;
-    s->reply_enhanced = reply->enhanced;
+    s->reply_enhanced = enhanced_of(reply);
     s->reply_text = reply->text;
     session_got(s, WAIT_BACKEND);
 }
@@ -565,7 +574,7 @@ static void open_transaction(struct session *s)
 static void keep_reply(struct session *s, const struct relay_reply *reply)
 {
     s->reply_code = reply->code;
-    s->reply_enhanced = str_dup(s->tx->mem, str_of(reply->enhanced));
+    s->reply_enhanced = str_dup(s->tx->mem, str_of(enhanced_of(reply)));
     s->reply_text = str_copy(s->tx->mem, reply->text);
     if (reply->backend != NULL)
         s->tx->backend = reply->backend;

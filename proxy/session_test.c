@@ -606,6 +606,54 @@ static void test_large_message(void **state)
     t_true(has(fakebackend_message(fake), "arc="));
 }
 
+/* ---- what a backend leaves out, and names beyond ASCII ---- */
+
+static void test_backend_without_enhanced_codes(void **state)
+{
+    static const char *const rules[] = {"RCPT#1=250 yes\r\n", "RCPT#2=451 later\r\n", "RCPT#3=550 no\r\n",
+                                        "DOT=250 taken\r\n", NULL};
+
+    (void)state;
+    open_bed(usual_settings);
+    t_case("each reply has an enhanced code, also where the backend gives none", "2034 4");
+    fakebackend_rules(fake, rules);
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    ask("MAIL FROM:<a@sender.test>", "250 2.1.0");
+    ask("RCPT TO:<1@d.test>", "250 2.0.0 yes");
+    ask("RCPT TO:<2@d.test>", "451 4.0.0 later");
+    ask("RCPT TO:<3@d.test>", "550 5.0.0 no");
+    ask("DATA", "354 End");
+    say(STR("From: a@b.test\r\n\r\n.\r\n"));
+    expect("250 2.0.0 taken");
+}
+
+static void test_names_beyond_ascii(void **state)
+{
+    static const char *const settings[] = {"LIMITS__ERRORS=1000", "DOMAINS__RELAY=xn--mnchen-3ya.example",
+                                           NULL};
+
+    (void)state;
+    open_bed(settings);
+    fakebackend_offer(fake, "250-SMTPUTF8\r\n");
+    for (int i = 0; i < 2; i++) { /* in the first session nothing is known of the backend yet */
+        connect_client("192.0.2.1", LISTEN_TLS_NONE);
+        expect("220 mx.test");
+        ask("EHLO client.test", "250");
+        ask(i == 0 ? "MAIL FROM:<a@sender.test>" : "MAIL FROM:<a@sender.test> SMTPUTF8", "250");
+        t_case("a domain as A-label is ours", "6531 3.2");
+        ask("RCPT TO:<c@xn--mnchen-3ya.example>", "250");
+        t_case("and as U-label, in any case", "6531 3.2");
+        ask("RCPT TO:<c@m\xC3\xBCnchen.example>", i == 0 ? "553 5.6.7" : "250");
+        ask("RCPT TO:<c@M\xC3\x9CNCHEN.Example>", i == 0 ? "553 5.6.7" : "250");
+        t_case("another name is not", "6531 3.2");
+        ask("RCPT TO:<c@m\xC3\xBCnster.example>", i == 0 ? "553 5.6.7" : "550 5.7.1");
+        ask("RCPT TO:<c@munchen.example>", "550 5.7.1");
+        disconnect_client();
+    }
+}
+
 /* ---- BINARYMIME ---- */
 
 static void begin_binary(void)
@@ -692,7 +740,8 @@ static void test_remembered_recipients(void **state)
          "550 5.1.1 No such user (remembered)"},
         {"who has no mailbox any more", "RCPT=550 5.2.1 Closed\r\n", "550 5.2.1",
          "550 5.2.1 Closed (remembered)"},
-        {"550 without an enhanced code", "RCPT=550 Unrouteable\r\n", "550", "550 Unrouteable (remembered)"},
+        {"550 without an enhanced code", "RCPT=550 Unrouteable\r\n", "550 5.0.0 Unrouteable",
+         "550 5.0.0 Unrouteable (remembered)"},
         {"whom it took", "RCPT=250 2.1.5 Ok\r\n", "250", "451 4.3.0"},
         {"whom it put off", "RCPT=450 4.2.1 Full\r\n", "450", "451 4.3.0"},
         {"a refusal of the client is none of the recipient", "RCPT=550 5.7.1 Go away\r\n", "550",
@@ -890,6 +939,8 @@ int main(void)
         ON_BED(test_header_limit),
         ON_BED(test_trusted),
         ON_BED(test_large_message),
+        ON_BED(test_backend_without_enhanced_codes),
+        ON_BED(test_names_beyond_ascii),
         ON_BED(test_binary_message),
         ON_BED(test_remembered_recipients),
         ON_BED(test_recipients_learnt_anew),

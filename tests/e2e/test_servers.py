@@ -57,7 +57,7 @@ def test_exim_as_backend(t):
     """Behind us Exim gets every letter as it was sent, in one BDAT each."""
     backend = t.start(Exim(t.dir / "exim", users=USERS))
     guard, refusal = before(t, backend)
-    starts(refusal, "550 Unrouteable address")
+    starts(refusal, "550 5.0.0 Unrouteable address")
     deliver(guard, backend, users())
     has(backend.log.read_text(), " K ")  # how its log says that the message came in chunks
 
@@ -74,7 +74,7 @@ def test_opensmtpd_as_backend(t):
     """Behind us OpenSMTPD gets every letter as it was sent, except SMTPUTF8, which it has not and we do not offer then."""
     backend = t.start(OpenSmtpd(t.dir / "opensmtpd", users=USERS))
     guard, refusal = before(t, backend)
-    starts(refusal, "550 Invalid recipient: <nobody@example.net>")
+    starts(refusal, "550 5.0.0 Invalid recipient: <nobody@example.net>")
     with guard.client(GOOD) as client:
         same("SMTPUTF8" in client.ehlo(), False, "SMTPUTF8 before a backend without it")
         client.quit()
