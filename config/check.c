@@ -82,6 +82,30 @@ static bool backend_same(const struct backend_settings *a, const struct backend_
     return a->endpoint.ip.family != 0 && endpoint_same(&a->endpoint, &b->endpoint);
 }
 
+/* What a certificate is to be held against, and whether that can be done at all. */
+static void check_backend_tls(struct loading *l, size_t i)
+{
+    const struct backend_settings *own = &l->config->backends[i];
+    bool has_name = own->tls_name != NULL && *own->tls_name != '\0';
+    bool has_ca = own->tls_ca != NULL && *own->tls_ca != '\0', has_pins = own->tls_pins_count > 0;
+    struct tls_client_settings verify = config_backend_tls(own);
+    const char *path, *ca_path;
+    const struct place *at = place_in(l, "backends", i, "tls", &path);
+    const struct place *ca_at = place_in(l, "backends", i, "tls_ca", &ca_path);
+    struct tls_context *context = NULL;
+    struct fail fail;
+
+    if (own->tls != BACKEND_TLS_VERIFY && (has_name || has_ca || has_pins))
+        fault_at(&l->faults, at, "%s: tls_name, tls_ca and tls_pin are for tls: verify", path);
+    else if (has_pins && (has_name || has_ca))
+        fault_at(&l->faults, at, "%s: tls_pin takes the place of tls_name and tls_ca", path);
+    else if (own->tls == BACKEND_TLS_VERIFY && own->path != NULL && !has_name && !has_pins)
+        fault_at(&l->faults, at, "%s: a socket has no name to verify; write tls_name or tls_pin", path);
+    else if (own->tls == BACKEND_TLS_VERIFY && (context = tls_verifying_context(&verify, &fail)) == NULL)
+        fault_at(&l->faults, has_ca ? ca_at : at, "%s: %s", has_ca ? ca_path : path, fail.text);
+    tls_context_unref(&context);
+}
+
 static void check_backends(struct loading *l)
 {
     const struct config *config = l->config;
@@ -101,6 +125,7 @@ static void check_backends(struct loading *l)
         for (size_t j = 0; j < i; j++)
             if (backend_same(&config->backends[i], &config->backends[j]))
                 fault_at(&l->faults, at, "%s: backends[%zu] has this address already", path, j);
+        check_backend_tls(l, i);
     }
 }
 

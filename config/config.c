@@ -132,6 +132,16 @@ void config_unref(const struct config **config)
     arena_free(&mem);
 }
 
+struct tls_client_settings config_backend_tls(const struct backend_settings *backend)
+{
+    struct tls_client_settings verify = {
+        .ca = backend->tls_ca, .pins = backend->tls_pins, .pins_count = backend->tls_pins_count};
+
+    if (backend->tls == BACKEND_TLS_VERIFY)
+        verify.verify = backend->tls_pins_count > 0 ? TLS_VERIFY_PIN : TLS_VERIFY_NAME;
+    return verify;
+}
+
 const struct backend_settings *config_report_backend(const struct config *config)
 {
     for (size_t i = 0; i < config->backends_count; i++)

@@ -47,6 +47,10 @@ struct backend_settings {
     const char *path;         /* of a Unix socket, or NULL */
     enum smtp_protocol protocol;
     enum backend_tls tls;
+    const char *tls_name; /* that its certificate must have; "": its address */
+    const char *tls_ca;   /* PEM file, "": the system's */
+    const struct tls_pin *tls_pins;
+    size_t tls_pins_count;
     enum backend_pass pass_client;
     int64_t connect_timeout_ms, reply_timeout_ms;
     unsigned pool;
@@ -169,6 +173,9 @@ void config_unref(const struct config **config); /* leaves NULL */
 
 /* Every key with its effective value as YAML, and where it came from (default, FILE:LINE, environment). */
 int config_show(const char *file, bool json, struct buf *out, struct buf *faults_out);
+
+/* How its TLS is verified, for tls_verifying_context(). */
+struct tls_client_settings config_backend_tls(const struct backend_settings *backend);
 
 /* Reports leave through it: the first that speaks SMTP (LMTP only delivers) at an IP address. NULL: there is none. */
 const struct backend_settings *config_report_backend(const struct config *config);

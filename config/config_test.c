@@ -266,9 +266,19 @@ static const struct {
     {"ARC is built", "arc: {mode: enforce, trusted_sealers: [lists.example]}\n", ""},
 
     /* What is not built is never silently ignored. */
-    {"verify", "backends: [{tls: verify}]\n",
-     "F:4:18: backends[0].tls: verifying a backend's certificate is not built yet; leave it at its default, "
-     "opportunistic\n"},
+    {"verify is built", "backends: [{tls: verify, tls_name: mail.example.net}]\n", ""},
+    {"pins and nothing to pin", "backends: [{tls: require, tls_pin: [\"00\"]}]\n",
+     "F:4:18: backends[0].tls: tls_name, tls_ca and tls_pin are for tls: verify\n"
+     "F:4:37: backends[0].tls_pin: \"00\" is no SHA-256: 64 hex digits are wanted\n"},
+    {"a pin and a name",
+     "backends: [{tls: verify, tls_name: a.example, tls_pin: "
+     "[00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF]}]\n",
+     "F:4:18: backends[0].tls: tls_pin takes the place of tls_name and tls_ca\n"},
+    {"authorities that are not there", "backends: [{tls: verify, tls_ca: /nowhere/ca.pem}]\n",
+     "F:4:34: backends[0].tls_ca: no CA certificates can be read from /nowhere/ca.pem: No such file or "
+     "directory\n"},
+    {"a socket's name", "backends: [{address: \"unix:/run/x\", tls: verify}]\n",
+     "F:4:42: backends[0].tls: a socket has no name to verify; write tls_name or tls_pin\n"},
     {"LMTP is built", "backends: [{protocol: lmtp}]\n", ""},
     {"reports by LMTP",
      "backends: [{protocol: lmtp}]\nreports: {from: d@example.net, failure: {enabled: true}}\n",

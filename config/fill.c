@@ -5,7 +5,9 @@
 #include "config/value.h"
 #include "store/redis_url.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { RECORDS_MAX = 100, SERVERS_MAX = 8, SHOWN_MAX = 80, UNIX_PATH_MAX = 107 };
@@ -401,6 +403,32 @@ static void fill_codes(struct loading *l, const struct slot *slot)
     store_list(slot, codes, n);
 }
 
+static bool parse_pin(struct str text, struct tls_pin *pin_out)
+{
+    if (text.n != 2 * sizeof(pin_out->sha256))
+        return false;
+    for (size_t i = 0; i < text.n; i++)
+        if (!isxdigit((unsigned char)text.p[i]))
+            return false;
+    for (size_t i = 0; i < sizeof(pin_out->sha256); i++) {
+        const char digits[] = {text.p[2 * i], text.p[2 * i + 1], '\0'};
+
+        pin_out->sha256[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    return true;
+}
+
+static void fill_pins(struct loading *l, const struct slot *slot)
+{
+    struct tls_pin *pins = ARENA_ARRAY(l->mem, struct tls_pin, slot->node->count + 1);
+    size_t n = 0;
+
+    for (const struct yaml_node *item = slot->node->first; item != NULL; item = item->next)
+        if (!parse_pin(item->text, &pins[n++]))
+            wrong(l, slot, item, "\"%.*s\" is no SHA-256: 64 hex digits are wanted", SHOWN(item->text));
+    store_list(slot, pins, n);
+}
+
 static void fill_nothing(struct loading *l, const struct slot *slot)
 {
     (void)l;
@@ -441,6 +469,7 @@ static const struct {
     [SET_ALLOW] = {fill_nothing, "a list of networks, domains and file:PATH"},
     [SET_ALLOW_RECIPIENTS] = {fill_nothing, "a list of addresses, domains and file:PATH"},
     [SET_CODES] = {fill_codes, "a list of codes"},
+    [SET_PINS] = {fill_pins, "a list"},
     [SET_TEXTS] = {fill_texts, "a list"},
     [SET_RECORDS] = {fill_records, "a list of {key: value, …}"},
 };

@@ -41,7 +41,7 @@ static const struct word protocols[] = {{"smtp", PROTOCOL_SMTP, 0}, {"lmtp", PRO
 static const struct word backend_tls[] = {{"never", BACKEND_TLS_NEVER, 0},
                                           {"opportunistic", BACKEND_TLS_OPPORTUNISTIC, 0},
                                           {"require", BACKEND_TLS_REQUIRE, 0},
-                                          {"verify", BACKEND_TLS_VERIFY, 1},
+                                          {"verify", BACKEND_TLS_VERIFY, 0},
                                           {0}};
 static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"proxy-v2", PASS_PROXY_V2, 1},
@@ -124,9 +124,16 @@ const struct setting settings[] = {
     {"backends[].domains", SET_TEXTS, NOWHERE, "", .later = "choosing a backend by domain",
      .sentence = "Only these recipient domains go here; empty: all. Not built yet."},
     {"backends[].tls", SET_WORD, IN_BACKEND(tls), "opportunistic", .words = backend_tls,
-     .later = "verifying a backend's certificate",
-     .sentence = "never, opportunistic (when offered, and the backend is another machine), require. verify "
-                 "(require, and a valid certificate) is not built yet."},
+     .sentence = "never, opportunistic (when offered, and the backend is another machine), require (no mail without "
+                 "it), verify (require, and a certificate that the next three keys find good)."},
+    {"backends[].tls_name", SET_TEXT, IN_BACKEND(tls_name), "", .most = "253",
+     .sentence = "verify: the name or IP address that the certificate must have; empty: that of `address`."},
+    {"backends[].tls_ca", SET_PATH, IN_BACKEND(tls_ca), "",
+     .sentence = "verify: PEM file of the authorities that may have signed it; empty: the system's."},
+    {"backends[].tls_pin", SET_PINS, IN_BACKEND(tls_pins), "",
+     .second = offsetof(struct backend_settings, tls_pins_count),
+     .sentence = "verify: instead of name and authority, the SHA-256 (64 hex digits) of the public keys that it may "
+                 "have."},
     {"backends[].pass_client", SET_WORD, IN_BACKEND(pass_client), "xclient", .words = passes,
      .later = "passing the client by proxy-v2 or xforward",
      .sentence = "How the backend hears who the client is: xclient (when offered) or none. proxy-v2 and "

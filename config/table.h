@@ -39,6 +39,7 @@ enum setting_type {
     SET_ALLOW, /* kept as text; config/allow.c makes them entries */
     SET_ALLOW_RECIPIENTS,
     SET_CODES,
+    SET_PINS, /* SHA-256, as hex digits */
     SET_TEXTS,
     SET_RECORDS, /* of `record_bytes` each, described by the rows "key[].…" */
 };

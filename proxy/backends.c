@@ -13,23 +13,22 @@ struct backends {
     struct loop *loop;
     struct partials *partials;
     struct tls_context *tls;
-    struct tls_context *tls_verify; /* NULL when no backend is to be verified */
     struct backend *list;
     size_t count;
 };
 
-/* Without it (no CA certificates) those backends get nothing, which their links say of each. */
-static struct tls_context *verifying_context(const struct config *config)
+/* NULL when the authorities can no longer be read: then the backend gets nothing, and its links say why. */
+static struct tls_context *context_for(const struct backends *b, const struct backend_settings *settings)
 {
-    struct tls_context *context = NULL;
+    struct tls_client_settings wanted = config_backend_tls(settings);
+    struct tls_context *context;
     struct fail fail;
 
-    for (size_t i = 0; i < config->backends_count && context == NULL; i++)
-        if (config->backends[i].tls == BACKEND_TLS_VERIFY &&
-            (context = tls_client_context(TLS_VERIFY_NAME, &fail)) == NULL) {
-            log_note(LOG_ERROR, "backend.tls", "%s", fail.text);
-            return NULL;
-        }
+    if (wanted.verify == TLS_VERIFY_NOTHING)
+        return b->tls != NULL ? tls_context_ref(b->tls) : NULL;
+    context = tls_verifying_context(&wanted, &fail);
+    if (context == NULL)
+        log_note(LOG_ERROR, "backend.tls", "%s: %s", settings->address, fail.text);
     return context;
 }
 
@@ -42,7 +41,7 @@ static void init_backend(struct backends *b, const struct config *config, size_t
                                        .number = number,
                                        .loop = b->loop,
                                        .hostname = config->hostname,
-                                       .tls = settings->tls == BACKEND_TLS_VERIFY ? b->tls_verify : b->tls};
+                                       .tls = context_for(b, settings)};
     snprintf(labels, sizeof(labels), "address=\"%s\"", settings->address);
     b->list[number].up = metric_gauge("smtpguard_upstream_up",
                                       "1 while the backend could be reached at the last try.", labels);
@@ -61,7 +60,6 @@ struct backends *backends_new(const struct backends_parts *parts)
     b->loop = parts->loop;
     b->partials = parts->partials;
     b->tls = parts->tls != NULL ? tls_context_ref(parts->tls) : NULL;
-    b->tls_verify = verifying_context(config);
     b->count = config->backends_count;
     for (size_t i = 0; i < b->count; i++)
         init_backend(b, config, i);
@@ -80,9 +78,9 @@ void backends_free(struct backends **backends)
             link_close(&(struct link *){b->list[i].pool});
         while (b->list[i].resetting != NULL)
             link_close(&(struct link *){b->list[i].resetting});
+        tls_context_unref(&b->list[i].tls);
     }
     tls_context_unref(&b->tls);
-    tls_context_unref(&b->tls_verify);
     free(b->list);
     free(b);
 }

@@ -356,7 +356,8 @@ static void on_greeted(struct link *link)
     enum backend_tls wants = backend->settings->tls;
 
     if ((wants == BACKEND_TLS_REQUIRE || wants == BACKEND_TLS_VERIFY) && conn_tls(link->conn) == NULL) {
-        link_fail(link, "it does not offer STARTTLS, which the settings require");
+        link_fail(link, backend->tls == NULL ? "its certificate cannot be verified here"
+                                             : "it does not offer STARTTLS, which the settings require");
         return;
     }
     backend_works(backend);
@@ -382,15 +383,16 @@ static void on_identified(struct link *link, const struct smtp_reply *reply)
     ready(link);
 }
 
-/* Backends are addresses, so it is their address that a certificate must name. */
+/* What its certificate must name: as the settings say, else what they connect to. */
 static void start_tls(struct link *link)
 {
     const struct backend_settings *settings = link->backend->settings;
     char address[IP_TEXT_MAX];
+    const char *name = settings->tls_name;
 
-    conn_start_tls_client(link->conn, link->backend->tls,
-                          settings->tls == BACKEND_TLS_VERIFY ? ip_format(&settings->endpoint.ip, address)
-                                                              : NULL);
+    if (name == NULL || *name == '\0')
+        name = settings->path == NULL ? ip_format(&settings->endpoint.ip, address) : NULL;
+    conn_start_tls_client(link->conn, link->backend->tls, settings->tls == BACKEND_TLS_VERIFY ? name : NULL);
 }
 
 /* ---- events of the dialogue ---- */

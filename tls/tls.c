@@ -33,6 +33,8 @@ static const char groups[] = "X25519:P-256:P-384";
 struct tls_context {
     _Atomic int refs;
     enum tls_verify verify;
+    struct tls_pin *pins;
+    size_t pins_count;
     int64_t not_after_unix;
     size_t count;
     SSL_CTX *ctx[];
@@ -47,6 +49,7 @@ struct tls_engine {
     struct buf waiting;          /* input that came while `plain` was full */
     unsigned handshake_messages; /* received */
     char *sni, *why;
+    char key[65]; /* of the server, when it is none of the pins: its SHA-256 */
 };
 
 /* ---- errors as sentences ---- */
@@ -326,9 +329,60 @@ struct tls_context *tls_server_context(const struct tls_settings *settings, stru
     return context;
 }
 
-/* Without verification any encryption is better than none, so nothing that a peer can do is refused. */
-struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail)
+static void hash_key(X509 *certificate, struct tls_pin *pin_out)
 {
+    unsigned char *der = NULL;
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+    unsigned length = 0;
+
+    if (n < 0 || EVP_Digest(der, (size_t)n, pin_out->sha256, &length, EVP_sha256(), NULL) != 1)
+        out_of_memory();
+    OPENSSL_free(der);
+}
+
+/* Takes the place of OpenSSL's verification: the key is all that counts. */
+static int verify_pin(X509_STORE_CTX *store, void *arg)
+{
+    struct tls_context *context = arg;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_engine *engine = SSL_get_app_data(ssl);
+    struct tls_pin seen;
+
+    hash_key(X509_STORE_CTX_get0_cert(store), &seen);
+    for (size_t i = 0; i < context->pins_count; i++)
+        if (memcmp(seen.sha256, context->pins[i].sha256, sizeof(seen.sha256)) == 0)
+            return 1;
+    for (size_t i = 0; i < sizeof(seen.sha256); i++)
+        snprintf(engine->key + 2 * i, 3, "%02x", seen.sha256[i]);
+    X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+}
+
+static void use_pins(struct tls_context *context, const struct tls_client_settings *settings)
+{
+    context->pins_count = settings->pins_count;
+    context->pins = calloc(settings->pins_count + 1, sizeof(*context->pins));
+    if (context->pins == NULL)
+        out_of_memory();
+    memcpy(context->pins, settings->pins, settings->pins_count * sizeof(*context->pins));
+    SSL_CTX_set_cert_verify_callback(context->ctx[0], verify_pin, context);
+}
+
+static int use_authorities(SSL_CTX *ctx, const char *ca, struct fail *fail)
+{
+    if (ca == NULL || *ca == '\0')
+        return SSL_CTX_set_default_verify_paths(ctx) == 1
+                   ? 0
+                   : fail_set(fail, "cannot read the system's CA certificates: %s", reason_text());
+    if (SSL_CTX_load_verify_file(ctx, ca) == 1)
+        return 0;
+    return fail_set(fail, "no CA certificates can be read from %s: %s", ca, reason_text());
+}
+
+/* Without verification any encryption is better than none, so nothing that a peer can do is refused. */
+struct tls_context *tls_verifying_context(const struct tls_client_settings *settings, struct fail *fail)
+{
+    enum tls_verify verify = settings->verify;
     struct tls_context *context = new_context(1);
     SSL_CTX *ctx = new_ctx(TLS_client_method());
 
@@ -342,11 +396,17 @@ struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail
     }
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    if (SSL_CTX_set_default_verify_paths(ctx) != 1) {
-        fail_set(fail, "cannot read the system's CA certificates: %s", reason_text());
+    ERR_clear_error();
+    if (verify == TLS_VERIFY_PIN)
+        use_pins(context, settings);
+    else if (use_authorities(ctx, settings->ca, fail) < 0)
         tls_context_unref(&context);
-    }
     return context;
+}
+
+struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail)
+{
+    return tls_verifying_context(&(struct tls_client_settings){.verify = verify}, fail);
 }
 
 struct tls_context *tls_context_ref(struct tls_context *context)
@@ -364,6 +424,7 @@ void tls_context_unref(struct tls_context **context)
         return;
     for (size_t i = 0; i < c->count; i++)
         SSL_CTX_free(c->ctx[i]);
+    free(c->pins);
     free(c);
 }
 
@@ -474,7 +535,11 @@ static void explain(const struct tls_engine *engine, char *why, size_t room)
         snprintf(why, room, "the other side does not speak TLS: %s", reason_text());
         return;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
-        snprintf(why, room, "the server's certificate is not good: %s", verified);
+        if (engine->key[0] != '\0')
+            snprintf(why, room, "the server's key is none of those that are pinned: its SHA-256 is %s",
+                     engine->key);
+        else
+            snprintf(why, room, "the server's certificate is not good: %s", verified);
         return;
     default:
         snprintf(why, room, "%s: %s", when, reason_text());

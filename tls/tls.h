@@ -42,7 +42,22 @@ struct tls_context;
  * context. An expired certificate is served (mail clients seldom check): look at its expiry and warn. */
 struct tls_context *tls_server_context(const struct tls_settings *settings, struct fail *fail);
 
-enum tls_verify { TLS_VERIFY_NOTHING, TLS_VERIFY_NAME };
+/* TLS_VERIFY_PIN: the server's key is one of those; names, signatures and dates of its certificate say nothing more (as
+ * DANE-EE, RFC 7671 5.1). */
+enum tls_verify { TLS_VERIFY_NOTHING, TLS_VERIFY_NAME, TLS_VERIFY_PIN };
+
+struct tls_pin {
+    uint8_t sha256[32]; /* of the SubjectPublicKeyInfo */
+};
+
+struct tls_client_settings {
+    enum tls_verify verify;
+    const char *ca;             /* TLS_VERIFY_NAME: PEM file of who may sign; NULL or "": the system's */
+    const struct tls_pin *pins; /* TLS_VERIFY_PIN; copied */
+    size_t pins_count;
+};
+struct tls_context *tls_verifying_context(const struct tls_client_settings *settings, struct fail *fail);
+/* Likewise, with the system's authorities. */
 struct tls_context *tls_client_context(enum tls_verify verify, struct fail *fail);
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context **context);

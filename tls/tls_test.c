@@ -480,6 +480,88 @@ static void test_verify(void **state)
     tls_context_unref(&client);
 }
 
+/* ---- authorities and pins of one's own ---- */
+
+/* The SHA-256 of a certificate's key, as the engine tells it when it is none of the pins. */
+static void learn_pin(const struct tls_pair *pair, struct tls_pin *pin_out)
+{
+    static const struct tls_pin none = {{0}};
+    struct tls_client_settings wanted = {.verify = TLS_VERIFY_PIN, .pins = &none, .pins_count = 1};
+    struct tls_settings settings = {.pair = *pair};
+    struct tls_context *server = server_with(&settings), *client = tls_verifying_context(&wanted, NULL);
+    struct talk talk;
+    struct str why, hex;
+
+    talk_init(&talk, server, client, NULL);
+    talk_run(&talk);
+    t_same_int(talk.client.status, TLS_FAILED);
+    t_same_int(talk.server.status, TLS_FAILED);
+    why = str_of(tls_engine_why(talk.client.engine));
+    t_true(str_starts(why, STR("the server's key is none of those that are pinned: its SHA-256 is ")));
+    hex = str_from(why, why.n - 64);
+    for (size_t i = 0; i < sizeof(pin_out->sha256); i++) {
+        const char digits[] = {hex.p[2 * i], hex.p[2 * i + 1], '\0'};
+
+        pin_out->sha256[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    talk_fini(&talk);
+    tls_context_unref(&server);
+    tls_context_unref(&client);
+}
+
+static void expect_handshake(const struct tls_client_settings *wanted, const struct tls_pair *pair,
+                             const char *name, const char *why)
+{
+    struct tls_settings settings = {.pair = *pair};
+    struct tls_context *server = server_with(&settings), *client = tls_verifying_context(wanted, NULL);
+    struct talk talk;
+
+    talk_init(&talk, server, client, name);
+    talk_run(&talk);
+    t_same_z(tls_engine_why(talk.client.engine), why);
+    t_same_int(talk.client.status, *why != '\0' ? TLS_FAILED : TLS_OPEN);
+    talk_fini(&talk);
+    tls_context_unref(&server);
+    tls_context_unref(&client);
+}
+
+static void test_authorities(void **state)
+{
+    struct tls_client_settings wanted = {.verify = TLS_VERIFY_NAME, .ca = other.cert};
+    struct fail fail = {""};
+
+    (void)state;
+    t_case("an authority of one's own takes the place of the system's", "5280 6");
+    expect_handshake(&wanted, &other, "mail.other.test", "");
+    expect_handshake(&wanted, &mx, "mx.example.test",
+                     "the server's certificate is not good: self-signed certificate");
+    t_case("a certificate that has expired", "5280 4.1.2.5");
+    wanted.ca = expired.cert;
+    expect_handshake(&wanted, &expired, "mx.example.test",
+                     "the server's certificate is not good: certificate has expired");
+    t_case("a file that is none", NULL);
+    wanted.ca = mx.key;
+    t_true(tls_verifying_context(&wanted, &fail) == NULL);
+    t_true(str_starts(str_of(fail.text), STR("no CA certificates can be read from ")));
+}
+
+static void test_pins(void **state)
+{
+    struct tls_pin pins[2];
+    struct tls_client_settings wanted = {.verify = TLS_VERIFY_PIN, .pins = pins, .pins_count = 2};
+
+    (void)state;
+    learn_pin(&other, &pins[0]);
+    learn_pin(&expired, &pins[1]);
+    t_case("the key is all that counts: not the name, not who signed it, not the date", "7671 5.1");
+    expect_handshake(&wanted, &other, "nobody.test", "");
+    expect_handshake(&wanted, &expired, NULL, "");
+    t_case("another key is refused, whoever signed it", NULL);
+    wanted.pins_count = 1;
+    learn_pin(&mx, &pins[1]);
+    t_true(memcmp(&pins[0], &pins[1], sizeof(pins[0])) != 0);
+}
+
 /* ---- ends ---- */
 
 static void test_close_notify(void **state)
@@ -765,6 +847,7 @@ int main(void)
         cmocka_unit_test(test_handshake),    cmocka_unit_test(test_tls_1_2),
         cmocka_unit_test(test_min_version),  cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_sni),          cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_authorities),  cmocka_unit_test(test_pins),
         cmocka_unit_test(test_close_notify), cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_megabyte),     cmocka_unit_test(test_plain_limit),
         cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_expiry),

@@ -4,6 +4,7 @@ import time
 
 from lib.backend import CLOSE, HANG, Backend
 from lib.check import has, same, starts, true, wait_for
+from lib.client import attempt as deliver
 from lib.client import stuffed
 from lib.mail import message
 from lib.process import free_port
@@ -20,15 +21,7 @@ def before(t, *backends, **sections):
 
 
 def attempt(guard, host=GOOD):
-    """The first reply that is no success, or the last one; the session itself always goes on to its QUIT."""
-    with guard.client(host) as client:
-        client.ehlo()
-        client.say("MAIL FROM:<alice@good.test>", "250 ")
-        reply = client.say("RCPT TO:<bob@example.net>")
-        if reply.startswith("250"):
-            reply = client.data(MAIL)
-        client.quit()
-    return reply
+    return deliver(guard, host, MAIL)
 
 
 def test_backend_refuses_connections(t):

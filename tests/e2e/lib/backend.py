@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import threading
 from collections import namedtuple
 
@@ -90,7 +91,11 @@ class Backend:
             pass
 
     def converse(self, connection, lines, commands):
-        goes_on = self.answer(connection, lines, "banner")
+        if self.answer(connection, lines, "banner"):
+            self.talk(connection, lines, commands)
+
+    def talk(self, connection, lines, commands):
+        goes_on = True
         challenged = False
         while goes_on and (line := lines.readline()):
             commands.append(line.decode("latin-1").rstrip("\r\n"))
@@ -159,3 +164,28 @@ def opened(commands, message):
 
 class LmtpBackend(Backend):
     LMTP = True
+
+
+class TlsBackend(Backend):
+    """Offers STARTTLS with this certificate, and nothing without."""
+
+    def __init__(self, pair, **answers):
+        super().__init__(**answers)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pair.cert, pair.key)
+        self.handshakes = []  # what came of them
+
+    def converse(self, connection, lines, commands):
+        connection.sendall(b"220 tls.test ESMTP\r\n")
+        commands.append(lines.readline().decode().strip())
+        connection.sendall(b"250-tls.test\r\n250 STARTTLS\r\n")
+        commands.append(lines.readline().decode().strip())
+        if commands[-1] != "STARTTLS":
+            return
+        connection.sendall(b"220 2.0.0 Go ahead\r\n")
+        try:
+            with self.context.wrap_socket(connection, server_side=True) as inside, inside.makefile("rb") as text:
+                self.handshakes.append("open")
+                self.talk(inside, text, commands)
+        except ssl.SSLError as why:
+            self.handshakes.append(why.reason)

@@ -112,6 +112,18 @@ class Client:
         return self.read() == ""
 
 
+def attempt(guard, host, message):
+    """The first reply that is no success, or the last one; the session itself always goes on to its QUIT."""
+    with guard.client(host) as client:
+        client.ehlo()
+        client.say("MAIL FROM:<alice@good.test>", "250 ")
+        reply = client.say("RCPT TO:<bob@example.net>")
+        if reply.startswith("250"):
+            reply = client.data(message)
+        client.quit()
+    return reply
+
+
 def stuffed(message):
     text = message.replace(b"\r\n.", b"\r\n..")
     return (
