@@ -2,6 +2,7 @@
 
 #include "base/stream.h"
 #include "smtp/client.h"
+#include "smtp/proxy_header.h"
 
 #include <string.h>
 
@@ -139,6 +140,10 @@ static void look_at_backend(struct doctor *doctor, const struct backend_settings
     visit.stream = backend->path != NULL
                        ? stream_connect_unix(loop, backend->path, WIRE_BYTES_MAX, &events, &visit)
                        : stream_connect(loop, &backend->endpoint, WIRE_BYTES_MAX, &events, &visit);
+    if (backend->pass_client == PASS_PROXY_V2) {
+        proxy_header_write(&visit.out, NULL, NULL); /* no client: it is us */
+        send_what_waits(&visit);
+    }
     timer_start(&visit.deadline, loop, backend->connect_timeout_ms, on_deadline, &visit);
     while (!visit.over)
         loop_run(loop);

@@ -145,7 +145,8 @@ struct tls_client_settings config_backend_tls(const struct backend_settings *bac
 const struct backend_settings *config_report_backend(const struct config *config)
 {
     for (size_t i = 0; i < config->backends_count; i++)
-        if (config->backends[i].protocol == PROTOCOL_SMTP && config->backends[i].endpoint.ip.family != 0)
+        if (config->backends[i].protocol == PROTOCOL_SMTP && config->backends[i].endpoint.ip.family != 0 &&
+            config->backends[i].pass_client != PASS_PROXY_V2)
             return &config->backends[i];
     return NULL;
 }

@@ -177,7 +177,8 @@ int config_show(const char *file, bool json, struct buf *out, struct buf *faults
 /* How its TLS is verified, for tls_verifying_context(). */
 struct tls_client_settings config_backend_tls(const struct backend_settings *backend);
 
-/* Reports leave through it: the first that speaks SMTP (LMTP only delivers) at an IP address. NULL: there is none. */
+/* Reports leave through it: the first that speaks SMTP (LMTP only delivers) at an IP address, and wants no
+ * PROXY header. NULL: there is none. */
 const struct backend_settings *config_report_backend(const struct config *config);
 
 /* The mode a check really has: the global `mode: observe` lowers enforce. */

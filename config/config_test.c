@@ -287,13 +287,13 @@ static const struct {
     {"a backend's domains", "backends: [{domains: [a.example]}]\n",
      "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, "
      "empty\n"},
-    {"proxy-v2", "backends: [{pass_client: proxy-v2}]\n",
-     "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
-     "at its default, xclient\n"},
-    {"xforward", "backends: [{pass_client: xforward}]\n",
-     "F:4:26: backends[0].pass_client: passing the client by proxy-v2 or xforward is not built yet; leave it "
-     "at its default, xclient\n"},
+    {"proxy-v2 is built", "backends: [{pass_client: proxy-v2}]\n", ""},
+    {"xforward is built", "backends: [{pass_client: xforward}]\n", ""},
     {"none is built", "backends: [{pass_client: none}]\n", ""},
+    {"reports and a PROXY header",
+     "backends: [{pass_client: proxy-v2}]\nreports: {from: d@example.net, failure: {enabled: true}}\n",
+     "F:5:17: reports.from: reports leave through a backend of SMTP with an IP address, and there is "
+     "none\n"},
     {"failure reports from nobody", "reports: {failure: {enabled: true}}\n",
      "F:4:30: reports.from: \"\" is no address; reports need one to come from\n"},
     {"failure reports are built", "reports: {from: dmarc@example.net, failure: {enabled: true}}\n", ""},

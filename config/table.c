@@ -44,8 +44,8 @@ static const struct word backend_tls[] = {{"never", BACKEND_TLS_NEVER, 0},
                                           {"verify", BACKEND_TLS_VERIFY, 0},
                                           {0}};
 static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
-                                     {"proxy-v2", PASS_PROXY_V2, 1},
-                                     {"xforward", PASS_XFORWARD, 1},
+                                     {"proxy-v2", PASS_PROXY_V2, 0},
+                                     {"xforward", PASS_XFORWARD, 0},
                                      {"none", PASS_NONE, 0},
                                      {0}};
 static const struct word recipients[] = {
@@ -135,9 +135,8 @@ const struct setting settings[] = {
      .sentence = "verify: instead of name and authority, the SHA-256 (64 hex digits) of the public keys that it may "
                  "have."},
     {"backends[].pass_client", SET_WORD, IN_BACKEND(pass_client), "xclient", .words = passes,
-     .later = "passing the client by proxy-v2 or xforward",
-     .sentence = "How the backend hears who the client is: xclient (when offered) or none. proxy-v2 and "
-                 "xforward are not built yet."},
+     .sentence = "How the backend hears who the client is: xclient or xforward (for its log only; each when offered), "
+                 "proxy-v2 (a header in front of each connection, which then serves one client), none."},
     {"backends[].connect_timeout", SET_DURATION, IN_BACKEND(connect_timeout_ms), "5s", "100ms", "60s",
      .sentence = "Until the connection stands."},
     {"backends[].reply_timeout", SET_DURATION, IN_BACKEND(reply_timeout_ms), "300s", "1s", "590s",

@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "base/log.h"
+#include "smtp/proxy_header.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,10 +212,11 @@ void link_flush(struct link *link)
 
 /* Postfix asks its list of who may use XCLIENT again after each one, and then it is the client that was
  * introduced whom it looks up: nobody else can be introduced on that connection, and it must not serve
- * anybody else. */
+ * anybody else. A PROXY header comes once, and before all else. */
 static bool is_bound(const struct link *link)
 {
-    return link->identity[0] != '\0' && !link_can(link)->xclient;
+    return link->backend->settings->pass_client == PASS_PROXY_V2 ||
+           (link->identity[0] != '\0' && !link_can(link)->xclient);
 }
 
 /* The next client shall not pay for the errors of those before it. */
@@ -298,19 +300,39 @@ static void ready(struct link *link)
 
 static void identity_of(const struct smtp_identity *who, char text[IDENTITY_MAX])
 {
-    snprintf(text, IDENTITY_MAX, "%s %u %s %s %d", who->addr, who->port, who->name != NULL ? who->name : "",
-             who->helo != NULL ? who->helo : "", who->esmtp);
+    snprintf(text, IDENTITY_MAX, "%s %u %s %s %d %s %u %s", who->addr, who->port,
+             who->name != NULL ? who->name : "", who->helo != NULL ? who->helo : "", who->esmtp,
+             who->dest_addr != NULL ? who->dest_addr : "", who->dest_port,
+             who->login != NULL ? who->login : "");
+}
+
+static bool offers_introduction(const struct backend_settings *settings, const struct smtp_capabilities *can)
+{
+    if (settings->pass_client == PASS_XFORWARD)
+        return can->xforward && can->xforward_fields != 0;
+    return settings->pass_client == PASS_XCLIENT && can->xclient;
 }
 
 static bool needs_introduction(const struct link *link)
 {
     char text[IDENTITY_MAX];
 
-    if (link->client == NULL || link->backend->settings->pass_client != PASS_XCLIENT ||
-        !link_can(link)->xclient)
+    if (link->client == NULL || !offers_introduction(link->backend->settings, link_can(link)))
         return false;
+    if (link->backend->settings->pass_client == PASS_XFORWARD)
+        return true; /* the backend forgets it with the transaction */
     identity_of(link->client, text);
     return strcmp(text, link->identity) != 0;
+}
+
+static void introduce(struct link *link)
+{
+    if (link->backend->settings->pass_client == PASS_XFORWARD) {
+        smtp_client_forward(link->dialogue, link->client);
+        return;
+    }
+    identity_of(link->client, link->identity);
+    smtp_client_identify(link->dialogue, link->client);
 }
 
 /* On a fresh connection, or on a kept one. */
@@ -321,21 +343,22 @@ static void begin(struct link *link)
         return;
     }
     link->state = LINK_IDENTIFYING;
-    identity_of(link->client, link->identity);
-    smtp_client_identify(link->dialogue, link->client);
+    introduce(link);
     link_flush(link);
 }
 
 static void note_xclient(struct backend *backend)
 {
-    bool missing = backend->settings->pass_client == PASS_XCLIENT &&
-                   backend->settings->protocol == PROTOCOL_SMTP && !backend->capabilities.xclient;
+    const struct backend_settings *settings = backend->settings;
+    bool forwards = settings->pass_client == PASS_XFORWARD;
+    bool missing = (settings->pass_client == PASS_XCLIENT || forwards) &&
+                   settings->protocol == PROTOCOL_SMTP &&
+                   !offers_introduction(settings, &backend->capabilities);
 
     if (missing && !backend->xclient_missing)
         log_note(LOG_WARNING, "backend.xclient",
-                 "%s does not offer XCLIENT: it takes us for the client of all mail "
-                 "(smtpd_authorized_xclient_hosts?)",
-                 backend->settings->address);
+                 "%s does not offer %s: it takes us for the client of all mail (smtpd_authorized_%s_hosts?)",
+                 settings->address, forwards ? "XFORWARD" : "XCLIENT", forwards ? "xforward" : "xclient");
     backend->xclient_missing = missing;
 }
 
@@ -345,9 +368,14 @@ bool link_keeps_requiretls(const struct link *link)
            link_can(link)->requiretls;
 }
 
+static bool is_on_this_machine(const struct backend_settings *settings)
+{
+    return settings->path != NULL || ip_is_loopback(&settings->endpoint.ip);
+}
+
 bool link_is_private(const struct link *link)
 {
-    return conn_tls(link->conn) != NULL || ip_is_loopback(&link->backend->settings->endpoint.ip);
+    return conn_tls(link->conn) != NULL || is_on_this_machine(link->backend->settings);
 }
 
 static void on_greeted(struct link *link)
@@ -374,11 +402,12 @@ static void on_greeted(struct link *link)
 static void on_identified(struct link *link, const struct smtp_reply *reply)
 {
     struct backend *backend = link->backend;
+    bool forwards = backend->settings->pass_client == PASS_XFORWARD;
 
     if (reply->code >= 400 && !backend->xclient_refused)
-        log_note(LOG_WARNING, "backend.xclient",
-                 "%s refuses XCLIENT: %d %.*s (smtpd_authorized_xclient_hosts?)", backend->settings->address,
-                 reply->code, STR_ARG(reply->text));
+        log_note(LOG_WARNING, "backend.xclient", "%s refuses %s: %d %.*s (smtpd_authorized_%s_hosts?)",
+                 backend->settings->address, forwards ? "XFORWARD" : "XCLIENT", reply->code,
+                 STR_ARG(reply->text), forwards ? "xforward" : "xclient");
     backend->xclient_refused = reply->code >= 400;
     ready(link);
 }
@@ -538,11 +567,6 @@ static const struct conn_events conn_events = {on_conn_connect, on_conn_data, on
 
 /* ---- opening ---- */
 
-static bool is_on_this_machine(const struct backend_settings *settings)
-{
-    return settings->path != NULL || ip_is_loopback(&settings->endpoint.ip);
-}
-
 /* Between two programs on one machine TLS protects nothing, so "opportunistic" does not ask for it there. */
 static bool wants_tls(const struct backend *backend)
 {
@@ -552,7 +576,22 @@ static bool wants_tls(const struct backend *backend)
            (!is_on_this_machine(backend->settings) && backend->no_tls_until_ms <= loop_now_ms(backend->loop));
 }
 
-static struct link *new_link(struct backend *backend)
+/* Before the greeting; LOCAL where there is no client (HAProxy proxy-protocol.txt 2.2). */
+static void send_proxy_header(struct link *link, const struct smtp_identity *client)
+{
+    struct endpoint source = {0}, destination = {0};
+    bool known = client != NULL && client->dest_addr != NULL && ip_parse(str_of(client->addr), &source.ip) &&
+                 ip_parse(str_of(client->dest_addr), &destination.ip);
+
+    if (known) {
+        source.port = client->port;
+        destination.port = client->dest_port;
+    }
+    proxy_header_write(&link->out, known ? &source : NULL, &destination);
+    conn_write_buf(link->conn, &link->out);
+}
+
+static struct link *new_link(struct backend *backend, const struct smtp_identity *client)
 {
     struct link *link = calloc(1, sizeof(*link));
 
@@ -569,6 +608,8 @@ static struct link *new_link(struct backend *backend)
     buf_init(&link->out, OUT_MAX);
     link->dialogue =
         smtp_client_new(backend->settings->protocol, backend->hostname, wants_tls(backend), &link->out);
+    if (backend->settings->pass_client == PASS_PROXY_V2)
+        send_proxy_header(link, client);
     metric_add(backend->opened, 1);
     timer_start(&link->deadline, backend->loop, backend->settings->connect_timeout_ms, on_deadline, link);
     return link;
@@ -594,7 +635,7 @@ static struct link *wake_link(struct backend *backend)
 struct link *link_open(struct backend *backend, const struct smtp_identity *client,
                        const struct link_events *events, void *arg)
 {
-    struct link *link = backend->pool != NULL ? wake_link(backend) : new_link(backend);
+    struct link *link = backend->pool != NULL ? wake_link(backend) : new_link(backend, client);
 
     if (link == NULL)
         return NULL;

@@ -433,12 +433,17 @@ static void on_login_lost(void *arg)
 static struct smtp_identity identity_of(struct arena *mem, const struct session *s)
 {
     const struct session_facts *f = &s->facts.session;
+    struct endpoint here = conn_local(s->conn);
 
     return (struct smtp_identity){.name = f->rdns == RDNS_VERIFIED ? f->rdns_name : NULL,
                                   .addr = ip_text(mem, &f->client),
                                   .port = f->client_port,
                                   .helo = f->helo,
-                                  .esmtp = smtp_server_is_esmtp(s->server)};
+                                  .esmtp = smtp_server_is_esmtp(s->server),
+                                  .dest_addr = here.ip.family != 0 ? ip_text(mem, &here.ip) : NULL,
+                                  .dest_port = here.port,
+                                  .ident = s->tx != NULL ? session_message_id(s) : NULL,
+                                  .is_local = f->trusted};
 }
 
 /* A word of the client's to the backend: AUTH, or the response to a challenge. */

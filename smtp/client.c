@@ -17,6 +17,7 @@ enum expected {
     AT_STARTTLS,
     AT_XCLIENT,
     AT_XCLIENT_EHLO,
+    AT_XFORWARD,
     AT_AUTH,
     AT_MAIL,
     AT_RCPT,
@@ -233,6 +234,16 @@ void smtp_client_identify(struct smtp_client *client, const struct smtp_identity
     buf_fini(&line);
 }
 
+/* Several commands where one line cannot hold it; they leave one by one, or together (RFC 2920). */
+void smtp_client_forward(struct smtp_client *client, const struct smtp_identity *who)
+{
+    unsigned commands = smtp_xforward_write(who, client->capabilities.xforward_fields, &client->held);
+
+    for (unsigned i = 0; i < commands; i++)
+        buf_add_char(&client->held_due, AT_XFORWARD);
+    send_held(client);
+}
+
 /* ---- replies ---- */
 
 void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n)
@@ -303,6 +314,14 @@ static enum smtp_client_event_kind after_xclient_ehlo(struct smtp_client *client
     return SMTP_CLIENT_IDENTIFIED;
 }
 
+/* The last of them speaks for all. */
+static enum smtp_client_event_kind after_xforward(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (reply->code == 421)
+        return SMTP_CLIENT_REFUSED;
+    return smtp_client_replies_due(client) == 0 ? SMTP_CLIENT_IDENTIFIED : SMTP_CLIENT_NEED_INPUT;
+}
+
 static enum smtp_client_event_kind after_auth(struct smtp_client *client, const struct smtp_reply *reply)
 {
     if (reply->code == 334)
@@ -342,6 +361,8 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
         return after_xclient(client, reply);
     case AT_XCLIENT_EHLO:
         return after_xclient_ehlo(client, reply);
+    case AT_XFORWARD:
+        return after_xforward(client, reply);
     case AT_AUTH:
         return after_auth(client, reply);
     case AT_MAIL:

@@ -25,7 +25,7 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_NEED_INPUT,
     SMTP_CLIENT_STARTTLS,   /* start the handshake, then call smtp_client_tls_started() */
     SMTP_CLIENT_READY,      /* greeting and EHLO are done; transactions may begin */
-    SMTP_CLIENT_IDENTIFIED, /* XCLIENT and the EHLO behind it are done */
+    SMTP_CLIENT_IDENTIFIED, /* XCLIENT and the EHLO behind it, or XFORWARD, are done: `reply` */
     SMTP_CLIENT_CHALLENGE,  /* 334 within AUTH: `reply`, whose text is base64 or empty */
     SMTP_CLIENT_AUTH,       /* AUTH has ended: `reply` */
     SMTP_CLIENT_MAIL,       /* `reply` */
@@ -54,6 +54,8 @@ void smtp_client_next(struct smtp_client *client, struct smtp_client_event *even
 void smtp_client_tls_started(struct smtp_client *client);
 
 void smtp_client_identify(struct smtp_client *client, const struct smtp_identity *identity); /* XCLIENT */
+/* XFORWARD, where the backend names attributes of it: for the next transaction. */
+void smtp_client_forward(struct smtp_client *client, const struct smtp_identity *identity);
 /* `initial` as smtp_command has it: empty when there is none. Each challenge wants one response: base64, "*", or
  * nothing. */
 void smtp_client_auth(struct smtp_client *client, struct str mechanism, struct str initial);

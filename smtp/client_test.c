@@ -454,6 +454,38 @@ static void test_refusals(void **state)
     close_client();
 }
 
+/* ---- XFORWARD ---- */
+
+static void test_forward(void **state)
+{
+    static char long_name[250];
+    struct smtp_identity who = {
+        .addr = "2001:db8::1", .port = 1025, .helo = "client.test", .esmtp = true, .ident = "ID1"};
+
+    (void)state;
+    t_case("the attributes that the backend names, and then it goes on", "Postfix XFORWARD_README");
+    open_ready("250-XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n");
+    smtp_client_forward(client, &who);
+    sent("XFORWARD NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1 PORT=1025 PROTO=ESMTP HELO=client.test IDENT=ID1 "
+         "SOURCE=REMOTE\r\n");
+    hears("250 2.0.0 Ok\r\n", "identified");
+    t_true(smtp_client_is_idle(client));
+    t_case("two commands where one line cannot hold it: one answer for both", NULL);
+    memset(long_name, 'a', sizeof(long_name) - 1);
+    who.name = who.helo = long_name;
+    smtp_client_forward(client, &who);
+    hears("250 2.0.0 Ok\r\n", "");
+    hears("250 2.0.0 Ok\r\n", "identified");
+    t_case("refused, it is told; 421 ends it", NULL);
+    buf_clear(&out);
+    who.name = who.helo = NULL;
+    smtp_client_forward(client, &who);
+    hears("550 5.7.0 Not you\r\n", "identified");
+    smtp_client_forward(client, &who);
+    hears("421 4.3.2 Down\r\n", "refused 421");
+    close_client();
+}
+
 /* ---- LMTP ---- */
 
 static void open_lmtp(void)
@@ -748,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_early),       cmocka_unit_test(test_auth),
         cmocka_unit_test(test_quit),        cmocka_unit_test(test_too_many_commands),
         cmocka_unit_test(test_pieces),      cmocka_unit_test(test_lmtp),
+        cmocka_unit_test(test_forward),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
