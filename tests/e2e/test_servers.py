@@ -5,9 +5,12 @@ import re
 from lib.check import has, same, starts
 from lib.exim import Exim
 from lib.letters import LETTERS, protocol
+from lib.mail import message
 from lib.opensmtpd import OpenSmtpd
+from lib.scripted_dns import ScriptedDns
 from lib.senders import Pipelining
-from lib.world import GOOD
+from lib.world import GOOD, Host
+from test_screening import GATEWAY, in_a_network_of_its_own
 
 USERS = [f"u{number}" for number in range(1, 111)]
 
@@ -79,3 +82,25 @@ def test_opensmtpd_as_backend(t):
         same("SMTPUTF8" in client.ehlo(), False, "SMTPUTF8 before a backend without it")
         client.quit()
     deliver(guard, backend, users(), "SMTPUTF8")
+
+
+def test_tls_that_fails(t):
+    """A backend that offers TLS and cannot do it gets mail without where TLS is opportunistic, and none where it is required."""
+    in_a_network_of_its_own(lambda: play_tls_that_fails(t))  # on loopback nobody would ask for TLS
+
+
+def play_tls_that_fails(t):
+    names = t.start(ScriptedDns())
+    backend = t.start(OpenSmtpd(t.dir / "opensmtpd", users=USERS, host=GATEWAY, tls=True))
+    mail = message(sender="x@other.test")
+    for tls, reply in (("opportunistic", "250 "), ("require", "451 4.3.0 ")):
+        guard = t.guard(backend, names, backends=[{"address": backend.address, "tls": tls}], runtime={"workers": 1},
+                        **{check: {"mode": "off"} for check in ("greylist", "spf", "dmarc")})
+        with guard.client(Host(GATEWAY, "mx.other.test")) as client:
+            client.ehlo()
+            client.say("MAIL FROM:<>", "250 ")
+            if client.say("RCPT TO:<u1@example.net>", reply).startswith("250"):
+                starts(client.data(mail), "250 ")
+                has(guard.event(event="backend.tls", level="warning")["text"], "going on without TLS")
+            client.quit()
+    same(backend.message("u1@example.net")[-len(mail):], mail, "the one message")

@@ -7,18 +7,18 @@ from lib.process import free_port, listens
 
 
 class MailServer:
-    """Its class makes the jail, and the daemon in it that will listen on `port`."""
+    """Its class makes the jail, and the daemon in it that will listen on `port` of `host`."""
 
     OWN_FIELDS = rb""  # what this server puts on top of each message
 
-    def __init__(self, jail):
+    def __init__(self, jail, host="127.0.0.1"):
         self.root, self.mail = jail.root, jail.path("/mail")
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.host, self.port = host, free_port()
+        self.address = f"{host}:{self.port}"
 
     def start(self):
         self.daemon.start()
-        self.daemon.wait_until(lambda: listens(self.port), "it listened")
+        self.daemon.wait_until(lambda: listens(self.port, self.host), "it listened")
         return self
 
     def stop(self):

@@ -1,5 +1,8 @@
 """Debian's OpenSMTPD in a jail of its own: it receives for mailboxes, or hands all that it gets to another server."""
 
+import shutil
+
+from lib import certificate
 from lib.mailboxes import MailServer
 from lib.process import tail
 from lib.unpacked import Jail
@@ -11,7 +14,9 @@ TOOLS = (CONTROL, "/usr/libexec/opensmtpd/mail.maildir", "/bin/sh")
 
 COMMON = """\
 smtp max-message-size "50M"
-listen on 127.0.0.1 port {port} hostname "{name}"
+pki "{name}" cert "/etc/mail.crt"
+pki "{name}" key "/etc/mail.key"
+listen on {host} port {port} hostname "{name}"{tls}
 """
 
 RECEIVER = COMMON + """\
@@ -31,21 +36,24 @@ match from any for any action "plain"
 
 
 class OpenSmtpd(MailServer):
-    """It offers no STARTTLS: as Debian 12 builds it, with OpenSSL 3, each handshake of its server fails ("missing private
-    key")."""
+    """It offers STARTTLS only when asked to: as Debian 12 builds it, with OpenSSL 3, each handshake of its server fails
+    ("missing private key")."""
 
-    OWN_FIELDS = rb"Return-Path: .*\nDelivered-To: .*\nReceived: .*\n(?:\t.*\n)*"
+    OWN_FIELDS = rb"(?:Return-Path: .*\n)?Delivered-To: .*\nReceived: .*\n(?:\t.*\n)*"
 
-    def __init__(self, directory, settings=RECEIVER, name="mail.example.net", users=(), **values):
+    def __init__(self, directory, settings=RECEIVER, name="mail.example.net", users=(), host="127.0.0.1", tls=False, **values):
         owners = {"root": 0, "opensmtpd": 101, "opensmtpq": QUEUE, "vmail": OWNER}
         jail = Jail(directory, "opensmtpd", [PROGRAM, *TOOLS], owners)
-        super().__init__(jail)
+        super().__init__(jail, host)
+        certificate.make(directory / "etc", "mail", name)
+        shutil.chown(directory / "etc/mail.key", "root")
+        tls = f' tls pki "{name}"' if tls else ""
         jail.folder("/mail", owner=OWNER)
         jail.folder("/var/run")
         jail.folder("/var/spool/smtpd", mode=0o711)
         jail.write("/etc/users", "".join(f"{user}@example.net vmail\n" for user in users))
         jail.write("/etc/addresses", "".join(f"{user}@example.net\n" for user in users))
-        jail.write("/etc/smtpd.conf", settings.format(name=name, port=self.port, **values))
+        jail.write("/etc/smtpd.conf", settings.format(name=name, host=host, port=self.port, tls=tls, **values))
         self.daemon = jail.daemon(PROGRAM, "-d")
 
     def logs(self):
