@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TIMEOUT_MS = 50, WAITING_MAX = 10000, TRIES_MAX = 8, OPEN_WAIT_MS = 1000 };
+enum { TIMEOUT_MS = 50, WAITING_MAX = 10000, TRIES_MAX = 100, OPEN_WAIT_MS = 1000 };
 enum {
     CONNECT_MS = 2000,
     RETRY_MS = 250,
