@@ -78,6 +78,11 @@ class Smtpguard(Side):
         self.run("env", *(f"SMTPGUARD_{name}={value}" for name, value in self.changes.items()), self.program, "run", "-c", path)
 
 
+class SmtpguardCounting(Smtpguard):
+    """Each message adds to the counters of its author's domain, and is committed before its 250."""
+    changes = {"REPORTS__FROM": "dmarc@rcpt.example", "REPORTS__AGGREGATE__ENABLED": "true"}
+
+
 class SmtpguardWithoutCache(Smtpguard):
     """Each name is asked for anew: what a stream of ever new clients and senders costs."""
     cache_entries = 1
