@@ -13,7 +13,7 @@
  * or twice, is no harm; but a file without its last line is said to be cut.
  */
 
-static const char first_line[] = "smtpguard-dmarc-history 1";
+static const char first_line[] = "smtpguard-dmarc-history 2";
 
 enum { LINE_MAX_BYTES = 2 * (STORE_KEY_BYTES_MAX + STORE_VALUE_MAX) + 16, TOGETHER_MAX = 1000 };
 
@@ -35,7 +35,7 @@ static bool on_export(struct str key, struct str value, int64_t expires_unix, vo
     struct exporting *e = arg;
 
     (void)expires_unix;
-    if (e->day >= 0 && history_day_of(key) != e->day)
+    if (history_day_of(key) < 0 || (e->day >= 0 && history_day_of(key) != e->day))
         return true;
     print_hex(key);
     putchar(' ');

@@ -20,9 +20,14 @@ struct change {
     int64_t expires_unix;
 };
 
+enum { ROW_COUNT, ROW_RECORD, ROW_TALLY, ROWS };
+
 struct history_token {
     struct arena *mem;
+    struct store *store;
+    struct loop *loop;
     struct change change;
+    struct str keys[ROWS];
     history_done_fn *done; /* NULL: cancelled */
     void *arg;
 };
@@ -49,63 +54,88 @@ const char *history_override_name(enum history_override override)
 
 /* ---- counting; pure, on the store's thread ---- */
 
-enum { ROW_COUNT, ROW_RECORD, ROW_SUMS, ROWS };
-
-static struct str count_value(struct arena *mem, uint64_t count, struct str tuple)
-{
-    char *p = arena_alloc(mem, 8 + tuple.n);
-
-    memcpy(p, history_octets(mem, count).p, 8);
-    memcpy(p + 8, tuple.p, tuple.n);
-    return str_make(p, 8 + tuple.n);
-}
-
-static uint64_t grown_by(const struct change *c, uint64_t count)
+static uint64_t grown_by(const struct change *c, uint64_t messages)
 {
     if (!c->is_total)
         return c->number;
-    return c->number > count ? c->number - count : 0;
+    return c->number > messages ? c->number - messages : 0;
 }
 
-/* How many messages are new, of which those without a row are left out of the report. */
-static uint64_t count_row(struct arena *mem, const struct change *c, struct store_row *row,
-                          struct history_sums *sums)
+static void grow(struct arena *mem, const struct change *c, struct history_count count, struct store_row *row)
 {
-    bool is_new = row->value.n == 0;
-    uint64_t count = is_new ? 0 : history_number(str_upto(row->value, 8)), more = grown_by(c, count);
+    uint64_t more = grown_by(c, count.messages);
 
-    if ((is_new && sums->rows >= c->rows_max) || (!is_new && !str_eq(str_from(row->value, 8), c->tuple))) {
-        more = c->is_total ? 0 : more; /* a total that comes again would be left out again */
-        sums->left_out += more;
-        return more;
-    }
-    sums->rows += is_new;
+    count.messages += more;
+    count.accepted += c->accepted ? more : 0;
     if (more > 0)
-        *row = (struct store_row){count_value(mem, count + more, c->tuple), c->expires_unix};
-    return more;
+        *row = (struct store_row){history_count_pack(mem, &count), c->expires_unix};
 }
 
-static void change_count(struct arena *mem, const void *question, struct store_row *rows, size_t count,
+/* Nearly every message has a row already, and no other row changes then. */
+static void change_known(struct arena *mem, const void *question, struct store_row *rows, size_t keys,
                          void *result)
 {
     const struct change *c;
-    struct history_sums sums;
-    uint64_t more;
+    struct history_count count;
+    bool known;
 
-    (void)count, (void)result;
+    (void)keys;
     memcpy(&c, question, sizeof(const struct change *));
-    history_sums_unpack(rows[ROW_SUMS].value, &sums);
-    more = count_row(mem, c, &rows[ROW_COUNT], &sums);
-    sums.messages += more;
-    sums.accepted += c->accepted ? more : 0;
-    sums.passed += c->passed ? more : 0;
-    if (more > 0)
-        rows[ROW_SUMS] = (struct store_row){history_sums_pack(mem, &sums), c->expires_unix};
+    known = history_count_unpack(rows[ROW_COUNT].value, &count) && str_eq(count.tuple, c->tuple);
+    if (known)
+        grow(mem, c, count, &rows[ROW_COUNT]);
+    memcpy(result, &known, sizeof(known));
+}
+
+static void leave_out(const struct change *c, struct history_tally *tally)
+{
+    uint64_t more = c->is_total ? 0 : c->number; /* a total that comes again would be left out again */
+
+    tally->left_out += more;
+    tally->accepted += c->accepted ? more : 0;
+    tally->passed += c->passed ? more : 0;
+}
+
+static void change_new(struct arena *mem, const void *question, struct store_row *rows, size_t keys,
+                       void *result)
+{
+    const struct change *c;
+    struct history_count count = {0};
+    struct history_tally tally;
+    bool is_new, has_room;
+
+    (void)keys, (void)result;
+    memcpy(&c, question, sizeof(const struct change *));
+    is_new = !history_count_unpack(rows[ROW_COUNT].value, &count);
+    history_tally_unpack(rows[ROW_TALLY].value, &tally);
+    has_room = is_new ? tally.rows < c->rows_max : str_eq(count.tuple, c->tuple);
+    if (has_room)
+        grow(mem, c, is_new ? (struct history_count){.tuple = c->tuple} : count, &rows[ROW_COUNT]);
+    else
+        leave_out(c, &tally);
+    tally.rows += is_new && rows[ROW_COUNT].value.n > 0;
+    rows[ROW_TALLY] = (struct store_row){history_tally_pack(mem, &tally), c->expires_unix};
     if (rows[ROW_COUNT].value.n > 0 && rows[ROW_RECORD].value.n == 0)
         rows[ROW_RECORD] = (struct store_row){c->record, c->expires_unix};
 }
 
 /* ---- adding ---- */
+
+static void ask(struct history_token *token, size_t keys_count, store_change_fn *change, size_t result_bytes,
+                store_done_fn *done)
+{
+    const struct change *c = &token->change;
+    struct store_request request = {.table = history_table,
+                                    .keys_count = keys_count,
+                                    .change = change,
+                                    .question = &c,
+                                    .question_bytes = sizeof(const struct change *),
+                                    .result_bytes = result_bytes,
+                                    .patient = !token->change.is_total /* which can come again */};
+
+    memcpy(request.keys, token->keys, keys_count * sizeof(struct str));
+    store_update(token->store, token->loop, &request, done, token);
+}
 
 static void on_counted(enum store_status status, const void *result, void *arg)
 {
@@ -121,9 +151,29 @@ static void on_counted(enum store_status status, const void *result, void *arg)
         arena_free(&mem);
 }
 
+static void on_known(enum store_status status, const void *result, void *arg)
+{
+    if (status == STORE_DONE && !*(const bool *)result)
+        ask(arg, ROWS, change_new, 0, on_counted);
+    else
+        on_counted(status, result, arg);
+}
+
 static int64_t expires_at(const struct history *history, int64_t day)
 {
     return (day + 1 + history->keep_days) * HISTORY_DAY_S;
+}
+
+static void make_keys(struct history_token *token, int64_t day, const char *policy_domain,
+                      uint64_t record_hash, uint64_t origin)
+{
+    struct str domain = str_of(policy_domain), host = history_octets(token->mem, origin);
+    struct str tuple = history_hash(token->mem, token->change.tuple, host);
+
+    token->keys[ROW_COUNT] = history_key_make(token->mem, day, domain, HISTORY_COUNT, tuple);
+    token->keys[ROW_RECORD] =
+        history_key_make(token->mem, day, domain, HISTORY_RECORD, history_octets(token->mem, record_hash));
+    token->keys[ROW_TALLY] = history_key_make(token->mem, day, domain, HISTORY_TALLY, host);
 }
 
 static struct history_token *start(const struct history *history, struct loop *loop,
@@ -132,24 +182,21 @@ static struct history_token *start(const struct history *history, struct loop *l
 {
     struct arena *mem = arena_new(8 * 1024);
     struct history_token *token = ARENA_NEW(mem, struct history_token);
-    struct change *c = &token->change;
-    struct str domain = str_of(e->policy_domain), ours = history_octets(mem, origin);
-    struct store_request request = {history_table,           {{0}}, ROWS,     change_count, &c,
-                                    sizeof(struct change *), 0,     !is_total /* which can come again */};
+    struct str record = history_record_cut(e->record);
+    uint64_t record_hash = history_record_hash(record);
 
-    *token = (struct history_token){
-        mem, {.accepted = e->accepted, .is_total = is_total, .number = number}, done, arg};
-    c->tuple = history_tuple_pack(mem, e);
-    c->record = str_copy(mem, history_record_cut(e->record));
-    c->passed = e->dkim_aligned || e->spf_aligned;
-    c->rows_max = history->rows_max;
-    c->expires_unix = expires_at(history, e->day);
-    request.keys[ROW_COUNT] =
-        history_key_make(mem, HISTORY_COUNT, e->day, domain, history_hash(mem, c->tuple, ours));
-    request.keys[ROW_RECORD] = history_key_make(mem, HISTORY_RECORD, e->day, domain,
-                                                history_octets(mem, history_record_hash(c->record)));
-    request.keys[ROW_SUMS] = history_key_make(mem, HISTORY_SUMS, e->day, domain, ours);
-    store_update(history->store, loop, &request, on_counted, token);
+    *token =
+        (struct history_token){.mem = mem, .store = history->store, .loop = loop, .done = done, .arg = arg};
+    token->change = (struct change){.tuple = history_tuple_pack(mem, e, record_hash),
+                                    .record = str_copy(mem, record),
+                                    .accepted = e->accepted,
+                                    .passed = e->dkim_aligned || e->spf_aligned,
+                                    .is_total = is_total,
+                                    .number = number,
+                                    .rows_max = history->rows_max,
+                                    .expires_unix = expires_at(history, e->day)};
+    make_keys(token, e->day, e->policy_domain, record_hash, origin);
+    ask(token, 1, change_known, sizeof(bool), on_known);
     return token;
 }
 
@@ -180,19 +227,26 @@ static const uint64_t COUNT_MOST = (uint64_t)1 << 48;
 
 static bool is_count_row(struct arena *mem, const struct history_key *key, struct str value)
 {
+    struct history_count count;
     struct history_entry entry;
     uint64_t record_hash;
-    struct str tuple = str_from(value, 8);
 
-    return value.n > 8 && history_tuple_unpack(mem, tuple, &entry, &record_hash) &&
-           history_number(str_upto(value, 8)) <= COUNT_MOST &&
-           str_eq(history_hash(mem, tuple, str_from(key->tail, 16)), key->tail);
+    return history_count_unpack(value, &count) && count.messages <= COUNT_MOST &&
+           count.accepted <= count.messages && history_tuple_unpack(mem, count.tuple, &entry, &record_hash) &&
+           str_eq(history_hash(mem, count.tuple, str_from(key->tail, 16)), key->tail);
+}
+
+static bool is_tally_row(struct str value)
+{
+    struct history_tally tally;
+
+    return history_tally_unpack(value, &tally) && tally.left_out <= COUNT_MOST &&
+           tally.accepted <= tally.left_out && tally.passed <= tally.left_out;
 }
 
 bool history_row_is_valid(struct str key, struct str value)
 {
     struct arena *mem = arena_new(0);
-    struct history_sums sums;
     struct history_key parts;
     bool valid = key.n <= STORE_KEY_BYTES_MAX && value.n > 0 && history_key_read(key, &parts);
 
@@ -201,14 +255,14 @@ bool history_row_is_valid(struct str key, struct str value)
     else if (valid && parts.kind == HISTORY_RECORD)
         valid = value.n <= HISTORY_RECORD_MAX && history_record_hash(value) == history_number(parts.tail);
     else if (valid)
-        valid = history_sums_unpack(value, &sums);
+        valid = is_tally_row(value);
     arena_free(&mem);
     return valid;
 }
 
 struct merge {
     struct arena *mem;
-    char kind;
+    enum history_kind kind;
     struct str value;
     int64_t expires_unix;
     store_done_fn *done;
@@ -220,39 +274,44 @@ static uint64_t greater(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static struct str merged_sums(struct arena *mem, struct str ours, struct str theirs)
+static struct str merged_tally(struct arena *mem, struct str ours, struct str theirs)
 {
-    struct history_sums a, b;
+    struct history_tally a, b;
 
-    history_sums_unpack(ours, &a);
-    history_sums_unpack(theirs, &b);
-    a = (struct history_sums){greater(a.rows, b.rows), greater(a.messages, b.messages),
-                              greater(a.accepted, b.accepted), greater(a.passed, b.passed),
-                              greater(a.left_out, b.left_out)};
-    return history_sums_pack(mem, &a);
+    history_tally_unpack(ours, &a);
+    history_tally_unpack(theirs, &b);
+    a = (struct history_tally){greater(a.rows, b.rows), greater(a.left_out, b.left_out),
+                               greater(a.accepted, b.accepted), greater(a.passed, b.passed)};
+    return history_tally_pack(mem, &a);
+}
+
+static struct str merged_count(struct str ours, struct str theirs)
+{
+    struct history_count a, b;
+
+    return history_count_unpack(ours, &a) && history_count_unpack(theirs, &b) && b.messages > a.messages
+               ? theirs
+               : ours;
 }
 
 static void change_merge(struct arena *mem, const void *question, struct store_row *rows, size_t count,
                          void *result)
 {
     const struct merge *m;
-    bool news = true;
+    struct str was = rows[0].value, value = was;
+    bool news;
 
     (void)count;
     memcpy(&m, question, sizeof(const struct merge *));
-    if (rows[0].value.n > 0 && m->kind == HISTORY_SUMS) {
-        struct str value = merged_sums(mem, rows[0].value, m->value);
-
-        news = !str_eq(value, rows[0].value);
-        rows[0].value = value;
-    } else if (rows[0].value.n > 0) {
-        news = m->kind == HISTORY_COUNT &&
-               history_number(str_upto(m->value, 8)) > history_number(str_upto(rows[0].value, 8));
-        if (news)
-            rows[0].value = m->value;
-    } else {
-        rows[0] = (struct store_row){m->value, m->expires_unix};
-    }
+    if (was.n == 0)
+        value = m->value;
+    else if (m->kind == HISTORY_TALLY)
+        value = merged_tally(mem, was, m->value);
+    else if (m->kind == HISTORY_COUNT)
+        value = merged_count(was, m->value);
+    news = !str_eq(value, was);
+    if (news)
+        rows[0] = (struct store_row){value, m->expires_unix};
     memcpy(result, &news, sizeof(news));
 }
 

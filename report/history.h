@@ -2,12 +2,14 @@
  * report/history.h - what each evaluated message adds to the counters of its day     RFC 9990 2.1, 3.1
  *
  * One row with a count, not one row a message: messages that a report could not tell apart share a row. Three
- * kinds of row lie in the store's table "dmarc"; <day> is four octets, days since 1970 in UTC, and <origin>
- * says which host counted:
+ * kinds of row lie in the store's table "dmarc", those of a domain's day side by side; <day> is four octets,
+ * days since 1970 in UTC, and <origin> says which host counted:
  *
- *     c <day> <domain> NUL <hash of the tuple> <origin>   the count, and the tuple itself
- *     r <day> <domain> NUL <hash of the record>           the record as published
- *     s <day> <domain> NUL <origin>                       sums of the domain's day
+ *     <day> <domain> NUL c <hash of the tuple> <origin>   messages, how many were accepted, and the tuple itself
+ *     <day> <domain> NUL r <hash of the record>           the record as published
+ *     <day> <domain> NUL t <origin>                       how many rows c there are, and messages without one
+ *
+ * A message whose row is there changes that one row; only a new one looks at the other two.
  *
  * Merging hosts takes the greater count of the same origin, and a report adds up the origins: so a row may be
  * imported any number of times.
@@ -17,10 +19,10 @@
  * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has
  *            been committed then (store/store.h groups commits), so the client may have its 250. Without an
  *            answer before the loop ends, the little memory is lost with it.
- * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted in the
- *            sums as left out, and the report says how many: a row that said "other" would need a source
- *            address and results that nobody had. Ten signatures a message, names of 255 octets, comments of
- *            100, records of HISTORY_RECORD_MAX: cut at the last whole tag or address.
+ * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted as left
+ *            out, and the report says how many: a row that said "other" would need a source address and
+ *            results that nobody had. Ten signatures a message, names of 255 octets, comments of 100, records
+ *            of HISTORY_RECORD_MAX: cut at the last whole tag or address.
  * Errors     STORE_UNAVAILABLE is a value: the store cannot be used now, and the mail goes on. A message of
  *            history_add() is kept meanwhile and counted when it can (the store's patient requests).
  */
@@ -55,7 +57,7 @@ struct history_entry {
     struct ip source;
     enum dmarc_policy disposition; /* what was done */
     bool dkim_aligned, spf_aligned;
-    bool accepted; /* by the backend; only the sums know it, not the row */
+    bool accepted; /* by the backend; the count knows it, the tuple does not */
     const char *header_from;
     const char *envelope_from; /* the domain; "" for the null sender */
     const char *envelope_to;   /* the domain of the (first) recipient; "" : unknown */
@@ -89,7 +91,7 @@ void history_cancel(struct history_token **token); /* NULL is fine; leaves NULL 
 /* ---- reading, on the calling thread ---- */
 
 struct history_sums {
-    uint64_t rows;     /* distinct */
+    uint64_t rows;     /* of all origins */
     uint64_t messages; /* all of them */
     uint64_t accepted, passed, left_out;
 };

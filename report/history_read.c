@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Both walks add up neighbours: rows that differ only in their origin lie side by side. */
+/* Both walks add up neighbours: a domain's rows lie side by side, and in it those that differ only in their
+ * origin. */
 
 /* ---- domains ---- */
 
@@ -18,32 +19,53 @@ struct domains {
 
 static void end_domain(struct domains *d)
 {
-    if (d->domain != NULL && !d->enough)
+    if (d->domain != NULL && d->sums.messages > 0 && !d->enough)
         d->enough = !d->each(d->day, d->domain, &d->sums, d->arg);
     d->domain = NULL;
     d->sums = (struct history_sums){0};
     arena_reset(d->mem);
 }
 
-static bool on_sums(struct str key, struct str value, int64_t expires_unix, void *arg)
+static void add_count(struct history_sums *sums, struct str value)
+{
+    struct history_count count;
+
+    if (!history_count_unpack(value, &count))
+        return;
+    sums->rows++;
+    sums->messages += count.messages;
+    sums->accepted += count.accepted;
+    sums->passed += history_tuple_passes(count.tuple) ? count.messages : 0;
+}
+
+static void add_tally(struct history_sums *sums, struct str value)
+{
+    struct history_tally tally;
+
+    history_tally_unpack(value, &tally);
+    sums->messages += tally.left_out;
+    sums->left_out += tally.left_out;
+    sums->accepted += tally.accepted;
+    sums->passed += tally.passed;
+}
+
+static bool on_any(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
     struct domains *d = arg;
-    struct history_sums sums;
     struct history_key parts;
 
     (void)expires_unix;
-    if (!history_key_read(key, &parts) || !history_sums_unpack(value, &sums))
+    if (!history_key_read(key, &parts))
         return true;
     if (d->domain != NULL && (parts.day != d->day || !str_eq_z(parts.domain, d->domain)))
         end_domain(d);
     if (d->domain == NULL)
         d->domain = str_dup(d->mem, parts.domain);
     d->day = parts.day;
-    d->sums.rows += sums.rows;
-    d->sums.messages += sums.messages;
-    d->sums.accepted += sums.accepted;
-    d->sums.passed += sums.passed;
-    d->sums.left_out += sums.left_out;
+    if (parts.kind == HISTORY_COUNT)
+        add_count(&d->sums, value);
+    else if (parts.kind == HISTORY_TALLY)
+        add_tally(&d->sums, value);
     return !d->enough;
 }
 
@@ -52,8 +74,8 @@ static int add_up(struct store *store, int64_t day, const char *domain, history_
 {
     struct arena *mem = arena_new(0);
     struct domains d = {.mem = arena_new(0), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_SUMS, day, domain),
-                             on_sums, &d, fail);
+    int outcome = store_each(store, history_table, history_key_prefix(mem, day, domain, HISTORY_ANY), on_any,
+                             &d, fail);
 
     if (outcome == 0)
         end_domain(&d);
@@ -100,15 +122,16 @@ static void end_row(struct rows *r)
 static bool on_count(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
     struct rows *r = arg;
+    struct history_count count;
 
     (void)key, (void)expires_unix;
-    if (value.n <= 8)
+    if (!history_count_unpack(value, &count))
         return true;
-    if (r->tuple.n > 0 && !str_eq(r->tuple, str_from(value, 8)))
+    if (r->tuple.n > 0 && !str_eq(r->tuple, count.tuple))
         end_row(r);
     if (r->tuple.n == 0)
-        r->tuple = str_copy(r->mem, str_from(value, 8));
-    r->count += history_number(str_upto(value, 8));
+        r->tuple = str_copy(r->mem, count.tuple);
+    r->count += count.messages;
     return !r->enough;
 }
 
@@ -117,7 +140,7 @@ int history_each_row(struct store *store, int64_t day, const char *domain, histo
 {
     struct arena *mem = arena_new(0);
     struct rows r = {.mem = arena_new(8 * 1024), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_COUNT, day, domain),
+    int outcome = store_each(store, history_table, history_key_prefix(mem, day, domain, HISTORY_COUNT),
                              on_count, &r, fail);
 
     if (outcome == 0)
@@ -151,7 +174,7 @@ int history_record(struct store *store, struct arena *mem, int64_t day, const ch
                    uint64_t record_hash, struct str *record_out, struct fail *fail)
 {
     struct wanted w = {mem, record_hash, {0}};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, HISTORY_RECORD, day, domain),
+    int outcome = store_each(store, history_table, history_key_prefix(mem, day, domain, HISTORY_RECORD),
                              on_record, &w, fail);
 
     *record_out = w.found;

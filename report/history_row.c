@@ -72,51 +72,55 @@ static struct str taken(struct arena *mem, struct buf *b)
     return copy;
 }
 
-struct str history_key_make(struct arena *mem, char kind, int64_t day, struct str domain, struct str tail)
+static void add_domain(struct buf *b, struct str domain)
+{
+    buf_add_str(b, str_upto(domain, NAME_MAX_OCTETS));
+    buf_add_char(b, '\0');
+}
+
+struct str history_key_make(struct arena *mem, int64_t day, struct str domain, enum history_kind kind,
+                            struct str tail)
 {
     struct buf b;
 
     buf_init(&b, STORE_KEY_BYTES_MAX);
-    buf_add_char(&b, kind);
     add_day(&b, day);
-    buf_add_str(&b, str_upto(domain, NAME_MAX_OCTETS));
-    buf_add_char(&b, '\0');
+    add_domain(&b, domain);
+    buf_add_char(&b, (char)kind);
     buf_add_str(&b, tail);
     return taken(mem, &b);
 }
 
-struct str history_key_prefix(struct arena *mem, char kind, int64_t day, const char *domain)
+struct str history_key_prefix(struct arena *mem, int64_t day, const char *domain, enum history_kind kind)
 {
     struct buf b;
 
     buf_init(&b, STORE_KEY_BYTES_MAX);
-    buf_add_char(&b, kind);
     if (day >= 0)
         add_day(&b, day);
-    if (day >= 0 && domain != NULL) {
-        buf_add_str(&b, str_upto(str_of(domain), NAME_MAX_OCTETS));
-        buf_add_char(&b, '\0');
-    }
+    if (day >= 0 && domain != NULL)
+        add_domain(&b, str_of(domain));
+    if (day >= 0 && domain != NULL && kind != HISTORY_ANY)
+        buf_add_char(&b, (char)kind);
     return taken(mem, &b);
 }
 
-static size_t tail_octets(char kind)
+static size_t tail_octets(enum history_kind kind)
 {
-    return kind == HISTORY_COUNT ? HASH_OCTETS + 8 : kind == HISTORY_RECORD || kind == HISTORY_SUMS ? 8 : 0;
+    return kind == HISTORY_COUNT ? HASH_OCTETS + 8 : kind == HISTORY_RECORD || kind == HISTORY_TALLY ? 8 : 0;
 }
 
 bool history_key_read(struct str key, struct history_key *key_out)
 {
     struct str rest;
 
-    if (key.n < 1 + DAY_OCTETS || tail_octets(key.p[0]) == 0)
+    key_out->day = (int64_t)history_number(str_upto(key, DAY_OCTETS));
+    if (!str_cut(str_from(key, DAY_OCTETS), '\0', &key_out->domain, &rest) || rest.n == 0)
         return false;
-    key_out->kind = key.p[0];
-    key_out->day = (int64_t)history_number(str_make(key.p + 1, DAY_OCTETS));
-    rest = str_from(key, 1 + DAY_OCTETS);
-    return str_cut(rest, '\0', &key_out->domain, &key_out->tail) &&
-           key_out->tail.n == tail_octets(key_out->kind) && key_out->domain.n > 0 &&
-           key_out->domain.n <= NAME_MAX_OCTETS;
+    key_out->kind = (enum history_kind)(unsigned char)rest.p[0];
+    key_out->tail = str_from(rest, 1);
+    return tail_octets(key_out->kind) > 0 && key_out->tail.n == tail_octets(key_out->kind) &&
+           key_out->domain.n > 0 && key_out->domain.n <= NAME_MAX_OCTETS;
 }
 
 /* ---- the tuple ---- */
@@ -165,14 +169,14 @@ static void add_signatures(struct buf *b, const struct history_entry *e)
     b->p[count_at] = (char)count;
 }
 
-struct str history_tuple_pack(struct arena *mem, const struct history_entry *e)
+struct str history_tuple_pack(struct arena *mem, const struct history_entry *e, uint64_t record_hash)
 {
     bool has_spf = e->spf_domain != NULL && e->spf_domain[0] != '\0';
     struct buf b;
 
     buf_init(&b, HISTORY_TUPLE_MAX);
     buf_add_char(&b, VERSION_1);
-    buf_add_str(&b, history_octets(mem, history_record_hash(history_record_cut(e->record))));
+    buf_add_str(&b, history_octets(mem, record_hash));
     buf_add_char(&b, (char)e->source.family);
     buf_add(&b, e->source.b, e->source.family == 4 ? 4 : 16);
     buf_add_char(&b, (char)e->disposition);
@@ -261,29 +265,64 @@ bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_en
     return !r.bad && r.rest.n == 0;
 }
 
-/* ---- the sums ---- */
-
-struct str history_sums_pack(struct arena *mem, const struct history_sums *s)
+/* Without reading all of it: the flags lie behind the source, and everything before has a known length. */
+bool history_tuple_passes(struct str tuple)
 {
-    const uint64_t numbers[] = {s->rows, s->messages, s->accepted, s->passed, s->left_out};
-    char *p = arena_alloc(mem, 8 * COUNT(numbers));
+    struct reader r = {tuple, false};
+    struct ip source;
+    unsigned flags;
 
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        memcpy(p + 8 * i, history_octets(mem, numbers[i]).p, 8);
-    return str_make(p, 8 * COUNT(numbers));
+    take(&r, 1 + 8);
+    take_source(&r, &source);
+    take(&r, 1);
+    flags = take_byte(&r, 7);
+    return (flags & 3) != 0;
 }
 
-bool history_sums_unpack(struct str value, struct history_sums *s)
+/* ---- counts and tallies ---- */
+
+static struct str pack_numbers(struct arena *mem, const uint64_t *numbers, size_t count, struct str rest)
+{
+    char *p = arena_alloc(mem, 8 * count + rest.n);
+
+    for (size_t i = 0; i < count; i++)
+        memcpy(p + 8 * i, history_octets(mem, numbers[i]).p, 8);
+    if (rest.n > 0)
+        memcpy(p + 8 * count, rest.p, rest.n);
+    return str_make(p, 8 * count + rest.n);
+}
+
+struct str history_count_pack(struct arena *mem, const struct history_count *count)
+{
+    return pack_numbers(mem, (const uint64_t[]){count->messages, count->accepted}, 2, count->tuple);
+}
+
+bool history_count_unpack(struct str value, struct history_count *count)
 {
     struct reader r = {value, false};
 
-    *s = (struct history_sums){0};
+    count->messages = history_number(take(&r, 8));
+    count->accepted = history_number(take(&r, 8));
+    count->tuple = r.rest;
+    return !r.bad && r.rest.n > 0;
+}
+
+struct str history_tally_pack(struct arena *mem, const struct history_tally *t)
+{
+    return pack_numbers(mem, (const uint64_t[]){t->rows, t->left_out, t->accepted, t->passed}, 4,
+                        (struct str){0});
+}
+
+bool history_tally_unpack(struct str value, struct history_tally *t)
+{
+    struct reader r = {value, false};
+
+    *t = (struct history_tally){0};
     if (value.n == 0)
         return true;
-    s->rows = history_number(take(&r, 8));
-    s->messages = history_number(take(&r, 8));
-    s->accepted = history_number(take(&r, 8));
-    s->passed = history_number(take(&r, 8));
-    s->left_out = history_number(take(&r, 8));
+    t->rows = history_number(take(&r, 8));
+    t->left_out = history_number(take(&r, 8));
+    t->accepted = history_number(take(&r, 8));
+    t->passed = history_number(take(&r, 8));
     return !r.bad && r.rest.n == 0;
 }

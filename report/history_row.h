@@ -9,19 +9,20 @@
 
 #include "report/history.h"
 
-enum { HISTORY_COUNT = 'c', HISTORY_RECORD = 'r', HISTORY_SUMS = 's' };
-enum { HISTORY_TUPLE_MAX = 3500, HISTORY_DOMAIN_AT = 5 /* where the domain begins in a key */ };
+enum history_kind { HISTORY_ANY = 0, HISTORY_COUNT = 'c', HISTORY_RECORD = 'r', HISTORY_TALLY = 't' };
+enum { HISTORY_TUPLE_MAX = 3500, HISTORY_DOMAIN_AT = 4 /* where the domain begins in a key */ };
 
 struct history_key {
-    char kind;
     int64_t day;
     struct str domain;
-    struct str tail; /* the octets behind the NUL */
+    enum history_kind kind;
+    struct str tail; /* the octets behind the kind */
 };
 
-struct str history_key_make(struct arena *mem, char kind, int64_t day, struct str domain, struct str tail);
-struct str history_key_prefix(struct arena *mem, char kind, int64_t day,
-                              const char *domain); /* day < 0, NULL: all */
+struct str history_key_make(struct arena *mem, int64_t day, struct str domain, enum history_kind kind,
+                            struct str tail);
+/* day < 0: of all days; domain NULL: of all domains; HISTORY_ANY: of all kinds. */
+struct str history_key_prefix(struct arena *mem, int64_t day, const char *domain, enum history_kind kind);
 bool history_key_read(struct str key, struct history_key *key_out);
 
 struct str history_octets(struct arena *mem, uint64_t number); /* eight, most significant first */
@@ -31,11 +32,27 @@ struct str history_hash(struct arena *mem, struct str tuple,
 uint64_t history_record_hash(struct str record);
 struct str history_record_cut(struct str record);
 
-struct str history_tuple_pack(struct arena *mem, const struct history_entry *entry);
+/* `record` is the entry's, cut. */
+struct str history_tuple_pack(struct arena *mem, const struct history_entry *entry, uint64_t record_hash);
 bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_entry *entry_out,
                           uint64_t *record_hash_out);
 
-struct str history_sums_pack(struct arena *mem, const struct history_sums *sums);
-bool history_sums_unpack(struct str value, struct history_sums *sums_out); /* of n = 0: zeros */
+bool history_tuple_passes(struct str tuple); /* DMARC: something was aligned */
+
+/* The value of a count: how many messages, how many of them were accepted, and the tuple. */
+struct history_count {
+    uint64_t messages, accepted;
+    struct str tuple;
+};
+struct str history_count_pack(struct arena *mem, const struct history_count *count);
+bool history_count_unpack(struct str value, struct history_count *count_out); /* of n = 0: false */
+
+/* What one host knows of a domain's day beside its counts: how many rows those are, and the messages that
+ * have none. */
+struct history_tally {
+    uint64_t rows, left_out, accepted, passed;
+};
+struct str history_tally_pack(struct arena *mem, const struct history_tally *tally);
+bool history_tally_unpack(struct str value, struct history_tally *tally_out); /* of n = 0: zeros */
 
 #endif

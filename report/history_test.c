@@ -194,6 +194,7 @@ static void test_cap(void **state)
     t_same_int(seen.sums.rows, 5);
     t_same_int(seen.sums.left_out, 4);
     t_same_int(seen.sums.messages, 10);
+    t_same_int(seen.sums.accepted, 10);
     t_case("rows that are there go on counting", NULL);
     struct history_entry first = entry_from("192.0.2.0");
     add(&first, 1);
@@ -352,6 +353,14 @@ static void test_merge(void **state)
     look();
     t_same_int(seen.messages, 8);
     t_same_int(seen.sums.messages, 8);
+    t_case("more accepted than there are is not valid, nor is a key of another kind", NULL);
+    t_true(history_row_is_valid(dump.keys[0], dump.values[0]));
+    for (size_t octet = 0; octet < 16; octet += 15) {
+        struct str value = str_copy(dump.mem, dump.values[0]);
+
+        ((char *)value.p)[octet] = (char)(octet == 0 ? 1 : 6); /* 2^56 messages; 6 accepted of 5 */
+        t_true(!history_row_is_valid(dump.keys[0], value));
+    }
     t_case("what is no row of ours is not valid", NULL);
     t_true(!history_row_is_valid(dump.keys[0], dump.values[1]));
     t_true(!history_row_is_valid(dump.keys[0], STR("")));

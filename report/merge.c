@@ -7,14 +7,14 @@
 enum { NUMBER_OCTETS = 8 };
 
 /* The greater of each number. */
-static struct str greater_sums(struct arena *mem, struct str a, struct str b)
+static struct str greater_numbers(struct arena *mem, struct str a, struct str b)
 {
-    char *sums = arena_copy(mem, b.p, b.n);
+    char *numbers = arena_copy(mem, b.p, b.n);
 
     for (size_t i = 0; i + NUMBER_OCTETS <= b.n; i += NUMBER_OCTETS)
         if (memcmp(a.p + i, b.p + i, NUMBER_OCTETS) > 0)
-            memcpy(sums + i, a.p + i, NUMBER_OCTETS);
-    return str_make(sums, b.n);
+            memcpy(numbers + i, a.p + i, NUMBER_OCTETS);
+    return str_make(numbers, b.n);
 }
 
 void report_merge(struct arena *mem, struct str key, const struct store_row *ours, struct store_row *theirs)
@@ -25,8 +25,8 @@ void report_merge(struct arena *mem, struct str key, const struct store_row *our
         *theirs = *ours;
     else if (!history_key_read(key, &parts))
         return;
-    else if (parts.kind == HISTORY_SUMS && ours->value.n == theirs->value.n)
-        theirs->value = greater_sums(mem, ours->value, theirs->value);
+    else if (parts.kind == HISTORY_TALLY && ours->value.n == theirs->value.n)
+        theirs->value = greater_numbers(mem, ours->value, theirs->value);
     else if (parts.kind == HISTORY_COUNT && history_number(str_upto(ours->value, NUMBER_OCTETS)) >
                                                 history_number(str_upto(theirs->value, NUMBER_OCTETS)))
         theirs->value = ours->value;

@@ -279,8 +279,8 @@ def export(guard):
 
 
 def moved(rows, days):
-    """An export whose days are so many earlier: the octets 2 to 5 of each row's key."""
-    return re.sub(r"(?m)^([0-9a-f]{2})([0-9a-f]{8})", lambda m: f"{m[1]}{int(m[2], 16) - days:08x}", rows)
+    """An export whose days are so many earlier: the first four octets of each row's key."""
+    return re.sub(r"(?m)^[0-9a-f]{8}", lambda m: f"{int(m[0], 16) - days:08x}", rows)
 
 
 def make_yesterday(guard):
