@@ -4,6 +4,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
 
 const char *action_name(enum action action)
 {
@@ -342,6 +344,14 @@ static bool somebody_vouches(const struct facts *facts)
     return false;
 }
 
+static bool is_at_or_below(const char *name, const char *domain)
+{
+    size_t n = strlen(name), above = strlen(domain);
+
+    return strchr(domain, '.') != NULL && n >= above && strcasecmp(name + n - above, domain) == 0 &&
+           (n == above || name[n - above - 1] == '.');
+}
+
 /* The second sign that RFC 9989 7.4 asks for besides p=reject. */
 static bool has_evidence(const struct config *config, const struct facts *facts)
 {
@@ -361,6 +371,21 @@ static bool trusted_hop_vouches(const struct config *config, const struct facts 
     return config_mode(config, config->arc.verify.mode) == MODE_ENFORCE && facts->message.arc != NULL &&
            arc_vouches(facts->message.arc, config->arc.trusted_sealers, config->arc.trusted_count,
                        facts->message.from_domain);
+}
+
+/* SPF or DKIM vouches for this name, or for a domain above it that is more than a top level one. */
+static bool is_vouched_for(const struct facts *facts, const char *name)
+{
+    const struct spf_answer *spf = facts->transaction.spf;
+    const struct dkim_answer *dkim = facts->message.dkim;
+
+    if (spf != NULL && spf->result == SPF_PASS && is_at_or_below(name, spf->domain))
+        return true;
+    for (size_t i = 0; dkim != NULL && i < dkim->count; i++)
+        if (dkim->signatures[i].result == DKIM_PASS && !dkim->signatures[i].partial &&
+            is_at_or_below(name, dkim->signatures[i].domain))
+            return true;
+    return false;
 }
 
 /* What the owner's policy comes to here, were it enforced. */
@@ -387,6 +412,14 @@ enum dmarc_policy decide_dmarc_disposition(const struct config *config, const st
                                                                            : DMARC_POLICY_NONE;
 }
 
+/* Marked and not refused, and by a list that is who it says it is (RFC 2919). */
+static bool is_spared_as_list(const struct config *config, const struct facts *facts)
+{
+    return decide_dmarc_disposition(config, facts) == DMARC_POLICY_QUARANTINE &&
+           config->dmarc.reject == DMARC_REJECT_EVIDENCE && facts->message.list != NULL &&
+           is_vouched_for(facts, facts->message.list);
+}
+
 enum history_override decide_dmarc_override(const struct config *config, const struct facts *facts)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
@@ -401,14 +434,16 @@ enum history_override decide_dmarc_override(const struct config *config, const s
                        facts->message.discovery->record->policy != DMARC_POLICY_NONE
                    ? HISTORY_TEST_MODE
                    : HISTORY_AS_PUBLISHED;
-    return decide_dmarc_disposition(config, facts) == dmarc->policy ? HISTORY_AS_PUBLISHED
-                                                                    : HISTORY_LOCAL_POLICY;
+    if (decide_dmarc_disposition(config, facts) == dmarc->policy)
+        return HISTORY_AS_PUBLISHED;
+    return is_spared_as_list(config, facts) ? HISTORY_MAILING_LIST : HISTORY_LOCAL_POLICY;
 }
 
 static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
     enum mode mode = address_mode(config, facts, config->dmarc.mode);
+    const struct dmarc_discovery *found = facts->message.discovery;
     const char *domain = facts->message.from_domain;
     enum dmarc_policy policy = local_policy(config, facts);
 
@@ -421,8 +456,10 @@ static bool dmarc_refuses(const struct config *config, const struct facts *facts
     if (policy == DMARC_POLICY_REJECT)
         return refuse(
             v, mode, ACTION_REJECT, "dmarc", 550, "5.7.1",
-            "Refused by the DMARC policy of %.200s (p=%s): neither SPF nor DKIM vouches for its name in From",
-            domain, dmarc_policy_name(dmarc->policy));
+            "Refused by the DMARC policy of %.100s (p=%s): neither SPF nor DKIM vouches for its name in "
+            "From. The policy is the TXT record _dmarc.%.100s; see https://www.rfc-editor.org/info/rfc9989",
+            domain, dmarc_policy_name(dmarc->policy),
+            found != NULL && found->record_domain != NULL ? found->record_domain : domain);
     return false;
 }
 

@@ -32,6 +32,10 @@ struct world {
     struct dkim_signature signature;
     struct dkim_answer dkim;
     struct dmarc_evaluation dmarc;
+    struct dmarc_record record;
+    struct dmarc_discovery discovery;
+    struct arc_set set;
+    struct arc_answer arc;
 };
 
 /* ---- settings: as from the environment ---- */
@@ -113,6 +117,11 @@ static void make_honest(struct world *w)
     };
     w->hit = (struct dnsbl_hit){
         .list = &w->list, .result = DNSBL_LISTED, .code = {.family = 4, .b = {127, 0, 0, 2}}};
+    w->record = (struct dmarc_record){.policy = DMARC_POLICY_REJECT};
+    w->discovery = (struct dmarc_discovery){.record = &w->record, .record_domain = "author.test"};
+    w->facts.message.discovery = &w->discovery;
+    w->set = (struct arc_set){.seal_domain = "hop.test", .dmarc = "pass", .dmarc_from = "author.test"};
+    w->arc = (struct arc_answer){.result = ARC_PASS, .instances = 1, .sets = &w->set, .sealer = "hop.test"};
     w->facts.transaction.spf = &w->spf;
     w->facts.session.spf_helo = &w->spf_helo;
 }
@@ -177,6 +186,8 @@ static void set_value(struct world *w, struct str key, struct str value)
         w->dmarc.result = (enum dmarc_result)index_of(value, dmarc);
     else if (str_eq_z(key, "policy"))
         w->dmarc.policy = (enum dmarc_policy)index_of(value, policy);
+    else if (str_eq_z(key, "list"))
+        f->message.list = str_dup(memory, value);
     else
         t_fail("what is \"%.*s\"?", STR_ARG(key));
     if (str_eq_z(key, "grey"))
@@ -207,6 +218,7 @@ static bool set_flag(struct world *w, struct str word)
         {"starts-folded", &f->message.starts_folded},
         {"bad-line", &f->message.bad_line},
         {"spool-failed", &f->message.spool_failed},
+        {"testing", &w->record.testing},
     };
 
     for (size_t i = 0; i < COUNT(flags); i++)
@@ -215,10 +227,12 @@ static bool set_flag(struct world *w, struct str word)
     return false;
 }
 
+/* dkim=DOMAIN is a pass of that domain. */
 static void set_dkim(struct world *w, struct str value)
 {
     w->signature = (struct dkim_signature){.result = str_eq_z(value, "fail") ? DKIM_FAIL : DKIM_PASS,
-                                           .partial = str_eq_z(value, "partial")};
+                                           .partial = str_eq_z(value, "partial"),
+                                           .domain = str_dup(memory, value)};
     w->dkim = (struct dkim_answer){.count = 1, .signatures = &w->signature};
     w->facts.message.dkim = &w->dkim;
 }
@@ -231,6 +245,8 @@ static void set_fact(struct world *w, struct str word)
         return;
     if (str_eq_z(word, "stranger"))
         w->facts.recipient.ours = false;
+    else if (str_eq_z(word, "hop"))
+        w->facts.message.arc = &w->arc;
     else if (str_eq_z(word, "lone"))
         w->spf.result = SPF_FAIL;
     else if (str_eq_z(word, "from=none")) {
@@ -294,6 +310,11 @@ static const char *decide(const struct row *row, const struct config *config, co
     }
     if (str_eq_z(row->moment, "disposition"))
         return dmarc_policy_name(decide_dmarc_disposition(config, facts));
+    if (str_eq_z(row->moment, "override")) {
+        enum history_override override = decide_dmarc_override(config, facts);
+
+        return override == HISTORY_AS_PUBLISHED ? "-" : history_override_name(override);
+    }
     t_fail("what moment is \"%.*s\"?", STR_ARG(row->moment));
 }
 
@@ -359,7 +380,8 @@ static void test_rows(void **state)
 
 static bool is_verdict(const struct row *row)
 {
-    return !str_eq_z(row->moment, "suspicious") && !str_eq_z(row->moment, "disposition");
+    return !str_eq_z(row->moment, "suspicious") && !str_eq_z(row->moment, "disposition") &&
+           !str_eq_z(row->moment, "override");
 }
 
 /* The check that refuses, or "". */

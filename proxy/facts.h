@@ -77,6 +77,7 @@ struct message_facts {
     const char *from_domain;            /* NULL: not looked for, or the From field names none */
     const struct dnsbl_answer *domains; /* lists of domains, for the name in From */
     const char *from_why;               /* then why it names none; else NULL or "" */
+    const char *list;                   /* the name in List-Id, lower case (RFC 2919 3); NULL: none */
     const struct dkim_answer *dkim;
     const struct arc_answer *arc;
     const struct dmarc_discovery *discovery;

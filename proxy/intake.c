@@ -153,6 +153,20 @@ static bool has_stray(struct str section)
     return false;
 }
 
+enum { LIST_NAME_MAX = 255 }; /* RFC 2919 4 */
+
+/* List-Id: any words <name> (RFC 2919 3). */
+static const char *list_of(struct arena *mem, const struct header *header)
+{
+    const struct header_field *field = header_find(header, "list-id");
+    struct str before, name, after;
+
+    if (field == NULL || !str_cut(header_unfold(mem, field->value), '<', &before, &after) ||
+        !str_cut(after, '>', &name, &after) || name.n == 0 || name.n > LIST_NAME_MAX)
+        return NULL;
+    return str_dup_lower(mem, str_trim(name));
+}
+
 static void header_is_complete(struct session *s, size_t section_bytes)
 {
     struct intake *intake = s->tx->intake;
@@ -180,6 +194,7 @@ static void header_is_complete(struct session *s, size_t section_bytes)
     }
     count_received(s);
     f->from_domain = dmarc_from_domain(s->tx->mem, &intake->header, &f->from_why);
+    f->list = list_of(s->tx->mem, &intake->header);
     if (facts_may_relay(&s->facts.session))
         start_signing(s);
     else
@@ -260,7 +275,15 @@ void intake_end(struct session *s)
 
 /* ---- what the backend gets ---- */
 
-/* Runs of fields that stay, with the forged Authentication-Results left out (RFC 8601 5). */
+/* What speaks in our name and is not of us: Authentication-Results (RFC 8601 5), and the mark of a quarantine. */
+static bool is_forged(const struct session *s, const struct header_field *field)
+{
+    return str_same_z(field->name, TRACE_QUARANTINE) ||
+           (str_same_z(field->name, "authentication-results") &&
+            authres_claims(field->value, s->service->config->authserv_id));
+}
+
+/* Runs of fields that stay, with the forged ones left out. */
 struct relay_message intake_message(struct session *s)
 {
     const struct intake *intake = s->tx->intake;
@@ -275,8 +298,7 @@ struct relay_message intake_message(struct session *s)
     for (size_t i = 0; i < header->count; i++) {
         const struct header_field *field = &header->fields[i];
 
-        if (!str_same_z(field->name, "authentication-results") ||
-            !authres_claims(field->value, s->service->config->authserv_id))
+        if (!is_forged(s, field))
             continue;
         if (field->raw.p > start)
             pieces[count++] = str_make(start, (size_t)(field->raw.p - start));

@@ -206,6 +206,7 @@ void intake_free(struct session *s);
 struct relay_message intake_message(struct session *s);
 
 /* trace.c: what we put on top. */
+#define TRACE_QUARANTINE "X-Smtpguard-Quarantine" /* the field that marks a quarantine */
 void trace_write(struct session *s, struct buf *out);
 void trace_authres(struct session *s, struct buf *out); /* the first of them alone */
 

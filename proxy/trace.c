@@ -4,8 +4,9 @@
 
 #include <time.h>
 
-/* The fields we put on top: Authentication-Results (RFC 8601 4: above the trace it speaks of), then Received
- * (RFC 5321 4.4). Whatever a client said is written only after its characters were checked. */
+/* The fields we put on top: the mark of a quarantine, Authentication-Results (RFC 8601 4: above the trace it
+ * speaks of), then Received (RFC 5321 4.4). Whatever a client said is written only after its characters were
+ * checked. */
 
 static const char *iprev_word(enum rdns_state state)
 {
@@ -43,6 +44,17 @@ void trace_authres(struct session *s, struct buf *out)
     };
 
     authres_write(out, &a);
+}
+
+/* On one line and with nothing in it that needs parsing, for who filters by lines. The names are A-labels. */
+static void write_quarantine(const struct session *s, struct buf *out)
+{
+    const struct message_facts *m = &s->facts.message;
+
+    if (decide_dmarc_disposition(s->service->config, &s->facts) != DMARC_POLICY_QUARANTINE)
+        return;
+    buf_fmt(out, "%s: dmarc p=%s from=%s\r\n", TRACE_QUARANTINE, dmarc_policy_name(m->dmarc->policy),
+            m->from_domain);
 }
 
 /* Only characters of names and addresses: anything else in HELO becomes "?" (it may be observed, not
@@ -107,7 +119,9 @@ static void write_received(struct session *s, struct buf *out)
 void trace_write(struct session *s, struct buf *out)
 {
     buf_init(out, 64 * 1024);
-    if (!facts_may_relay(&s->facts.session))
+    if (!facts_may_relay(&s->facts.session)) {
+        write_quarantine(s, out);
         trace_authres(s, out);
+    }
     write_received(s, out);
 }

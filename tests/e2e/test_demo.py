@@ -4,7 +4,7 @@ import time
 
 from lib.check import has, has_not, same, starts, true, wait_for
 from lib.mail import message, signed
-from lib.postfix import fields_added
+from lib.postfix import RECEIVER, Postfix, fields_added
 from lib.world import ALLOW_LIST, BOT, BROKEN_LIST, GOOD, LISTED, OTHER, SPAM_LIST
 
 LISTS = {"lists": [SPAM_LIST, ALLOW_LIST, BROKEN_LIST]}
@@ -78,6 +78,25 @@ def test_dmarc_reject(t):
     same(guard.event(event="message")["check"], "dmarc", "the check that decided")
     same(t.postfix.files(bob), [], "mail of bob")
     has_not(t.postfix.log(), f"to=<{bob}>, relay")
+
+
+def test_quarantine(t):
+    """What DMARC quarantines has a field that Postfix's header_checks read; a client's copy of it is taken away."""
+    checks = "/^X-Smtpguard-Quarantine: dmarc p=([^ ]+) from=([^ ]+)$/ REDIRECT postmaster@example.net\n"
+    (t.dir / "header_checks").write_text(checks)
+    backend = t.start(
+        Postfix(t.dir / "backend", RECEIVER + f"header_checks = regexp:{t.dir}/header_checks\n")
+    )
+    guard, bob = t.guard(backend, greylist={"mode": "off"}), t.recipient()
+    mark = b"X-Smtpguard-Quarantine: dmarc p=quarantine from=quarantine.test\r\n"
+    honest = message(sender="alice@good.test", recipient=bob)
+    starts(deliver(guard, GOOD, "alice@good.test", bob, mark + b"x-smtpguard-quarantine :\r\n x\r\n" + honest), "250 ")
+    fields_added(backend.delivery(bob), honest)
+    forged = message(sender="x@quarantine.test", recipient=bob)
+    starts(deliver(guard, OTHER, "x@other.test", bob, forged), "250 ")
+    added = fields_added(backend.delivery("postmaster@example.net"), forged)
+    same(added[0].encode() + b"\r\n", mark, "the mark")
+    has(added[1], "dmarc=fail (p=quarantine dis=quarantine)")
 
 
 def test_listed_client(t):

@@ -68,7 +68,8 @@ class Mail:
         text = message(sender=self.author, recipient=recipient)
         if self.signer:
             text = signed(text, t.world.good_rsa, "rsa", domain=self.signer)
-        return text.replace(b"Subject: ", b"Subject: [list] ", 1) if self.changed else text
+        listed = b"List-Id: Talk of the town <talk.other.test>\r\nSubject: [list] "
+        return text.replace(b"Subject: ", listed, 1) if self.changed else text
 
     def reported(self):
         """The record's key, as rows_of() has it."""
@@ -137,7 +138,7 @@ MIXED = {
     "refuse.test": [
         own_signature("refuse.test", 3),
         forged("refuse.test", "reject", REFUSED, count=2),
-        by_a_list("refuse.test", "quarantine", "local_policy"),
+        by_a_list("refuse.test", "quarantine", "mailing_list"),
         # A subdomain, which passes by its parent, or not.
         Mail(
             1,
