@@ -54,6 +54,7 @@ int cli_store_ping(int argc, char **argv);
 int cli_store_backup(int argc, char **argv);
 int cli_store_migrate(int argc, char **argv);
 int cli_report_list(int argc, char **argv);
+int cli_report_status(int argc, char **argv);
 int cli_report_preview(int argc, char **argv);
 int cli_report_send(int argc, char **argv);
 int cli_report_suppress(int argc, char **argv);

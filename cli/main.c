@@ -79,6 +79,9 @@ const struct cli_verb cli_verbs[] = {
     {"report list", "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD]",
      "The domains that asked for DMARC reports, day by day, with the counts of their messages.",
      cli_report_list, "1: there are none; 69: the store is not available; 0: else"},
+    {"report status", "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD]",
+     "Day by day: what was counted, how many reports were sent, are pending, or were given up.",
+     cli_report_status, "69: the store is not available; 0: else"},
     {"report preview",
      "[-c FILE | --store URL] [--day YYYY-MM-DD] [--format rfc7489|rfc9990] [--mail] [--from ADDR] "
      "[--org-name NAME] [--hostname NAME] [--max-size BYTES] DOMAIN",

@@ -36,6 +36,9 @@ int cli_report_read_options(const char *verb, int argc, char **argv, int words_m
 /* 0 or an exit code, said why. */
 int cli_report_open(const char *verb, struct cli_report *report);
 void cli_report_close(struct cli_report *report);
+/* All of a verb that asks for no more: options, store, work. */
+int cli_report_run(const char *verb, int argc, char **argv, int words_most,
+                   int (*work)(struct cli_report *report));
 
 int64_t cli_report_yesterday(void);
 const char *cli_report_date(int64_t day, char text[16]); /* "2026-11-23" */

@@ -106,13 +106,5 @@ static int list(struct cli_report *r)
 
 int cli_report_list(int argc, char **argv)
 {
-    struct cli_report r = {0};
-    int code = cli_report_read_options("report list", argc, argv, 0, &r.options);
-
-    if (code == CLI_FINE)
-        code = cli_report_open("report list", &r);
-    if (code == CLI_FINE)
-        code = list(&r);
-    cli_report_close(&r);
-    return code;
+    return cli_report_run("report list", argc, argv, 0, list);
 }

@@ -61,15 +61,7 @@ static int export_rows(struct cli_report *r)
 
 int cli_report_export(int argc, char **argv)
 {
-    struct cli_report r = {0};
-    int code = cli_report_read_options("report export", argc, argv, 0, &r.options);
-
-    if (code == CLI_FINE)
-        code = cli_report_open("report export", &r);
-    if (code == CLI_FINE)
-        code = export_rows(&r);
-    cli_report_close(&r);
-    return code;
+    return cli_report_run("report export", argc, argv, 0, export_rows);
 }
 
 /* ---- import ---- */
@@ -169,15 +161,7 @@ static int import(struct cli_report *r)
 
 int cli_report_import(int argc, char **argv)
 {
-    struct cli_report r = {0};
-    int code = cli_report_read_options("report import", argc, argv, 1, &r.options);
-
-    if (code == CLI_FINE)
-        code = cli_report_open("report import", &r);
-    if (code == CLI_FINE)
-        code = import(&r);
-    cli_report_close(&r);
-    return code;
+    return cli_report_run("report import", argc, argv, 1, import);
 }
 
 /* ---- expire ---- */
@@ -234,13 +218,5 @@ static int expire(struct cli_report *r)
 
 int cli_report_expire(int argc, char **argv)
 {
-    struct cli_report r = {0};
-    int code = cli_report_read_options("report expire", argc, argv, 0, &r.options);
-
-    if (code == CLI_FINE)
-        code = cli_report_open("report expire", &r);
-    if (code == CLI_FINE)
-        code = expire(&r);
-    cli_report_close(&r);
-    return code;
+    return cli_report_run("report expire", argc, argv, 0, expire);
 }

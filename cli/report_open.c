@@ -239,3 +239,17 @@ void cli_report_close(struct cli_report *r)
     store_close(&r->store);
     cli_lookup_close(&r->lookup);
 }
+
+int cli_report_run(const char *verb, int argc, char **argv, int words_most,
+                   int (*work)(struct cli_report *report))
+{
+    struct cli_report r = {0};
+    int code = cli_report_read_options(verb, argc, argv, words_most, &r.options);
+
+    if (code == CLI_FINE)
+        code = cli_report_open(verb, &r);
+    if (code == CLI_FINE)
+        code = work(&r);
+    cli_report_close(&r);
+    return code;
+}

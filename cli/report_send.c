@@ -107,13 +107,5 @@ static int check(struct cli_report *r)
 
 int cli_report_send(int argc, char **argv)
 {
-    struct cli_report r = {0};
-    int code = cli_report_read_options("report send", argc, argv, 1, &r.options);
-
-    if (code == CLI_FINE)
-        code = cli_report_open("report send", &r);
-    if (code == CLI_FINE)
-        code = check(&r);
-    cli_report_close(&r);
-    return code;
+    return cli_report_run("report send", argc, argv, 1, check);
 }

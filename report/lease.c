@@ -187,31 +187,68 @@ void lease_end(const struct lease *lease, bool finished, store_done_fn *done, vo
 
 /* ---- reading ---- */
 
-struct search {
-    const char *domain;
-    int64_t day;
+struct reading {
+    struct arena *mem; /* of one row */
     lease_each_fn *each;
     void *arg;
 };
 
+enum { DAY_DIGITS = 10 };
+
 static bool on_row(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
-    struct search *s = arg;
+    struct reading *r = arg;
     struct row row = read_row(value);
-    struct lease_row seen = {s->day, s->domain, row.finished, row.served_count > 0, row.attempts};
+    struct lease_row seen = {
+        .finished = row.finished, .sent = row.served_count > 0, .attempts = row.attempts};
+    uint64_t day;
 
-    (void)key, (void)expires_unix;
-    s->each(&seen, s->arg);
-    return false;
+    (void)expires_unix;
+    if (!str_to_u64(str_upto(str_from(key, 1), DAY_DIGITS), INT32_MAX, &day))
+        return true;
+    arena_reset(r->mem);
+    seen.day = (int64_t)day;
+    seen.domain = str_dup(r->mem, str_from(key, 1 + DAY_DIGITS));
+    return r->each(&seen, r->arg);
+}
+
+int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg, struct fail *fail)
+{
+    struct arena *mem = arena_new(0);
+    struct reading r = {arena_new(0), each, arg};
+    int outcome = store_each(store, table, day < 0 ? STR("l") : lease_key(mem, day, ""), on_row, &r, fail);
+
+    arena_free(&r.mem);
+    arena_free(&mem);
+    return outcome;
 }
 
 int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
                struct fail *fail)
 {
     struct arena *mem = arena_new(0);
-    struct search s = {domain, day, each, arg};
-    int outcome = store_find(store, table, lease_key(mem, day, domain), on_row, &s, fail);
+    struct reading r = {arena_new(0), each, arg};
+    int outcome = store_find(store, table, lease_key(mem, day, domain), on_row, &r, fail);
 
+    arena_free(&r.mem);
+    arena_free(&mem);
+    return outcome;
+}
+
+static bool on_cap(struct str key, struct str value, int64_t expires_unix, void *arg)
+{
+    (void)key, (void)expires_unix;
+    str_to_u64(value, UINT64_MAX, arg);
+    return false;
+}
+
+int lease_count(struct store *store, int64_t now_unix, uint64_t *count_out, struct fail *fail)
+{
+    struct arena *mem = arena_new(0);
+    int outcome;
+
+    *count_out = 0;
+    outcome = store_find(store, table, cap_key(mem, now_unix), on_cap, count_out, fail);
     arena_free(&mem);
     return outcome;
 }

@@ -52,17 +52,21 @@ void lease_served(const struct lease *lease, const char *address, store_done_fn 
 /* finished: never again; else another try later, LEASE_ATTEMPTS at the most. */
 void lease_end(const struct lease *lease, bool finished, store_done_fn *done, void *arg);
 
-/* For the list: the state of each domain and day. */
+/* For the list and the status: the state of each domain and day. */
 struct lease_row {
     int64_t day;
-    const char *domain;
+    const char *domain; /* good until `each` returns */
     bool finished;
     bool sent; /* to somebody */
     unsigned attempts;
 };
-typedef bool lease_each_fn(const struct lease_row *row, void *arg);
+typedef bool lease_each_fn(const struct lease_row *row, void *arg); /* false: enough */
+/* Of a day, or with day < 0 of all, in order. */
+int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg, struct fail *fail);
 /* Of one domain; `each` is called once at the most. */
 int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
                struct fail *fail);
+/* How many reports count for the daily cap of the day of now_unix. */
+int lease_count(struct store *store, int64_t now_unix, uint64_t *count_out, struct fail *fail);
 
 #endif

@@ -543,6 +543,10 @@ def test_three_hosts(t):
     first, second = (answer(one, "report", "send", "--day", yesterday) for _ in range(2))
     same(fates(first), dict.fromkeys(MIXED, "sent"), "the first sending")
     same(fates(second), dict.fromkeys(MIXED, "finished"), "the second sending")
+    status = answer(one, "report", "status", "--day", yesterday)
+    same((status["today"], status["sending"]), (len(MIXED), "on"), f"reports begun today, of {status}")
+    (day,) = status["days"]
+    same((day["day"], day["domains"], day["sent"], day["pending"]), (yesterday, len(MIXED), len(MIXED), 0), "the status")
     for domain, mails in MIXED.items():
         delivery = t.postfix.delivery(boxes[domain])
         user = boxes[domain].partition("@")[0]
