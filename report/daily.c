@@ -25,7 +25,7 @@ struct daily {
     struct daily_result result;
     struct fail fail;
     struct candidate *list;
-    size_t count, next;
+    size_t count, room, next;
 
     struct arena *mem; /* of the domain at work; what follows is about it */
     const struct candidate *at;
@@ -34,11 +34,15 @@ struct daily {
     struct destinations destinations;
     size_t mailing; /* the destination that is being served */
     unsigned delivered, refused, later, served_before;
-    bool dns_trouble; /* an address is left for the next run */
+    bool dns_trouble;             /* an address is left for the next run */
+    bool was_begun, was_finished; /* by its lease, before this run */
     struct lease_answer leased;
     struct buf gz, mail;
     struct send *send;
     const char *to;
+    bool capped;     /* no more reports today */
+    uint64_t looked; /* domains whose addresses were asked for */
+    int64_t begun_ms;
     bool waits_for_store; /* the one wait that cannot be called off */
     bool cancelled;
     struct later again;
@@ -296,6 +300,7 @@ static void on_leased(enum store_status status, const void *result, void *arg)
         return;
     }
     d->leased = *(const struct lease_answer *)result;
+    d->capped |= d->leased.state == LEASE_CAPPED;
     if (d->leased.state != LEASE_OURS) {
         end_domain(d, fates[d->leased.state], "");
         return;
@@ -374,6 +379,7 @@ static void find_destinations(struct daily *d)
     struct aggregate_ask ask = {d->ask.store, d->ask.day, d->at->domain, s->format, &s->identity};
     enum aggregate_outcome outcome = aggregate_look(d->mem, &ask, &d->report, &d->fail);
 
+    d->looked++;
     if (outcome == AGGREGATE_BUILT)
         d->query = destination_start(d->mem, d->ask.loop, d->ask.dns, d->at->domain, d->report.record->rua,
                                      d->report.record->rua_count, on_destinations, d);
@@ -392,12 +398,45 @@ static bool on_sums(int64_t day, const char *domain, const struct history_sums *
     return false;
 }
 
+static bool on_lease_seen(const struct lease_row *row, void *arg)
+{
+    struct daily *d = arg;
+
+    d->was_begun = true;
+    d->was_finished = row->finished;
+    return false;
+}
+
+/* Whoever makes up domains, and answers for them slowly or never, must not keep us busy for days. */
+static bool is_enough(const struct daily *d)
+{
+    return d->capped || d->looked >= DAILY_LOOKED_AT * (uint64_t)d->ask.settings->daily_cap ||
+           clock_mono_ms(d->ask.clock) - d->begun_ms > DAILY_RUN_MS;
+}
+
+/* Costs nobody a question of the DNS: what was sent or given up before, and what is beyond the cap. */
+static bool is_over(struct daily *d)
+{
+    struct fail fail;
+
+    if (!is_dry(d) && lease_find(d->ask.store, d->ask.day, d->at->domain, on_lease_seen, d, &fail) == 0 &&
+        d->was_finished)
+        end_domain(d, DAILY_FINISHED, "");
+    else if (is_enough(d) && !d->was_begun)
+        end_domain(d, DAILY_CAPPED, "");
+    else
+        return false;
+    return true;
+}
+
 static void begin_domain(struct daily *d)
 {
     struct history_sums sums = {0};
     const char *why = "";
     int suppressed;
 
+    if (is_over(d))
+        return;
     if (history_sums_of(d->ask.store, d->ask.day, d->at->domain, on_sums, &sums, &d->fail) != 0) {
         end_domain(d, DAILY_LATER, d->fail.text);
         return;
@@ -433,32 +472,9 @@ static void next_domain(void *arg)
     d->leased = (struct lease_answer){0};
     d->mailing = 0;
     d->delivered = d->refused = d->later = d->served_before = 0;
-    d->dns_trouble = false;
+    d->dns_trouble = d->was_begun = d->was_finished = false;
     d->to = "";
     begin_domain(d);
-}
-
-static bool on_domain(int64_t day, const char *domain, const struct history_sums *sums, void *arg)
-{
-    struct daily *d = arg;
-
-    (void)day;
-    d->result.domains++;
-    if (d->ask.only != NULL && !str_same_z(str_of(domain), d->ask.only))
-        return true;
-    if (d->count == DAILY_DOMAINS_MAX) {
-        d->result.left_out++;
-        return true;
-    }
-    if ((d->count & (d->count + 1)) == 0) { /* room for 1, 2, 4, … */
-        d->list = realloc(d->list, 2 * (d->count + 1) * sizeof(*d->list));
-        if (d->list == NULL)
-            out_of_memory();
-    }
-    d->list[d->count] = (struct candidate){strdup(domain), sums->messages};
-    if (d->list[d->count++].domain == NULL)
-        out_of_memory();
-    return true;
 }
 
 static int by_messages(const void *a, const void *b)
@@ -470,6 +486,38 @@ static int by_messages(const void *a, const void *b)
     return strcmp(x->domain, y->domain);
 }
 
+/* The half with the fewest messages goes: names that somebody has made up do not push out the others. */
+static void make_room(struct daily *d)
+{
+    qsort(d->list, d->count, sizeof(*d->list), by_messages);
+    while (d->count > DAILY_DOMAINS_MAX / 2) {
+        free(d->list[--d->count].domain);
+        d->result.left_out++;
+    }
+}
+
+static bool on_domain(int64_t day, const char *domain, const struct history_sums *sums, void *arg)
+{
+    struct daily *d = arg;
+
+    (void)day;
+    d->result.domains++;
+    if (d->ask.only != NULL && !str_same_z(str_of(domain), d->ask.only))
+        return true;
+    if (d->count == DAILY_DOMAINS_MAX)
+        make_room(d);
+    if (d->count == d->room) {
+        d->room = d->room > 0 ? 2 * d->room : 16;
+        d->list = realloc(d->list, d->room * sizeof(*d->list));
+        if (d->list == NULL)
+            out_of_memory();
+    }
+    d->list[d->count] = (struct candidate){strdup(domain), sums->messages};
+    if (d->list[d->count++].domain == NULL)
+        out_of_memory();
+    return true;
+}
+
 struct daily *daily_start(const struct daily_ask *ask)
 {
     struct daily *d = calloc(1, sizeof(*d));
@@ -477,6 +525,7 @@ struct daily *daily_start(const struct daily_ask *ask)
     if (d == NULL)
         out_of_memory();
     d->ask = *ask;
+    d->begun_ms = clock_mono_ms(ask->clock);
     d->mem = arena_new(64 * 1024);
     buf_init(&d->gz, ask->settings->max_bytes);
     buf_init(&d->mail, ask->settings->max_bytes / 57 * 78 + 16 * 1024);

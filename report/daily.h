@@ -8,8 +8,10 @@
  *
  * Timing     `done` exactly once, never before daily_start() has returned, never after daily_cancel(). One
  *            mail at a time. Reading the store blocks: give it a loop of its own, with a resolver of its own.
- * Limits     DAILY_DOMAINS_MAX domains of a day are looked at (the rest is counted). Memory: some 100 octets
- *            each, and one report with its mail, about 2.4 times max_bytes.
+ * Limits     DAILY_DOMAINS_MAX domains of a day are held; of more, those with the fewest messages are only
+ *            counted. Memory: some 100 octets each, and one report with its mail, about 2.4 times max_bytes.
+ *            DNS: for DAILY_LOOKED_AT times daily_cap domains, none when the cap is reached, and none after
+ *            DAILY_RUN_MS.
  * Errors     What concerns one domain is told by on_domain; `fail` of `done` is the store's.
  */
 #ifndef REPORT_DAILY_H
@@ -20,7 +22,7 @@
 #include "report/destination.h"
 #include "report/send.h"
 
-enum { DAILY_DOMAINS_MAX = 100000 };
+enum { DAILY_DOMAINS_MAX = 100000, DAILY_LOOKED_AT = 4, DAILY_RUN_MS = 6 * 3600 * 1000 };
 
 /* The fields that sign this mail, each with its CRLF, to go on top; empty: it leaves unsigned. */
 typedef struct str daily_sign_fn(struct arena *mem, struct str mail, void *arg);

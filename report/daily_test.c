@@ -222,6 +222,8 @@ static void add(const char *domain, const char *rua, int messages, bool accepted
 static void on_domain(const struct daily_domain *domain, void *arg)
 {
     (void)arg;
+    if (told_count == COUNT(fates))
+        return; /* of a crowd only the sums matter */
     snprintf(told[told_count], sizeof(told[0]), "%s", domain->domain);
     snprintf(ids[told_count], sizeof(ids[0]), "%s", domain->report_id != NULL ? domain->report_id : "");
     fates[told_count++] = domain->fate;
@@ -331,6 +333,113 @@ static void test_cap(void **state)
     run();
     t_same_int(backend.mails, 3);
     t_same_z(fate("a.test"), "sent");
+}
+
+/* ---- a crowd ---- */
+
+static void add_crowd(int first, int count, const char *rua)
+{
+    char domain[64];
+
+    for (int i = first; i < first + count; i++) {
+        snprintf(domain, sizeof(domain), "crowd%d.test", i);
+        add(domain, rua, 1, true);
+    }
+}
+
+static void test_crowd(void **state)
+{
+    size_t asked;
+
+    (void)state;
+    settings.daily_cap = 3;
+    add("a.test", "mailto:d@a.test", 9, true);
+    add("b.test", "mailto:d@b.test", 9, true);
+    add_crowd(0, 300, "mailto:d@victim.test");
+    run();
+    t_case("domains that are made up, with a victim's address: no mail to him, and bounded questions",
+           "9990 4");
+    t_same_int(backend.mails, 2);
+    t_same_int(result.fates[DAILY_SENT], 2);
+    t_same_int(result.fates[DAILY_NO_DESTINATION], DAILY_LOOKED_AT * 3 - 2);
+    t_same_int(result.fates[DAILY_CAPPED], 300 - (DAILY_LOOKED_AT * 3 - 2));
+    asked = fakedns_asked(fake);
+    t_true(asked > 0 && asked <= 8 * DAILY_LOOKED_AT * 3);
+    run();
+    t_case("what was sent is not asked for again", NULL);
+    t_same_int(backend.mails, 2);
+    t_same_int(result.fates[DAILY_FINISHED], 2);
+    t_same_int(result.fates[DAILY_NO_DESTINATION], DAILY_LOOKED_AT * 3);
+    add("c.test", "mailto:d@c.test", 8, true);
+    add("d.test", "mailto:d@d.test", 7, true);
+    asked = fakedns_asked(fake);
+    run();
+    t_case("when the cap is reached nobody is asked any more", NULL);
+    t_same_int(backend.mails, 3);
+    t_same_z(fate("d.test"), "capped");
+    t_same_int(result.fates[DAILY_CAPPED], 301);
+    t_same_int(fakedns_asked(fake), asked);
+}
+
+static void test_a_thousand_addresses(void **state)
+{
+    char rua[550] = "mailto:d@big.test!10g";
+
+    (void)state;
+    while (strlen(rua) < sizeof(rua) - 30)
+        snprintf(rua + strlen(rua), sizeof(rua) - strlen(rua), ",mailto:d@victim.test");
+    add("big.test", rua, 3, true);
+    run();
+    t_case("many addresses, one of which takes 10 GB: one mail, and questions for the first few", NULL);
+    t_same_int(backend.mails, 1);
+    t_same_int(result.fates[DAILY_SENT], 1);
+    t_true(fakedns_asked(fake) <= 8 * DESTINATIONS_LOOKED_AT);
+    t_true(backend.data.n < settings.max_bytes);
+}
+
+static void test_time(void **state)
+{
+    (void)state;
+    add("a.test", "mailto:d@a.test", 1, true);
+    start();
+    bed_advance_s(DAILY_RUN_MS / 1000 + 1);
+    done_calls = 0;
+    while (done_calls == 0)
+        loop_run(bed_loop);
+    t_case("a run that takes too long ends, and the rest waits", NULL);
+    t_same_int(backend.mails, 0);
+    t_same_z(fate("a.test"), "capped");
+}
+
+static bool on_lease(const struct lease_row *row, void *arg)
+{
+    t_same_int(row->day, DAY);
+    t_true(strcmp(row->domain, "a.test") == 0 || strcmp(row->domain, "b.test") == 0);
+    *(int *)arg += row->finished && row->sent;
+    return true;
+}
+
+static void test_status(void **state)
+{
+    uint64_t today = 99;
+    struct fail fail;
+    int seen = 0;
+
+    (void)state;
+    t_same_int(lease_count(bed_store, clock_unix(&bed_clock), &today, &fail), 0);
+    t_same_int(today, 0);
+    add("a.test", "mailto:d@a.test", 1, true);
+    add("b.test", "mailto:d@b.test", 1, true);
+    run();
+    t_case("what was sent can be counted, of a day and of all", NULL);
+    t_same_int(lease_count(bed_store, clock_unix(&bed_clock), &today, &fail), 0);
+    t_same_int(today, 2);
+    t_same_int(lease_each(bed_store, -1, on_lease, &seen, &fail), 0);
+    t_same_int(seen, 2);
+    t_same_int(lease_each(bed_store, DAY, on_lease, &seen, &fail), 0);
+    t_same_int(seen, 4);
+    t_same_int(lease_each(bed_store, DAY + 1, on_lease, &seen, &fail), 0);
+    t_same_int(seen, 4);
 }
 
 /* ---- trouble ---- */
@@ -542,6 +651,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ROW(test_who),      ROW(test_cap),
+        ROW(test_crowd),    ROW(test_a_thousand_addresses),
+        ROW(test_time),     ROW(test_status),
         ROW(test_trouble),  ROW(test_refused),
         ROW(test_attempts), ROW(test_two_addresses),
         ROW(test_lease),    ROW(test_same_id),
