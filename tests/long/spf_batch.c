@@ -6,12 +6,11 @@
 #include "auth/spf.h"
 
 #include "base/bug.h"
+#include "tests/batch.h"
 #include "tests/fakedns.h"
 
 #include <jansson.h>
 #include <stdio.h>
-
-enum { LINE_MAX_BYTES = 1024 * 1024 };
 
 /* What would be asked of identities in octets: U+00FF is the octet 0xff, as in the zones. */
 static const char *octets(struct arena *mem, const char *utf8)
@@ -48,7 +47,7 @@ static json_t *asked_names(const struct fakedns *fake)
     return list;
 }
 
-static void print_answer(json_t *test, const struct spf_answer *answer, const struct fakedns *fake)
+static void print_answer(const json_t *test, const struct spf_answer *answer, const struct fakedns *fake)
 {
     json_t *out = json_pack("{s:O, s:s, s:s, s:s, s:i, s:i, s:o}", "id", json_object_get(test, "id"),
                             "result", spf_result_name(answer->result), "explanation", answer->explanation,
@@ -62,7 +61,7 @@ static void print_answer(json_t *test, const struct spf_answer *answer, const st
     json_decref(out);
 }
 
-static void run_case(json_t *test)
+static void run_case(const void *test)
 {
     struct arena *mem = arena_new(0);
     struct fakedns *fake = fakedns_new();
@@ -86,16 +85,6 @@ static void run_case(json_t *test)
 
 int main(void)
 {
-    static char line[LINE_MAX_BYTES];
-
-    while (fgets(line, sizeof(line), stdin) != NULL) {
-        json_error_t error;
-        json_t *test = json_loads(line, JSON_ALLOW_NUL, &error);
-
-        if (test == NULL)
-            bug("not JSON: %s", error.text);
-        run_case(test);
-        json_decref(test);
-    }
+    batch_run(run_case);
     return 0;
 }
