@@ -45,6 +45,7 @@ static void look(struct doctor *doctor)
     doctor_store(doctor);
     doctor_spool(doctor);
     doctor_backends(doctor);
+    doctor_reports(doctor);
 }
 
 static void print_text(const struct doctor *doctor)

@@ -1,5 +1,5 @@
 /*
- * cli/doctor.h - what the doctor looks at, one file a part: the DNS, this host, the backends
+ * cli/doctor.h - what the doctor looks at, one file a part: the DNS, this host, the backends, reports
  *
  * Each part adds findings: OK, WARN (mail goes, but worse than it could) or FAIL (mail suffers), and what to
  * do. The parts wait for their answers on the doctor's own loop, one after the other: it is nobody's hot
@@ -37,6 +37,7 @@ void doctor_tls(struct doctor *doctor);
 void doctor_store(struct doctor *doctor);
 void doctor_spool(struct doctor *doctor);
 void doctor_backends(struct doctor *doctor);
+void doctor_reports(struct doctor *doctor); /* nothing, when none are sent */
 
 /* Public resolvers, which DNS lists refuse. */
 bool doctor_is_public_resolver(const struct ip *ip);

@@ -83,3 +83,24 @@ def test_doctor_when_nobody_answers(t):
     has(out, "FAIL  backend   " + Nobody.address + ": Connection refused")
     has(out, "-> start the resolver, or correct dns.servers")
     same(guard.cli("doctor", "--wrong")[0], 64, "the exit code of a wrong option")
+
+
+def test_doctor_looks_at_reports(t):
+    """Who sends reports hears whether their domain has SPF, a DMARC record without rua=, and bounces that come here."""
+    reports = {"from": "dmarc@reports.example.net", "aggregate": {"enabled": True}}
+    well = {"reports.example.net": {"TXT": ["v=spf1 ip4:192.0.2.25 -all"], "MX": ["10 mx.example.net"]},
+            "_dmarc.reports.example.net": {"TXT": ["v=DMARC1; p=reject"]}}
+    here = {"relay": ["example.net", "reports.example.net"]}
+    _, findings = examined(t, {**HOST, **well}, reports=reports, domains=here)
+    same([entry[0] for entry in findings if entry[1] == "reports"], ["OK"] * 3, f"the reports' part of {findings}")
+    _, findings = examined(t, HOST, reports=reports)
+    for words, advice in (("no SPF record", "names this host"), ("no DMARC record", "without rua="), ("no MX", "leads here")):
+        level, what_to_do = finding(findings, "reports", words)
+        same(level, "WARN", words)
+        has(what_to_do, advice)
+    well["_dmarc.reports.example.net"]["TXT"] = ["v=DMARC1; p=reject; rua=mailto:dmarc@reports.example.net"]
+    _, findings = examined(t, {**HOST, **well}, reports=reports)
+    for words in ("has rua=", "is not taken here"):
+        same(finding(findings, "reports", words)[0], "WARN", words)
+    _, findings = examined(t, HOST)
+    same([entry for entry in findings if entry[1] == "reports"], [], "findings without reports")
