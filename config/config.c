@@ -89,6 +89,7 @@ bool loading_run(struct loading *l, struct arena *mem, const char *file, struct 
     environment_apply(l, environ);
     fill_config(l);
     domains_build(l);
+    recipients_build(l);
     allow_build(l);
     check_config(l);
     return l->faults.count == 0;

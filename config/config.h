@@ -61,17 +61,24 @@ struct relay_domain {
     const char *name; /* lower case A-labels */
     bool below;       /* any subdomain, but not the name itself */
 };
-enum recipients_by { RECIPIENTS_BACKEND, RECIPIENTS_ANY };
+enum recipients_by { RECIPIENTS_BACKEND, RECIPIENTS_ANY, RECIPIENTS_FILE };
 
 struct domain_settings {
     const struct relay_domain *relay; /* inline ones and those of the file, sorted by name */
     size_t relay_count;
     const char *file; /* "" when there is none */
     enum recipients_by recipients;
+    const char *recipients_file; /* NULL when there is none */
+    const char *const *listed;   /* of it: "user@domain" in lower case, "@domain" for all of it; sorted */
+    size_t listed_count;
     int64_t remember_accepted_ms, remember_refused_ms; /* what the backend said to a recipient */
 };
 /* `domain` in any case. Of the order of log(relay_count) for each of its labels. */
 bool domain_settings_has(const struct domain_settings *domains, struct str domain);
+
+/* Is this address in the file? In any case; user+something is user; quoted ones are the backend's to know. The
+ * domain in A-labels. */
+bool domain_settings_lists(const struct domain_settings *domains, struct str local, struct str domain);
 
 struct limit_settings {
     unsigned connections, connections_per_client;

@@ -614,16 +614,72 @@ static void test_recipients(void **state)
 {
     static const char start[] =
         "hostname: mx1.example.net\nlisten: [{tls: none}]\ndomains: {relay: [a.example]";
-    static const char later[] =
-        "F:3:43: domains.recipients: taking recipients from a file is not built yet; leave it at "
-        "its default, backend\n";
 
     (void)state;
     t_case("recipients: the backend's word, live", NULL);
     expect_faults(start, ", recipients: backend}\n", "");
     expect_faults(start, ", recipients: any}\n", "");
-    t_case("a file is not built", NULL);
-    expect_faults(start, ", recipients: \"file:/etc/recipients\"}\n", later);
+    t_case("a file that is not there", NULL);
+    expect_faults(
+        start, ", recipients: \"file:/nowhere/at/all\"}\n",
+        "F:3:43: domains.recipients: /nowhere/at/all cannot be opened: No such file or directory\n");
+}
+
+static void test_recipients_file(void **state)
+{
+    static const struct {
+        const char *local, *domain;
+        bool has;
+    } asked[] = {
+        {"bob", "a.example", true},
+        {"BOB", "A.Example", true},
+        {"bob+lists", "a.example", true},
+        {"bobby", "a.example", false},
+        {"bob", "b.example", false},
+        {"+lists", "a.example", false},
+        {"anybody", "c.example", true},
+        {"x", "sub.c.example", false},
+        {"carol", "xn--bcher-kva.example", true},
+        {"\"bob b\"", "a.example", true},
+        {"", "a.example", false},
+    };
+    struct arena *mem = arena_new(0);
+    const struct config *config;
+    struct buf faults;
+
+    (void)state;
+    write_file(domains_file,
+               "# users\nBob@a.example # him\r\n\n@C.example\ncarol@Bücher.example\nbob@a.example\n", "");
+    config =
+        load("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+             str_fmt(mem, "domains: {relay: [a.example], recipients: \"file:%s\"}\n", domains_file), &faults);
+    t_same_z(buf_z(&faults), "");
+    buf_fini(&faults);
+    t_same_z(config->domains.recipients_file, domains_file);
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        t_case(str_fmt(mem, "%s@%s", asked[i].local, asked[i].domain), "5321 2.4");
+        t_same_int(domain_settings_lists(&config->domains, str_of(asked[i].local), str_of(asked[i].domain)),
+                   asked[i].has);
+    }
+    config_unref(&config);
+    t_case("faults of the file have its lines", NULL);
+    write_file(domains_file, "bob\nbob@a..example\nb ob@a.example\n", "");
+    expect_faults(
+        "hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+        str_fmt(mem, "domains: {relay: [a.example], recipients: \"file:%s\"}\n", domains_file),
+        "D/domains:1:1: domains.recipients: \"bob\" is neither user@domain nor @domain\n"
+        "D/domains:2:1: domains.recipients: \"a..example\" is not a domain name: labels are 1 to 63 "
+        "letters, digits and inner hyphens\n"
+        "D/domains:3:1: domains.recipients: \"b ob@a.example\" is neither user@domain nor @domain\n");
+    t_case("a file of nobody", NULL);
+    write_file(domains_file, "", "");
+    config =
+        load("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+             str_fmt(mem, "domains: {relay: [a.example], recipients: \"file:%s\"}\n", domains_file), &faults);
+    t_true(!domain_settings_lists(&config->domains, STR("bob"), STR("a.example")));
+    buf_fini(&faults);
+    config_unref(&config);
+    arena_free(&mem);
 }
 
 static void test_domains(void **state)
@@ -1000,9 +1056,10 @@ int main(void)
         cmocka_unit_test(test_refused),      cmocka_unit_test(test_mandatory),
         cmocka_unit_test(test_certificates), cmocka_unit_test(test_every_limit),
         cmocka_unit_test(test_values),       cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_recipients),   cmocka_unit_test(test_domains),
-        cmocka_unit_test(test_allow_files),  cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_show),         cmocka_unit_test(test_example),
+        cmocka_unit_test(test_recipients),   cmocka_unit_test(test_recipients_file),
+        cmocka_unit_test(test_domains),      cmocka_unit_test(test_allow_files),
+        cmocka_unit_test(test_environment),  cmocka_unit_test(test_show),
+        cmocka_unit_test(test_example),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);

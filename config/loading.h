@@ -37,6 +37,7 @@ void environment_apply(struct loading *l, char **variables); /* SMTPGUARD_… on
 void fill_config(struct loading *l);                         /* types and limits of every key; unknown keys */
 void refuse_unknown(struct loading *l, const struct yaml_node *map, const char *prefix);
 void domains_build(struct loading *l); /* domains.relay and domains.file */
+void recipients_build(struct loading *l); /* the file of domains.recipients */
 void allow_build(struct loading *l);   /* greylist.allow, greylist.allow_recipients and their files */
 void check_config(struct loading *l);  /* what one key alone cannot tell */
 

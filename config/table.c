@@ -49,7 +49,7 @@ static const struct word passes[] = {{"xclient", PASS_XCLIENT, 0},
                                      {"none", PASS_NONE, 0},
                                      {0}};
 static const struct word recipients[] = {
-    {"backend", RECIPIENTS_BACKEND, 0}, {"any", RECIPIENTS_ANY, 0}, {"file:", 0, 1}, {0}};
+    {"backend", RECIPIENTS_BACKEND, 0}, {"any", RECIPIENTS_ANY, 0}, {"file:", RECIPIENTS_FILE, 0}, {0}};
 static const struct word list_kinds[] = {
     {"addresses", DNSBL_OF_ADDRESSES, 0}, {"domains", DNSBL_OF_DOMAINS, 0}, {0}};
 static const struct word forgers[] = {
@@ -151,9 +151,9 @@ const struct setting settings[] = {
     {"domains.file", SET_PATH, IN(domains.file), "",
      .sentence = "More of them, one a line, # begins a comment; empty: no file."},
     {"domains.recipients", SET_WORD, IN(domains.recipients), "backend", .words = recipients,
-     .later = "taking recipients from a file",
      .sentence = "Each RCPT is put to the backend live. backend: its answers are remembered, for when it cannot be "
-                 "reached; any: they are not. file:PATH is not built yet."},
+                 "reached; any: they are not; file:PATH: and who is not in this file (user@domain or @domain, one a "
+                 "line, # begins a comment; watched) is 550 without asking it."},
     {"domains.remember_accepted", SET_DURATION, IN(domains.remember_accepted_ms), "31d", "0s", "365d",
      .sentence = "How long it is remembered that the backend took a recipient; 0s: not at all."},
     {"domains.remember_refused", SET_DURATION, IN(domains.remember_refused_ms), "3d", "0s", "365d",

@@ -408,15 +408,19 @@ void check_from_domain(struct session *s)
 
 /* <postmaster> without a domain is our own (RFC 5321 4.5.1). In the settings domains stand as A-labels; with SMTPUTF8 a
  * U-label is the same name (RFC 6531 3.2). */
-static bool is_our_address(struct session *s, const struct smtp_address *address)
+static void look_up_address(struct session *s, struct recipient_facts *f)
 {
-    struct str domain = address->domain;
+    const struct domain_settings *domains = &s->service->config->domains;
+    struct str domain = f->address.domain;
 
-    if (address->kind != SMTP_DOMAIN_NAME)
-        return address->kind == SMTP_DOMAIN_NONE;
+    f->ours = f->address.kind == SMTP_DOMAIN_NONE;
+    if (f->address.kind != SMTP_DOMAIN_NAME)
+        return;
     if (s->tx->smtputf8)
         domain = str_of(mailbox_domain_to_ascii(s->tx->mem, domain));
-    return domain_settings_has(&s->service->config->domains, domain);
+    f->ours = domain_settings_has(domains, domain);
+    f->unlisted = f->ours && domains->recipients == RECIPIENTS_FILE &&
+                  !domain_settings_lists(domains, f->address.local, domain);
 }
 
 void check_recipient(struct session *s)
@@ -426,7 +430,7 @@ void check_recipient(struct session *s)
 
     *f = (struct recipient_facts){.address = *address};
     s->facts.session.dns_sick = resolver_health(s->service->dns).sick;
-    f->ours = is_our_address(s, address);
+    look_up_address(s, f);
     f->postmaster = f->ours && str_same_z(address->local, "postmaster");
     if (s->facts.transaction.null_sender)
         s->facts.transaction.spf = s->facts.session.spf_helo;

@@ -249,9 +249,11 @@ struct verdict decide_rcpt(const struct config *config, const struct facts *fact
         return v;
     if (dnsbl_refuses(config, facts, &v) || rdns_refuses(config, facts, &v) ||
         sender_refuses(config, facts, &v) || spf_refuses(config, facts, facts->transaction.spf, &v) ||
-        facts->transaction.null_sender)
+        (!facts->transaction.null_sender && spf_refuses(config, facts, facts->session.spf_helo, &v)))
         return v;
-    spf_refuses(config, facts, facts->session.spf_helo, &v);
+    if (facts->recipient.unlisted)
+        refuse(&v, MODE_ENFORCE, ACTION_REJECT, "recipient", 550, "5.1.1",
+               "There is no such mailbox here");
     return v;
 }
 

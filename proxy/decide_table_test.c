@@ -208,6 +208,7 @@ static bool set_flag(struct world *w, struct str word)
         {"login", &f->session.may_log_in},
         {"authenticated", &f->session.authenticated},
         {"gateway", &f->session.gateway},
+        {"unlisted", &f->recipient.unlisted},
         {"dns-sick", &f->session.dns_sick},
         {"early-talker", &f->session.early_talker},
         {"postmaster", &f->recipient.postmaster},

@@ -65,6 +65,7 @@ struct transaction_facts {
 struct recipient_facts {
     struct smtp_address address;
     bool ours;       /* a domain we accept mail for */
+    bool unlisted;   /* of a domain of ours, and not in the file of recipients */
     bool postmaster; /* never refused for lists or greylisting */
     const struct grey_answer *grey;
 };

@@ -82,10 +82,10 @@ static uint64_t mark_of(const char *path)
            (uint64_t)st.st_size * 31 + (uint64_t)st.st_ino;
 }
 
-/* domains.file, and the files of the allow lists. */
+/* The files of domains and recipients, and those of the allow lists. */
 static uint64_t mark_of_lists(const struct config *config)
 {
-    uint64_t mark = mark_of(config->domains.file);
+    uint64_t mark = mark_of(config->domains.file) * 3 + mark_of(config->domains.recipients_file);
 
     for (size_t i = 0; i < config->greylist.files_count; i++)
         mark = mark * 5 + mark_of(config->greylist.files[i]);

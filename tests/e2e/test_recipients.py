@@ -1,7 +1,7 @@
 """Recipients while the mail server behind us is away: a backup MX that never bounces."""
 
 from lib.backend import Backend
-from lib.check import same, starts
+from lib.check import has_not, same, starts, wait_for
 from lib.mail import message
 from lib.process import free_port
 from lib.world import GOOD
@@ -59,3 +59,21 @@ def test_any(t):
     rcpt(guard, "nobody@example.net", "550 5.1.1 ")
     backend.stop()
     rcpt(guard, "nobody@example.net", "451 4.3.0 ")
+
+
+def test_file(t):
+    """With recipients: file:PATH who is not in it is 550 without the backend's word, whether it is there or not; a change of the file counts at once."""
+    listed = t.dir / "recipients"
+    listed.write_text("bob@example.net\n", encoding="ascii")
+    backend = t.backend()
+    guard = without_greylist(t, backend, recipients=f"file:{listed}")
+    rcpt(guard, "nobody@example.net", "550 5.1.1 ")
+    rcpt(guard, "Bob+lists@Example.net", "250 ")
+    rcpt(guard, "postmaster@example.net", "250 ")
+    has_not("".join(line for session in backend.sessions for line in session), "nobody@")
+    listed.write_text("bob@example.net\nnobody@example.net\n", encoding="ascii")
+    wait_for(lambda: guard.reloads(), "the reload")
+    rcpt(guard, "nobody@example.net", "250 ")
+    backend.stop()
+    rcpt(guard, "bob@example.net", "451 4.3.0 ")
+    rcpt(guard, "carol@example.net", "550 5.1.1 ")
