@@ -36,16 +36,22 @@ def unpacked(package):
 def fetch(package, place):
     if shutil.which("apt-get") is None:
         raise Skipped(f"no apt-get to fetch {package} with")
+    why = apt(place, "download", package)
+    if why:  # there may be no lists of packages yet, or those of last month
+        why = apt(place, "update") or apt(place, "download", package)
+    if why:
+        raise Skipped(f"{package} cannot be fetched: {why}")
+    (archive,) = place.glob("*.deb")
+    run("dpkg-deb", "-x", archive, place / "files")
+
+
+def apt(place, *words):
+    """What went wrong; None when all is well."""
     try:
-        done = subprocess.run(
-            ["apt-get", *APT, "download", package], cwd=place, capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run(["apt-get", *APT, *words], cwd=place, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        raise Skipped(f"{package} cannot be fetched within a minute") from None
-    archives = list(place.glob("*.deb"))
-    if done.returncode != 0 or not archives:
-        raise Skipped(f"{package} cannot be fetched: {done.stderr.strip()[-300:]}")
-    run("dpkg-deb", "-x", archives[0], place / "files")
+        return "no answer within a minute"
+    return done.stderr.strip()[-300:] if done.returncode != 0 else None
 
 
 def give_away(folder):
