@@ -1,5 +1,7 @@
 #include "cli/doctor.h"
 
+#include "store/redis_url.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -128,23 +130,32 @@ static bool identify(struct doctor *doctor, const char *part, struct identity *i
     return false;
 }
 
+static void ask_shared_store(struct doctor *doctor, const char *url)
+{
+    const char *shown = redis_url_shown(doctor->lookup.mem, str_of(url));
+    struct fail fail;
+
+    if (store_ping(url, &fail) == 0)
+        doctor_add(doctor, DOCTOR_OK, "store", NULL, "%s answers", shown);
+    else
+        doctor_add(doctor, DOCTOR_WARN, "store",
+                   "until it does the local file answers, and hosts share nothing", "%s", fail.text);
+}
+
 /* The file is not opened: that would make it, with this process's owner. */
 void doctor_store(struct doctor *doctor)
 {
-    static const char prefix[] = "sqlite:";
-    const char *url = doctor->lookup.config->store.url, *path, *wrong;
+    const struct store_settings *settings = &doctor->lookup.config->store;
+    bool shared = redis_url_is(str_of(settings->url));
+    const char *path = shared ? settings->local : settings->url + strlen("sqlite:"), *wrong;
     struct arena *mem = doctor->lookup.mem;
     struct identity identity;
     struct stat st;
 
-    if (strncmp(url, prefix, strlen(prefix)) != 0) {
-        doctor_add(doctor, DOCTOR_WARN, "store", "look at /readyz of the running smtpguard, which tells",
-                   "%s is not a file, and is not looked at from here", url);
-        return;
-    }
+    if (shared)
+        ask_shared_store(doctor, settings->url);
     if (!identify(doctor, "store", &identity))
         return;
-    path = url + strlen(prefix);
     wrong = wrong_with(doctor, &identity, directory_of(mem, path));
     if (wrong == NULL && stat(path, &st) == 0 && !may(&identity, &st, 6))
         wrong = str_fmt(mem, "%s is not writable for %s", path, identity.name);

@@ -35,6 +35,7 @@ int shared_each(struct shared *shared, const struct store_table *table, struct s
                 store_each_fn *each, void *arg, struct fail *fail);
 int shared_find(struct shared *shared, const struct store_table *table, struct str key, store_each_fn *each,
                 void *arg, struct fail *fail);
+int shared_ping(const char *url, struct fail *fail); /* as store_ping() */
 bool shared_is_ready(const struct shared *shared);
 uint64_t shared_updates(const struct shared *shared);
 

@@ -40,6 +40,11 @@ struct store_token *store_update(struct store *store, struct loop *loop, const s
     return request->patient ? NULL : token;
 }
 
+int store_ping(const char *url, struct fail *fail)
+{
+    return shared_ping(url, fail);
+}
+
 int store_backup(const char *path, const char *to, struct fail *fail)
 {
     return sqlite_backup(path, to, fail);

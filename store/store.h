@@ -121,6 +121,9 @@ bool store_is_available(const struct store *store); /* the file, that is */
 enum store_sharing { STORE_SHARES_NOTHING, STORE_SHARES, STORE_SHARES_LATER /* it does not answer now */ };
 enum store_sharing store_sharing(const struct store *store);
 
+/* Does the server of a redis:// URL answer? On the calling thread, and without the local file; else -1. */
+int store_ping(const char *url, struct fail *fail);
+
 /* Copies an SQLite file that may be in use to a new one, on the calling thread. */
 int store_backup(const char *path, const char *to, struct fail *fail);
 

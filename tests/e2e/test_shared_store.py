@@ -160,6 +160,9 @@ def test_passwords_and_tls(t):
     code, settings = wrong.cli("config", "show")
     same(code, 0, "config show's exit code")
     has(settings, ":***@")
+    words = wrong.cli("doctor")[1]
+    has(words, "WARN  store     cannot read rediss://:***@")
+    settings += words
     true("wrong-secret" not in settings + wrong.log.read_text(), "the password is nowhere to be seen")
 
 
