@@ -3,8 +3,10 @@
  *
  * Only what a settings file needs: maps, lists and scalars. Anchors, aliases, tags, repeated keys, keys that
  * are no scalars, control characters and a second document are faults; their nodes stay in the tree as far as
- * they make sense, so that the rest is still checked. Ownership  Everything in the arena. Limits
- * YAML_BYTES_MAX a text, YAML_DEPTH_MAX levels, YAML_NODES_MAX nodes, YAML_KEYS_MAX keys a map: libyaml's
+ * they make sense, so that the rest is still checked.
+ *
+ * Ownership  Everything in the arena.
+ * Limits     YAML_BYTES_MAX a text, YAML_DEPTH_MAX levels, YAML_NODES_MAX nodes, YAML_KEYS_MAX keys a map: libyaml's
  *            time grows with depth times length, and ours with the square of the keys.
  */
 #ifndef CONFIG_YAML_H
