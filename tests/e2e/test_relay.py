@@ -5,8 +5,9 @@ import smtplib
 from lib.check import Skipped, has, has_not, same, starts, true
 from lib.client import stuffed
 from lib.mail import message, signed
+from lib.milter import Milter
 from lib.opendkim import OpenDkim
-from lib.postfix import SENDING, Postfix, fields_added
+from lib.postfix import RECEIVER, SENDING, Postfix, fields_added
 from lib.process import free_port, has_ipv6, run
 from lib.world import BOT, GOOD, GOOD_IPV6, OTHER, SENDER
 
@@ -36,6 +37,16 @@ def test_kept_connections_never_mix_clients(t):
             starts(client.data(message(sender="x@other.test", recipient=recipient)), "250 ")
     for host, recipient in clients.items():
         has(t.postfix.delivery(recipient).client, f"[{host.address}]")
+
+
+def test_milter_sees_the_true_client(t):
+    """A milter of the Postfix behind, which looks at content, is told the true client, as README.md says."""
+    milter = t.start(Milter())
+    postfix = t.start(Postfix(t.dir / "postfix", RECEIVER + f"smtpd_milters = inet:127.0.0.1:{milter.port}\n"))
+    with t.guard(backend=postfix).client(GOOD) as client:
+        client.envelope("alice@good.test", "u1@example.net")
+        starts(client.data(message(recipient="u1@example.net")), "250 ")
+    same(milter.clients[-1], (GOOD.name, GOOD.address), "the last client that the milter knows of")
 
 
 def test_ipv6_client(t):
