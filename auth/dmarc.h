@@ -70,8 +70,8 @@ struct dmarc_evaluation {
     const char *reason;
 };
 
-/* The one domain of the From field (RFC 9989 5.3.1), or NULL: no field, several, not valid, several domains,
- * or an address literal. `*why_out` is a sentence then, else "". */
+/* The one domain of the From field (RFC 9989 5.3.1), or NULL: no field, several, several domains, an address literal, or
+ * not valid in a way that lets readers differ about the domain. `*why_out` is a sentence then, else "". */
 const char *dmarc_from_domain(struct arena *mem, const struct header *header, const char **why_out);
 
 struct dmarc_query;

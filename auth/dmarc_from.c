@@ -7,21 +7,24 @@ const char *dmarc_from_domain(struct arena *mem, const struct header *header, co
 {
     size_t fields = header_count(header, "From");
     struct mailbox_list list;
-    const char *why = "";
+    const char *why = "", *only;
+    struct str value;
 
     if (fields != 1) {
         *why_out = fields == 0 ? "there is no From field" : "there are several From fields";
         return NULL;
     }
-    switch (mailbox_list_parse(mem, header_find(header, "From")->value, &list, &why)) {
+    value = header_find(header, "From")->value;
+    switch (mailbox_list_parse(mem, value, &list, &why)) {
     case MAILBOX_FOUND:
         break;
     case MAILBOX_EMPTY:
         *why_out = "the From field holds no address";
         return NULL;
     default:
-        *why_out = str_fmt(mem, "the From field is not valid: %s", why);
-        return NULL;
+        only = mailbox_only_domain(mem, value);
+        *why_out = only != NULL ? "" : str_fmt(mem, "the From field is not valid: %s", why);
+        return only;
     }
     for (size_t i = 1; i < list.count; i++) {
         if (!str_same(list.boxes[i].domain, list.boxes[0].domain)) {

@@ -25,9 +25,9 @@ static const struct {
     {"empty angles", "5322 3.4", "From: <>\r\n", NULL},
     {"a name and empty angles", "5322 3.4", "From: A <>\r\n", NULL},
     {"two pairs of angles", "5322 3.4", "From: A <a@x.test> <ceo@bank.test>\r\n", NULL},
-    {"angles in angles", "5322 3.4", "From: <<a@x.test>>\r\n", NULL},
-    {"angles that do not end", "5322 3.4", "From: A <a@x.test\r\n", NULL},
-    {"a stray >", "5322 3.4", "From: A a@x.test>\r\n", NULL},
+    {"angles in angles", "5322 3.4", "From: <<a@x.test>>\r\n", "x.test"},
+    {"angles that do not end", "5322 3.4", "From: A <a@x.test\r\n", "x.test"},
+    {"a stray >", "5322 3.4", "From: A a@x.test>\r\n", "x.test"},
     {"a group of one domain", "6854 2", "From: G: a@x.test, b@x.test;\r\n", "x.test"},
     {"a group of two domains", "6854 2", "From: G: a@x.test, b@y.test;\r\n", NULL},
     {"an empty group", "6854 2", "From: Undisclosed:;\r\n", NULL},
@@ -45,6 +45,8 @@ static const struct {
     {"an internationalised domain", "6532 3.2", "From: a@b\xc3\xbc" "cher.test\r\n", "xn--bcher-kva.test"},
     {"its A-label", "5890 2.3.2.1", "From: a@xn--bcher-kva.test\r\n", "xn--bcher-kva.test"},
     {"octets that are no UTF-8", "6532 3.1", "From: a@b\xfc" "cher.test\r\n", NULL},
+    {"not valid, but of one domain", "9989 11.5", "From: Shop, Inc. <a@x.test>\r\n", "x.test"},
+    {"not valid, of two", "9989 11.5", "From: a@x.test <a@y.test>\r\n", NULL},
     {"a single label", "9989 5.3.1", "From: root@localhost\r\n", "localhost"},
 };
 /* clang-format on */

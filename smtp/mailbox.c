@@ -446,3 +446,55 @@ enum mailbox_status mailbox_list_parse(struct arena *mem, struct str value, stru
     *list_out = (struct mailbox_list){0};
     return MAILBOX_INVALID;
 }
+
+/* ---- values that are not valid ---- */
+
+static bool is_name_octet(char c)
+{
+    return ascii_is_alnum(c) || c == '-' || c == '_' || c == '.' || is_beyond_ascii(c);
+}
+
+/* The name that stands in front, if nobody reads it longer: obsolete syntax may go on behind blanks and comments
+ * (RFC 5322 4.4). */
+static struct str name_in_front(struct str s)
+{
+    static const struct str none = {NULL, 0};
+    size_t n = 0, next;
+
+    while (n < s.n && is_name_octet(s.p[n]))
+        n++;
+    for (next = n; next < s.n && str_has(STR(" \t\r\n"), s.p[next]); next++)
+        ;
+    if (n == 0 || s.p[n - 1] == '.' || (next < s.n && (s.p[next] == '.' || s.p[next] == '(')))
+        return none;
+    return str_upto(s, n);
+}
+
+static bool has_control(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_text(s.p[i]) && s.p[i] != '\r' && s.p[i] != '\n')
+            return true;
+    return false;
+}
+
+const char *mailbox_only_domain(struct arena *mem, struct str value)
+{
+    struct str only = {0};
+
+    if (has_control(value))
+        return NULL;
+    for (size_t i = 0; i < value.n; i++) {
+        struct str name;
+
+        if (value.p[i] != '@')
+            continue;
+        name = name_in_front(str_from(value, i + 1));
+        if (name.n == 0 || (only.n > 0 && !str_same(name, only)))
+            return NULL;
+        if (i == 0 || (!is_atext(value.p[i - 1]) && value.p[i - 1] != '"' && value.p[i - 1] != '.'))
+            return NULL;
+        only = name;
+    }
+    return only.n > 0 ? mailbox_domain_to_ascii(mem, only) : NULL;
+}

@@ -29,6 +29,11 @@ struct mailbox_list {
 enum mailbox_status mailbox_list_parse(struct arena *mem, struct str value, struct mailbox_list *list_out,
                                        const char **why_out);
 
+/* Of a value that is not valid, the domain that every reader must come to, whatever it makes of the rest: each "@" stands
+ * behind a local part and before this same name. NULL: there is none, or readers could differ. "Shop, Inc. <a@b.example>",
+ * "a@b.example <a@b.example>" and "Joe [me] <a..b@c.example>" are frequent, and harmless. */
+const char *mailbox_only_domain(struct arena *mem, struct str value);
+
 /* A domain name in A-label form, lower case, without a final dot; NULL when it is none (libidn2). */
 const char *mailbox_domain_to_ascii(struct arena *mem, struct str domain);
 

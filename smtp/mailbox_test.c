@@ -295,6 +295,50 @@ static void test_opendmarc(void **state)
     t_same_int(differed, COUNT(disputed));
 }
 
+/* ---- values that are not valid ---- */
+
+static const struct {
+    const char *name, *value, *domain; /* NULL: readers could differ */
+} onlies[] = {
+    {"a comma in a name", "Shop, Inc. <a@b.example>", "b.example"},
+    {"brackets in a name", "Joe [me] <a@B.Example>", "b.example"},
+    {"an address as its own name", "a@b.example <a@b.example>", "b.example"},
+    {"an address as another's name", "ceo@bank.example <x@evil.example>", NULL},
+    {"two domains, one below the other", "a@b.example <a@c.b.example>", NULL},
+    {"dots that no atom has", "a..b@c.example", "c.example"},
+    {"a dot in front of the at sign", "a.@c.example", "c.example"},
+    {"a bracket that does not close", "Joe <a@b.example", "b.example"},
+    {"an open quote", "\"Joe <a@b.example>", "b.example"},
+    {"a whole field in an encoded word", "=?utf-8?q?Joe_<a@b.example>?=", "b.example"},
+    {"U-labels",
+     "Joe [me] <a@b\xc3\xbc"
+     "cher.example>",
+     "xn--bcher-kva.example"},
+    {"in front of a fold", "Joe [me]\r\n <a@b.example>\r\n", "b.example"},
+    {"no address", "Joe", NULL},
+    {"nothing", "", NULL},
+    {"no local part", "Joe [me] <@b.example>", NULL},
+    {"an at sign first", "@b.example [x]", NULL},
+    {"a route through another domain", "Joe [me] <@x.example:a@b.example>", NULL},
+    {"two at signs", "a@bank.example@evil.example", NULL},
+    {"a domain that goes on behind a blank", "Joe [me] <a@bank.example .evil.example>", NULL},
+    {"a domain that goes on behind its dot", "Joe [me] <a@bank. evil.example>", NULL},
+    {"a domain that goes on behind a comment", "Joe [me] <a@bank.example(x).evil.example>", NULL},
+    {"a domain that goes on behind a fold", "Joe [me] <a@bank.example\r\n\t.evil.example>", NULL},
+    {"a literal", "Joe [me] <a@[192.0.2.1]>", NULL},
+    {"no domain name", "Joe [me] <a@-b.example>", NULL},
+    {"a control character", "Joe [me]\x01 <a@b.example>", NULL},
+};
+
+static void test_only_domain(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(onlies); i++) {
+        t_case(onlies[i].name, "9989 11.5");
+        t_same_z(mailbox_only_domain(mem, str_of(onlies[i].value)), onlies[i].domain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_domains, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_opendmarc, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_only_domain, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
