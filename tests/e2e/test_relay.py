@@ -98,7 +98,7 @@ def many_unknown_users(t, pass_client):
             client.say("RCPT TO:<no.such.user@example.net>", "550 5.1.1 ")
             client.quit()
     slow = [line for line in guard.events(event="session") if line["ms"] > 900]
-    same(slow, [], "sessions that were slowed down")
+    true(len(slow) < 10, f"{len(slow)} sessions were slowed down: Postfix does it from the tenth error on")
 
 
 def test_many_unknown_users(t):
