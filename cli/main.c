@@ -83,7 +83,7 @@ const struct cli_verb cli_verbs[] = {
      "Day by day: what was counted, how many reports were sent, are pending, or were given up.",
      cli_report_status, "69: the store is not available; 0: else"},
     {"report preview",
-     "[-c FILE | --store URL] [--day YYYY-MM-DD] [--format rfc7489|rfc9990] [--mail] [--from ADDR] "
+     "[--json] [-c FILE | --store URL] [--day YYYY-MM-DD] [--format rfc7489|rfc9990] [--mail] [--from ADDR] "
      "[--org-name NAME] [--hostname NAME] [--max-size BYTES] DOMAIN",
      "The aggregate report of a domain and day (yesterday) as XML, or as the mail that would be sent.",
      cli_report_preview,

@@ -1,11 +1,40 @@
 #include "cli/report.h"
 
+#include "base/json.h"
 #include "report/gzip.h"
 #include "report/mail.h"
 
 #include <stdio.h>
 
 enum { XML_BYTES_MAX = 1024 * 1024 * 1024 };
+
+static void print_json(const struct aggregate *report, const char *key, struct str text)
+{
+    struct buf out;
+    struct json j;
+
+    buf_init(&out, 2 * (size_t)XML_BYTES_MAX);
+    json_init(&j, &out);
+    json_object(&j);
+    json_put_z(&j, "report_id", report->report_id);
+    json_put_z(&j, "file_name", report->file_name);
+    json_put_int(&j, "rows", (int64_t)report->rows);
+    json_put_int(&j, "messages", (int64_t)report->messages);
+    json_put_int(&j, "left_out", (int64_t)report->left_out);
+    json_put_str(&j, key, text);
+    json_object_end(&j);
+    puts(buf_z(&out));
+    buf_fini(&out);
+}
+
+static void print(const struct cli_report *r, const struct aggregate *report, const char *key,
+                  struct str text)
+{
+    if (r->options.json)
+        print_json(report, key, text);
+    else
+        fwrite(text.p, 1, text.n, stdout);
+}
 
 static int print_mail(struct cli_report *r, const struct aggregate *report, struct str gz)
 {
@@ -14,12 +43,12 @@ static int print_mail(struct cli_report *r, const struct aggregate *report, stru
     buf_init(&mail, gz.n / 57 * 78 + 64 * 1024);
     mail_aggregate(r->lookup.mem, &mail, &r->daily.identity, "somebody@invalid", r->options.words[0], report,
                    gz, clock_unix(clock_system()));
-    fwrite(mail.p, 1, mail.n, stdout);
+    print(r, report, "mail", buf_str(&mail));
     buf_fini(&mail);
     return CLI_FINE;
 }
 
-static int print_xml(struct str gz)
+static int print_xml(const struct cli_report *r, const struct aggregate *report, struct str gz)
 {
     struct buf xml;
     struct fail fail;
@@ -28,7 +57,7 @@ static int print_xml(struct str gz)
     buf_init(&xml, XML_BYTES_MAX);
     outcome = gzip_unpack_ours(gz, &xml, &fail);
     if (outcome == 0)
-        fwrite(xml.p, 1, xml.n, stdout);
+        print(r, report, "xml", buf_str(&xml));
     else
         fprintf(stderr, "smtpguard report preview: %s\n", fail.text);
     buf_fini(&xml);
@@ -48,7 +77,7 @@ static int preview(struct cli_report *r)
     buf_init(&gz, r->daily.max_bytes);
     switch (aggregate_build(r->lookup.mem, &ask, &gz, &report, &fail)) {
     case AGGREGATE_BUILT:
-        code = r->options.mail ? print_mail(r, &report, buf_str(&gz)) : print_xml(buf_str(&gz));
+        code = r->options.mail ? print_mail(r, &report, buf_str(&gz)) : print_xml(r, &report, buf_str(&gz));
         break;
     case AGGREGATE_NOTHING:
         fprintf(stderr, "smtpguard report preview: there is nothing to report about %s\n",

@@ -369,6 +369,8 @@ def test_mixed_traffic(t):
             file = guard.dir / f"{domain}.xml"
             file.write_bytes(xml)
             same(shown(guard, file), wanted, f"report show of {domain} in the shape of {form}")
+            told = answer(guard, "report", "preview", "--day", today, "--format", form, domain)
+            same((told["messages"], told["xml"].encode()), (sums(domain)[0], xml), "report preview --json")
 
 
 def test_ipv6_client(t):
