@@ -11,19 +11,14 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    BEGIN = 1700000000,
-    DELAY = 240,
-    OUTSTANDING = 1000,
-    SAMPLES = 50000,
-    KNOWN_EVERY = 10,
-    NETWORKS = 1 << 22
-};
+enum { BEGIN = 1700000000, DELAY = 240, OUTSTANDING = 1000, SAMPLES = 50000, KNOWN_EVERY = 10 };
+static const uint64_t SCATTER = 2654435761, CLIENTS = 8031810176; /* 26 to the 7th, which the other has no part of */
 
 static atomic_llong now_unix = BEGIN;
 
@@ -53,7 +48,8 @@ static const struct grey_settings settings = {.delay_s = DELAY,
 struct run {
     struct store *store;
     struct loop *loop;
-    uint64_t first, every, count, asked, answered;
+    uint64_t first, every, count, among, asked,
+        answered; /* among: known clients, of which those asked about are picked */
     enum grey_verdict wanted;
     unsigned *took_us; /* of each, or NULL */
 };
@@ -92,21 +88,33 @@ static void on_answer(const struct grey_answer *answer, void *arg)
         ask(run);
 }
 
-/* Numbers are spread over the networks, so that neighbours in time are not neighbours in the file. */
+/* As many letters for every number, in its order. */
+static const char *letters(struct arena *mem, uint64_t number)
+{
+    char *text = str_dup(mem, STR("aaaaaaa"));
+
+    for (size_t i = strlen(text); i-- > 0; number /= 26)
+        text[i] = (char)('a' + number % 26);
+    return text;
+}
+
+/* Four triples a client. The table is filled in the order of its keys, which is quick; what is measured comes from
+ * anywhere in it. */
 static void ask(struct run *run)
 {
-    uint64_t number = run->first + run->every * run->asked++, spread = number * 0x9e3779b97f4a7c15u;
+    uint64_t step = run->asked++, number = run->first + run->every * step;
     struct arena *mem = arena_new(2048);
     struct question *question = ARENA_NEW(mem, struct question);
-    const char *network = str_fmt(mem, "net:%u.%u.%u.0/24", 64 + (unsigned)(spread % NETWORKS >> 16),
-                                  (unsigned)(spread >> 8 & 255), (unsigned)(spread & 255));
-    struct grey_ask what = {
-        .identity = network,
-        .network = network,
-        .sender = str_of(str_fmt(mem, "sender%c%" PRIu64 "x@example.org", 'a' + (int)(number % 26), number)),
-        .recipient = str_of(str_fmt(mem, "reader%" PRIu64 "@example.net", number % 10000)),
-        .now_unix = now_unix};
+    const char *identity;
+    uint64_t client;
+    struct grey_ask what = {.recipient = STR("bob@example.net"), .now_unix = now_unix};
 
+    if (run->took_us != NULL && run->wanted == GREY_KNOWN)
+        number = run->every * (step * SCATTER % run->among);
+    client = run->took_us != NULL && run->wanted == GREY_NEW ? number * SCATTER % CLIENTS : number / 4;
+    identity = str_fmt(mem, "host:%s.test", letters(mem, client));
+    what.identity = what.network = identity;
+    what.sender = str_of(str_fmt(mem, "%s@example.org", letters(mem, number)));
     *question = (struct question){run, mem, clock_us()};
     grey_start(mem, run->store, run->loop, &settings, &what, on_answer, question);
 }
@@ -189,7 +197,11 @@ int main(int argc, char **argv)
     fill(store, entries);
     tell_size(path, entries);
     for (unsigned outstanding = 1; outstanding <= 100; outstanding *= 100) {
-        struct run known = {.store = store, .every = KNOWN_EVERY, .count = asked, .wanted = GREY_KNOWN};
+        struct run known = {.store = store,
+                            .every = KNOWN_EVERY,
+                            .count = asked,
+                            .among = entries / KNOWN_EVERY,
+                            .wanted = GREY_KNOWN};
         struct run strangers = {
             .store = store, .first = entries * outstanding, .every = 1, .count = asked, .wanted = GREY_NEW};
 

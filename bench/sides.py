@@ -132,6 +132,11 @@ class GreylistAlone(Smtpguard):
     changes = {name: value for name, value in Bare.changes.items() if not name.startswith("GREYLIST")}
 
 
+class GreylistForStrangers(Smtpguard):
+    """Every check, without the wait before the banner that clients have who never delivered anything."""
+    changes = {"SCREEN__BANNER_DELAY": "0s"}
+
+
 MAIN_CF = """
 compatibility_level = 3.6
 queue_directory = {here}/queue
