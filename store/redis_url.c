@@ -154,6 +154,21 @@ static int read_path(struct arena *mem, struct str path, struct redis_url *url, 
     return 0;
 }
 
+static int read_query(struct arena *mem, struct str query, struct redis_url *url, struct fail *fail)
+{
+    struct str key, value;
+
+    if (query.n == 0)
+        return 0;
+    str_cut(query, '=', &key, &value);
+    if (!str_eq_z(key, "ca"))
+        return fail_set(fail, "?%.*s is not known; there is ?ca=PATH", STR_ARG(key));
+    if (!url->tls)
+        return fail_set(fail, "?ca= is for rediss://, which has TLS");
+    url->ca = decoded(mem, value);
+    return url->ca != NULL && *url->ca != '\0' ? 0 : fail_set(fail, "?ca= needs a path");
+}
+
 int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_out, struct fail *fail)
 {
     size_t scheme = scheme_of(text), at;
@@ -163,18 +178,22 @@ int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_ou
     if (scheme == SCHEMES)
         return fail_set(fail,
                         "it must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://");
-    *url = (struct redis_url){
-        .kind = schemes[scheme].kind, .tls = schemes[scheme].tls, .user = "", .password = "", .master = ""};
-    text = str_from(text, schemes[scheme].scheme.n);
-    if (str_cut(str_from(text, credentials_end(text)), '?', &query, &query))
-        return fail_set(fail, "there is nothing to say behind a \"?\"");
+    *url = (struct redis_url){.kind = schemes[scheme].kind,
+                              .tls = schemes[scheme].tls,
+                              .ca = "",
+                              .user = "",
+                              .password = "",
+                              .master = ""};
+    str_cut(str_from(text, schemes[scheme].scheme.n), '?', &text, &query);
     at = credentials_end(text);
     places = at < text.n ? str_from(text, at + 1) : text;
     authority = str_upto(text, at < text.n ? at : 0);
     if (at < text.n && read_credentials(mem, authority, url, fail) != 0)
         return -1;
     str_cut(places, '/', &places, &path);
-    return read_places(mem, places, url, fail) == 0 ? read_path(mem, path, url, fail) : -1;
+    if (read_places(mem, places, url, fail) != 0 || read_path(mem, path, url, fail) != 0)
+        return -1;
+    return read_query(mem, query, url, fail);
 }
 
 const char *redis_url_shown(struct arena *mem, struct str text)
@@ -186,7 +205,7 @@ const char *redis_url_shown(struct arena *mem, struct str text)
         return str_dup(mem, text);
     start = schemes[scheme].scheme.n;
     rest = str_from(text, start);
-    at = credentials_end(rest);
+    at = credentials_end(rest); /* whatever stands before an "@" may be a secret that was written wrongly */
     if (at == rest.n)
         return str_dup(mem, text);
     colon = str_find(str_upto(rest, at), ':');

@@ -5,9 +5,8 @@
  *     redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT],…/MASTER[/DATABASE]    whom the sentinels name; port 26379
  *     redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],…                       a cluster; port 6379
  *
- * "rediss" instead of "redis" is the same by TLS, with a certificate that the system's authorities vouch for
- * (SSL_CERT_FILE in the environment names others). User, password and MASTER may have %XX. An IPv6 address
- * stands in brackets.
+ * "rediss" instead of "redis" is the same by TLS, where ?ca=PATH names a file of certificates to trust instead
+ * of the system's. User, password and path may have %XX. An IPv6 address stands in brackets.
  *
  * Ownership  All strings come from `mem`.
  */
@@ -29,6 +28,7 @@ struct redis_place {
 struct redis_url {
     enum redis_kind kind;
     bool tls;
+    const char *ca;              /* "": the system's */
     const char *user, *password; /* "": none */
     struct redis_place places[REDIS_PLACES_MAX];
     size_t places_count;

@@ -3,22 +3,25 @@
 #include "tests/t.h"
 
 static const struct {
-    const char *name, *url, *want; /* want: kind tls user password master database places…, or "! why" */
+    const char *name, *url, *want; /* want: kind tls ca user password master database places…, or "! why" */
 } rows[] = {
-    {"one server, with the usual port", "redis://cache.example", "single - - - - 0 cache.example 6379"},
-    {"a port and a database", "redis://192.0.2.1:7000/3", "single - - - - 3 192.0.2.1 7000"},
-    {"a slash without a database is database 0", "redis://a/", "single - - - - 0 a 6379"},
-    {"an IPv6 address stands in brackets", "redis://[2001:db8::1]:7000", "single - - - - 0 2001:db8::1 7000"},
-    {"brackets without a port", "redis://[::1]/1", "single - - - - 1 ::1 6379"},
-    {"a password alone", "redis://:secret@a", "single - - secret - 0 a 6379"},
-    {"a user of the ACL", "redis://mx:secret@a", "single - mx secret - 0 a 6379"},
-    {"an @ and an encoded octet in a password", "redis://:p@s%2Fs%25@a", "single - - p@s/s% - 0 a 6379"},
-    {"TLS", "rediss://a:6380", "single tls - - - 0 a 6380"},
+    {"one server, with the usual port", "redis://cache.example", "single - - - - - 0 cache.example 6379"},
+    {"a port and a database", "redis://192.0.2.1:7000/3", "single - - - - - 3 192.0.2.1 7000"},
+    {"a slash without a database is database 0", "redis://a/", "single - - - - - 0 a 6379"},
+    {"an IPv6 address stands in brackets", "redis://[2001:db8::1]:7000",
+     "single - - - - - 0 2001:db8::1 7000"},
+    {"brackets without a port", "redis://[::1]/1", "single - - - - - 1 ::1 6379"},
+    {"a password alone", "redis://:secret@a", "single - - - secret - 0 a 6379"},
+    {"a user of the ACL", "redis://mx:secret@a", "single - - mx secret - 0 a 6379"},
+    {"an @ and an encoded octet in a password", "redis://:p@s%2Fs%25@a", "single - - - p@s/s% - 0 a 6379"},
+    {"TLS", "rediss://a:6380", "single tls - - - - 0 a 6380"},
+    {"TLS with certificates of one's own", "rediss://a?ca=/etc/my%20ca.pem",
+     "single tls /etc/my ca.pem - - - 0 a 6379"},
     {"sentinels name a master", "redis+sentinel://a,b:1234,[::1]/main",
-     "sentinel - - - main 0 a 26379 b 1234 ::1 26379"},
+     "sentinel - - - - main 0 a 26379 b 1234 ::1 26379"},
     {"sentinels, a master and a database", "rediss+sentinel://:x@a/main/2",
-     "sentinel tls - x main 2 a 26379"},
-    {"a cluster", "redis+cluster://a:1,b:2,c:3", "cluster - - - - 0 a 1 b 2 c 3"},
+     "sentinel tls - - x main 2 a 26379"},
+    {"a cluster", "redis+cluster://a:1,b:2,c:3", "cluster - - - - - 0 a 1 b 2 c 3"},
     {"an unknown scheme", "valkey://a",
      "! it must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://"},
     {"nobody", "redis://", "! \"\" is no HOST:PORT"},
@@ -39,7 +42,9 @@ static const struct {
      "! a \"%\" in the user or the password must be followed by two hexadecimal digits"},
     {"an encoded NUL", "redis://:a%00@a",
      "! a \"%\" in the user or the password must be followed by two hexadecimal digits"},
-    {"a query", "rediss://:a?b@c/0?db=1", "! there is nothing to say behind a \"?\""},
+    {"a query that nobody knows", "rediss://a?cert=x", "! ?cert is not known; there is ?ca=PATH"},
+    {"certificates without TLS", "redis://a?ca=x", "! ?ca= is for rediss://, which has TLS"},
+    {"certificates from nowhere", "rediss://a?ca=", "! ?ca= needs a path"},
     {"seventeen servers", "redis+cluster://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "! more than 16 servers"},
 };
 
@@ -52,8 +57,8 @@ static const char *told(struct arena *mem, const struct redis_url *url)
 {
     static const char *const kinds[] = {"single", "sentinel", "cluster"};
     const char *text =
-        str_fmt(mem, "%s %s %s %s %s %u", kinds[url->kind], url->tls ? "tls" : "-", or_dash(url->user),
-                or_dash(url->password), or_dash(url->master), url->database);
+        str_fmt(mem, "%s %s %s %s %s %s %u", kinds[url->kind], url->tls ? "tls" : "-", or_dash(url->ca),
+                or_dash(url->user), or_dash(url->password), or_dash(url->master), url->database);
 
     for (size_t i = 0; i < url->places_count; i++)
         text = str_fmt(mem, "%s %s %u", text, url->places[i].host, (unsigned)url->places[i].port);
@@ -82,8 +87,9 @@ static void test_secrets(void **state)
         const char *name, *url, *want;
     } shown[] = {
         {"a password is not shown", "redis://mx:secret@a:1/2", "redis://mx:***@a:1/2"},
-        {"nor one with an @", "rediss://:se@cret@a", "rediss://:***@a"},
+        {"nor one with an @", "rediss://:se@cret@a?ca=x", "rediss://:***@a?ca=x"},
         {"without one all is shown", "redis+cluster://a,b", "redis+cluster://a,b"},
+        {"nor one with a ? that is not encoded", "redis://mx:se?cret@a", "redis://mx:***@a"},
         {"a file is shown as it is", "sqlite:/a:b@c", "sqlite:/a:b@c"},
     };
     struct arena *mem = arena_new(0);

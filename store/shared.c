@@ -532,7 +532,8 @@ static int read_url(struct shared *shared, const char *text, struct fail *fail)
         return fail_set(fail, "\"%s\" is no store: %s", shared->shown, why.text);
     if (!shared->url.tls)
         return 0;
-    shared->tls = tls_client_context(TLS_VERIFY_NAME, fail);
+    shared->tls = tls_verifying_context(
+        &(struct tls_client_settings){.verify = TLS_VERIFY_NAME, .ca = shared->url.ca}, fail);
     return shared->tls != NULL ? 0 : -1;
 }
 

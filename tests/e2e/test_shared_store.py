@@ -21,15 +21,12 @@ def redis(t, *options, **more):
 def host(t, server, url=None, timeout="2s", **greylist):
     """An smtpguard that shares: started, and in touch with the server (unless the URL leads elsewhere). On a busy machine a
     healthy server may take longer than the default of 50 ms."""
-    guard = t.prepare(
+    guard = t.guard(
         store={"url": url or server.url, "timeout": timeout},
         greylist={"when": "always", "delay": "1s", "window": "1h", **greylist},
         spf={"mode": "off"},
         admin={"http": f"127.0.0.1:{free_port()}"},
     )
-    if server.certificate:
-        guard.daemon.environment["SSL_CERT_FILE"] = str(server.certificate.cert)
-    t.start(guard)
     guard.recipient = t.recipient()
     if not url:
         wait_until_shared(guard)
@@ -161,7 +158,7 @@ def test_passwords_and_tls(t):
     same(code, 0, "config show's exit code")
     has(settings, ":***@")
     words = wrong.cli("doctor")[1]
-    has(words, "WARN  store     cannot read rediss://:***@")
+    has(words, "the password is refused: WRONGPASS")
     settings += words
     true("wrong-secret" not in settings + wrong.log.read_text(), "the password is nowhere to be seen")
 

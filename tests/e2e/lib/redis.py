@@ -30,7 +30,8 @@ class Redis:
     def url(self):
         scheme = "rediss" if self.certificate else "redis"
         user = f":{self.password}@" if self.password else ""
-        return f"{scheme}://{user}127.0.0.1:{self.port}"
+        ca = f"?ca={self.certificate.cert}" if self.certificate else ""
+        return f"{scheme}://{user}127.0.0.1:{self.port}{ca}"
 
     def start(self):
         self.daemon.start()
