@@ -129,6 +129,38 @@ static void check_backends(struct loading *l)
     }
 }
 
+static bool is_taken_by_a_backend(const struct config *config, const struct relay_domain *domain)
+{
+    for (size_t i = 0; i < config->backends_count; i++) {
+        const struct domain_settings *own = &config->backends[i].domains;
+
+        if (own->relay_count == 0 || domain_settings_has(own, str_of(domain->name)))
+            return true;
+        for (size_t j = 0; j < own->relay_count; j++)
+            if (domain->below && own->relay[j].below && strcmp(own->relay[j].name, domain->name) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* Mail that is accepted must have somewhere to go. */
+static void check_routes(struct loading *l)
+{
+    const struct config *config = l->config;
+    const struct domain_settings *domains = &config->domains;
+
+    for (size_t i = 0; i < domains->relay_count && config->backends_count > 0; i++)
+        if (!is_taken_by_a_backend(config, &domains->relay[i])) {
+            fault_at(
+                &l->faults, loading_place(l, "backends[0].domains"),
+                "backends[0].domains: no backend takes mail for \"%s%s\" of domains.%s; one without domains "
+                "takes all others",
+                domains->relay[i].below ? "." : "", domains->relay[i].name,
+                domains->file != NULL && *domains->file != '\0' ? "relay or its file" : "relay");
+            return;
+        }
+}
+
 static void check_networks(struct loading *l)
 {
     const struct entry *entry = loading_entry(l, "networks");
@@ -364,6 +396,7 @@ void check_config(struct loading *l)
     l->config->arc.verify.min_rsa_bits = l->config->dkim.min_rsa_bits;
     check_listens(l);
     check_backends(l);
+    check_routes(l);
     check_networks(l);
     check_lists(l);
     check_greylist(l);

@@ -38,24 +38,6 @@ struct listen_settings {
     struct net_list proxy_protocol, xclient;
 };
 
-enum backend_tls { BACKEND_TLS_NEVER, BACKEND_TLS_OPPORTUNISTIC, BACKEND_TLS_REQUIRE, BACKEND_TLS_VERIFY };
-enum backend_pass { PASS_XCLIENT, PASS_PROXY_V2, PASS_XFORWARD, PASS_NONE };
-
-struct backend_settings {
-    const char *address;      /* as written, for logs */
-    struct endpoint endpoint; /* family 0: it has a path */
-    const char *path;         /* of a Unix socket, or NULL */
-    enum smtp_protocol protocol;
-    enum backend_tls tls;
-    const char *tls_name; /* that its certificate must have; "": its address */
-    const char *tls_ca;   /* PEM file, "": the system's */
-    const struct tls_pin *tls_pins;
-    size_t tls_pins_count;
-    enum backend_pass pass_client;
-    int64_t connect_timeout_ms, reply_timeout_ms;
-    unsigned pool;
-};
-
 /* Domains we accept mail for. `.example.net` in the file stands as below = true. */
 struct relay_domain {
     const char *name; /* lower case A-labels */
@@ -79,6 +61,25 @@ bool domain_settings_has(const struct domain_settings *domains, struct str domai
 /* Is this address in the file? In any case; user+something is user; quoted ones are the backend's to know. The
  * domain in A-labels. */
 bool domain_settings_lists(const struct domain_settings *domains, struct str local, struct str domain);
+
+enum backend_tls { BACKEND_TLS_NEVER, BACKEND_TLS_OPPORTUNISTIC, BACKEND_TLS_REQUIRE, BACKEND_TLS_VERIFY };
+enum backend_pass { PASS_XCLIENT, PASS_PROXY_V2, PASS_XFORWARD, PASS_NONE };
+
+struct backend_settings {
+    const char *address;      /* as written, for logs */
+    struct endpoint endpoint; /* family 0: it has a path */
+    const char *path;         /* of a Unix socket, or NULL */
+    enum smtp_protocol protocol;
+    struct domain_settings domains; /* the list: of recipients it is for; none: all that no other names */
+    enum backend_tls tls;
+    const char *tls_name; /* that its certificate must have; "": its address */
+    const char *tls_ca;   /* PEM file, "": the system's */
+    const struct tls_pin *tls_pins;
+    size_t tls_pins_count;
+    enum backend_pass pass_client;
+    int64_t connect_timeout_ms, reply_timeout_ms;
+    unsigned pool;
+};
 
 struct limit_settings {
     unsigned connections, connections_per_client;

@@ -284,9 +284,15 @@ static const struct {
      "backends: [{protocol: lmtp}]\nreports: {from: d@example.net, failure: {enabled: true}}\n",
      "F:5:17: reports.from: reports leave through a backend of SMTP with an IP address, and there is "
      "none\n"},
-    {"a backend's domains", "backends: [{domains: [a.example]}]\n",
-     "F:4:22: backends[0].domains: choosing a backend by domain is not built yet; leave it at its default, "
-     "empty\n"},
+    {"a backend's domains", "backends: [{domains: [example.net, .example.net]}, {address: 127.0.0.1:26}]\n",
+     ""},
+    {"a domain without a backend", "backends: [{domains: [a.example]}]\n",
+     "F:4:22: backends[0].domains: no backend takes mail for \"example.net\" of domains.relay; one without "
+     "domains takes "
+     "all others\n"},
+    {"a backend's domain that is none", "backends: [{domains: [\"-x\"]}, {address: 127.0.0.1:26}]\n",
+     "F:4:23: backends[0].domains: \"-x\" is not a domain name: labels are 1 to 63 letters, digits and inner "
+     "hyphens\n"},
     {"proxy-v2 is built", "backends: [{pass_client: proxy-v2}]\n", ""},
     {"xforward is built", "backends: [{pass_client: xforward}]\n", ""},
     {"none is built", "backends: [{pass_client: none}]\n", ""},

@@ -81,15 +81,15 @@ static void add(struct loading *l, struct list *list, struct str text, const str
     list->domains[list->count++] = (struct relay_domain){name, below};
 }
 
-static void add_inline(struct loading *l, struct list *list)
+static void add_inline(struct loading *l, struct list *list, const char *key)
 {
-    const struct entry *entry = loading_entry(l, "domains.relay");
+    const struct entry *entry = loading_entry(l, key);
 
     if (entry == NULL || entry->node->kind != YAML_LIST)
         return;
     for (const struct yaml_node *item = entry->node->first; item != NULL; item = item->next)
         if (item->kind == YAML_SCALAR && !yaml_is_null(item))
-            add(l, list, item->text, &item->at, "domains.relay");
+            add(l, list, item->text, &item->at, key);
 }
 
 static void add_file(struct loading *l, struct list *list)
@@ -117,18 +117,37 @@ static int by_name(const void *one, const void *other)
     return compare(a, str_of(b->name), b->below);
 }
 
+static void keep(struct domain_settings *domains, struct list *list)
+{
+    size_t kept = 0;
+
+    if (list->count > 1)
+        qsort(list->domains, list->count, sizeof(*list->domains), by_name);
+    for (size_t i = 0; i < list->count; i++)
+        if (kept == 0 || by_name(&list->domains[kept - 1], &list->domains[i]) != 0)
+            list->domains[kept++] = list->domains[i];
+    domains->relay = list->domains;
+    domains->relay_count = kept;
+}
+
+static void build_backends(struct loading *l)
+{
+    struct backend_settings *backends = (struct backend_settings *)l->config->backends;
+
+    for (size_t i = 0; i < l->config->backends_count; i++) {
+        struct list list = {0};
+
+        add_inline(l, &list, str_fmt(l->mem, "backends[%zu].domains", i));
+        keep(&backends[i].domains, &list);
+    }
+}
+
 void domains_build(struct loading *l)
 {
     struct list list = {0};
-    size_t kept = 0;
 
-    add_inline(l, &list);
+    add_inline(l, &list, "domains.relay");
     add_file(l, &list);
-    if (list.count > 1)
-        qsort(list.domains, list.count, sizeof(*list.domains), by_name);
-    for (size_t i = 0; i < list.count; i++)
-        if (kept == 0 || by_name(&list.domains[kept - 1], &list.domains[i]) != 0)
-            list.domains[kept++] = list.domains[i];
-    l->config->domains.relay = list.domains;
-    l->config->domains.relay_count = kept;
+    keep(&l->config->domains, &list);
+    build_backends(l);
 }

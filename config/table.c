@@ -29,8 +29,7 @@ static const struct word sign_modes[] = {{"off", MODE_OFF, 0}, {"enforce", MODE_
 static const struct word events[] = {
     {"mark", ON_MARK, 0}, {"defer", ON_DEFER, 0}, {"reject", ON_REJECT, 0}, {0}};
 static const struct word mark_or_reject[] = {{"mark", ON_MARK, 0}, {"reject", ON_REJECT, 0}, {0}};
-static const struct word bare_ends[] = {
-    {"refuse", BARE_ENDS_REFUSE, 0}, {"drop", BARE_ENDS_DROP, 0}, {0}};
+static const struct word bare_ends[] = {{"refuse", BARE_ENDS_REFUSE, 0}, {"drop", BARE_ENDS_DROP, 0}, {0}};
 static const struct word roles[] = {{"mx", ROLE_MX, 0}, {"outbound", ROLE_OUTBOUND, 0}, {0}};
 static const struct word listen_tls[] = {{"none", LISTEN_TLS_NONE, 0},
                                          {"starttls", LISTEN_TLS_STARTTLS, 0},
@@ -121,8 +120,9 @@ const struct setting settings[] = {
      .sentence = "IP:PORT, or unix:PATH (a socket that runtime.user may write to)."},
     {"backends[].protocol", SET_WORD, IN_BACKEND(protocol), "smtp", .words = protocols,
      .sentence = "smtp, or lmtp (RFC 2033: Dovecot, Cyrus)."},
-    {"backends[].domains", SET_TEXTS, NOWHERE, "", .later = "choosing a backend by domain",
-     .sentence = "Only these recipient domains go here; empty: all. Not built yet."},
+    {"backends[].domains", SET_DOMAINS, NOWHERE, "",
+     .sentence = "Only these recipient domains go here; empty: all that no other backend names. .example.net is any "
+                 "subdomain."},
     {"backends[].tls", SET_WORD, IN_BACKEND(tls), "opportunistic", .words = backend_tls,
      .sentence = "never, opportunistic (when offered, and the backend is another machine), require (no mail without "
                  "it), verify (require, and a certificate that the next three keys find good)."},

@@ -183,7 +183,32 @@ struct backend *backends_unknown(const struct backends *backends)
     return NULL;
 }
 
-struct backend *backends_choose(struct backends *backends, bool *tried)
+static bool some_name(const struct backends *backends, struct str domain)
+{
+    for (size_t i = 0; i < backends->count; i++)
+        if (domain_settings_has(&backends->list[i].settings->domains, domain))
+            return true;
+    return false;
+}
+
+static bool some_name_none(const struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++)
+        if (backends->list[i].settings->domains.relay_count == 0)
+            return true;
+    return false;
+}
+
+bool backends_serve(const struct backends *backends, const struct backend *backend, struct str domain)
+{
+    const struct domain_settings *own = &backend->settings->domains;
+
+    if (some_name(backends, domain))
+        return domain_settings_has(own, domain);
+    return some_name_none(backends) ? own->relay_count == 0 : domain.n == 0;
+}
+
+struct backend *backends_choose(struct backends *backends, bool *tried, struct str domain)
 {
     int64_t now = loop_now_ms(backends->loop);
 
@@ -191,7 +216,8 @@ struct backend *backends_choose(struct backends *backends, bool *tried)
         for (size_t i = 0; i < backends->count; i++) {
             bool is_healthy = backends->list[i].down_until_ms <= now;
 
-            if (tried[i] || (pass == 0 && !is_healthy))
+            if (tried[i] || (pass == 0 && !is_healthy) ||
+                !backends_serve(backends, &backends->list[i], domain))
                 continue;
             tried[i] = true;
             return &backends->list[i];

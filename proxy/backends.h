@@ -3,7 +3,7 @@
  *
  * Ownership  One for each snapshot of settings on each worker (proxy/service.h). A backend lives as long as
  *            its `backends`; links (proxy/link.h) and relays point to it.
- * Choosing   In the settings' order. One that failed is left alone for a while, with backoff, unless all the
+ * Choosing   By the recipient's domain, then in the settings' order. One that failed is left alone for a while, with backoff, unless all the
  *            others were asked already.
  */
 #ifndef PROXY_BACKENDS_H
@@ -71,8 +71,11 @@ bool backends_speak_lmtp(const struct backends *backends); /* one of them at lea
 size_t backends_count(const struct backends *backends);
 /* One that could be reached at the last try, and whose EHLO was never heard; NULL when there is none. */
 struct backend *backends_unknown(const struct backends *backends);
-/* The next to ask, and marks it in `tried` (one for each backend). NULL: all of them were asked. */
-struct backend *backends_choose(struct backends *backends, bool *tried);
+/* Whether it is one for recipients of this domain: of those that name it, else of those that name none. "" (a bare
+ * postmaster, a login) is for those that name none, else for any. */
+bool backends_serve(const struct backends *backends, const struct backend *backend, struct str domain);
+/* The next of those to ask, and marks it in `tried` (one for each backend). NULL: all of them were asked. */
+struct backend *backends_choose(struct backends *backends, bool *tried, struct str domain);
 
 void backend_failed(struct backend *backend, const char *why);
 void backend_works(struct backend *backend);

@@ -140,7 +140,7 @@ static const struct link_events link_events = {on_ready, on_reply, on_drain, on_
 
 static void find_link(struct login *login)
 {
-    struct backend *backend = backends_choose(login->backends, login->tried);
+    struct backend *backend = backends_choose(login->backends, login->tried, STR(""));
 
     if (backend != NULL)
         login->link = link_open(backend, login->client, &link_events, login);

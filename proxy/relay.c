@@ -5,6 +5,7 @@
 #include "smtp/data.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /*
  * A relay is one transaction's view of a link (proxy/link.h), with the memory of what has been answered.
@@ -42,6 +43,8 @@ struct relay {
     struct backend *backend; /* the last one asked */
     struct link *link;
     struct str recipient, recipient_dsn; /* the one whose answer is due */
+    struct str domain;                   /* his */
+    unsigned accepted;                   /* recipients, so far */
     bool *tried;                         /* for each backend, whether it was asked for this transaction */
     bool answered;    /* at least one reply went to the session: no second connection any more */
     int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
@@ -229,6 +232,7 @@ static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
         give_refusal(relay);
         return;
     }
+    relay->accepted += reply->code < 300;
     if (reply->code < 300 && speaks_lmtp(relay))
         accept_lmtp(relay);
     give_reply(relay, reply);
@@ -527,11 +531,13 @@ static void borrow_link(struct relay *relay)
 
 static void find_link(struct relay *relay)
 {
-    struct backend *backend = backends_choose(relay->backends, relay->tried);
+    struct backend *backend = backends_choose(relay->backends, relay->tried, relay->domain);
 
     if (backend == NULL) {
         relay->state = RELAY_OVER;
-        give_ours(relay, "The mail server behind this one cannot be reached, try again later");
+        give_ours(relay, relay->backend != NULL
+                             ? "The mail server behind this one cannot be reached, try again later"
+                             : "There is no mail server behind this one for that domain, try again later");
         return;
     }
     relay->backend = backend;
@@ -574,12 +580,49 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
     return relay;
 }
 
+/* Behind the last "@": a quoted local part may hold others. */
+static struct str domain_of(struct str recipient)
+{
+    for (size_t i = recipient.n; i > 0; i--)
+        if (recipient.p[i - 1] == '@')
+            return str_from(recipient, i);
+    return STR("");
+}
+
+/* A login chose its backend once and for all. */
+static bool is_elsewhere(const struct relay *relay)
+{
+    return relay->state != RELAY_UNUSED && relay->ask.own == NULL &&
+           (relay->backend == NULL || !backends_serve(relay->backends, relay->backend, relay->domain));
+}
+
+/* No recipient was accepted yet, so the transaction may move to another backend as if it began now. */
+static void start_over(struct relay *relay)
+{
+    if (relay->link != NULL)
+        link_reset(&relay->link);
+    relay->state = RELAY_UNUSED;
+    relay->answered = false;
+    relay->refused_code = 0;
+    relay->trouble = NULL;
+    relay->backend = NULL;
+    memset(relay->tried, 0, backends_count(relay->backends) * sizeof(*relay->tried));
+}
+
 void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
 {
-    bool first = relay->state == RELAY_UNUSED;
+    bool first;
 
     relay->recipient = recipient;
     relay->recipient_dsn = dsn;
+    relay->domain = domain_of(recipient);
+    if (is_elsewhere(relay) && relay->accepted > 0) {
+        answer_aside(relay, 451, "4.5.3", "Mail for this domain takes another way, send it separately");
+        return;
+    }
+    if (is_elsewhere(relay))
+        start_over(relay);
+    first = relay->state == RELAY_UNUSED;
     if (first)
         relay->state = RELAY_WAITS_RCPT;
     if (first || relay->state == RELAY_OVER || relay->refused_code != 0) {
