@@ -60,13 +60,16 @@ static struct smtp_server_settings server_settings(const struct service *service
     const struct config *config = service->config;
     struct backends_offer backend = backends_offer(service->backends);
     uint64_t size = config->limits.message_bytes;
+    unsigned recipients = config->limits.recipients;
 
     if (backend.size_max > 0 && backend.size_max < size)
         size = backend.size_max;
+    if (backend.rcpt_max > 0 && backend.rcpt_max < recipients)
+        recipients = backend.rcpt_max;
     return (struct smtp_server_settings){
         .hostname = config->hostname,
         .message_bytes_max = size,
-        .recipients_max = config->limits.recipients,
+        .recipients_max = recipients,
         .errors_max = config->limits.errors,
         .line_bytes_max = config->limits.line_bytes,
         .drops_bare_ends = config->screen.bare_line_ends == BARE_ENDS_DROP,

@@ -164,6 +164,8 @@ struct backends_offer backends_offer(const struct backends *backends)
         offer.requiretls = offer.requiretls && backends->list[i].keeps_requiretls;
         if (can->size_max > 0 && (offer.size_max == 0 || can->size_max < offer.size_max))
             offer.size_max = can->size_max;
+        if (can->rcpt_max > 0 && (offer.rcpt_max == 0 || can->rcpt_max < offer.rcpt_max))
+            offer.rcpt_max = can->rcpt_max;
     }
     offer.smtputf8 = offer.smtputf8 && offer.known;
     offer.dsn = offer.dsn && offer.known;

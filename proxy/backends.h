@@ -33,6 +33,7 @@ struct backends_offer {
     bool binarymime;   /* with CHUNKING */
     bool requiretls;   /* on links whose TLS is verified */
     uint64_t size_max; /* the least of them; 0: none names one */
+    unsigned rcpt_max; /* likewise: recipients a message (LIMITS) */
     /* Mechanisms of AUTH that all have who have AUTH, and that a client can use through us; "" when none. */
     char auth[SMTP_CAPABILITY_AUTH_MAX];
 };

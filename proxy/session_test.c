@@ -654,6 +654,24 @@ static void test_names_beyond_ascii(void **state)
     }
 }
 
+static void test_limits_of_the_backend(void **state)
+{
+    (void)state;
+    open_bed(usual_settings);
+    fakebackend_offer(fake, "250-LIMITS RCPTMAX=2\r\n");
+    for (int i = 0; i < 2; i++) { /* in the first session nothing is known of the backend yet */
+        connect_client("192.0.2.1", LISTEN_TLS_NONE);
+        expect("220 mx.test");
+        ask("EHLO client.test", "250");
+        ask("MAIL FROM:<a@sender.test>", "250");
+        ask("RCPT TO:<1@d.test>", "250");
+        ask("RCPT TO:<2@d.test>", "250");
+        t_case("no more recipients than the backend takes", "9422 4");
+        ask("RCPT TO:<3@d.test>", i == 0 ? "250" : "452 4.5.3");
+        disconnect_client();
+    }
+}
+
 /* ---- BINARYMIME ---- */
 
 static void begin_binary(void)
@@ -941,6 +959,7 @@ int main(void)
         ON_BED(test_large_message),
         ON_BED(test_backend_without_enhanced_codes),
         ON_BED(test_names_beyond_ascii),
+        ON_BED(test_limits_of_the_backend),
         ON_BED(test_binary_message),
         ON_BED(test_remembered_recipients),
         ON_BED(test_recipients_learnt_anew),
