@@ -470,15 +470,18 @@ static void act_auth(struct session *s)
                            s->event.command->initial_response, &events, s);
 }
 
+/* A response that was none is refused whatever the backend says to the "*" that it got instead: then the login is over,
+ * even if that was a challenge or 235. */
 static void answer_auth(struct session *s)
 {
-    bool goes_on = s->reply_code == 334;
-
-    if (!goes_on)
-        record_login(s);
     smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
+    if (smtp_server_awaits_response(s->server))
+        return;
     s->facts.session.authenticated = smtp_server_is_authenticated(s->server);
-    if (goes_on || s->facts.session.authenticated)
+    if (!s->facts.session.authenticated && s->reply_code < 400)
+        s->reply_code = 501;
+    record_login(s);
+    if (s->facts.session.authenticated)
         return;
     s->failed_logins++;
     login_close(&s->login);

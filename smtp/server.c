@@ -114,6 +114,11 @@ bool smtp_server_is_authenticated(const struct smtp_server *server)
     return server->authenticated;
 }
 
+bool smtp_server_awaits_response(const struct smtp_server *server)
+{
+    return server->state == RESPONSE;
+}
+
 bool smtp_server_is_esmtp(const struct smtp_server *server)
 {
     return server->esmtp;

@@ -101,6 +101,7 @@ void smtp_server_tls_started(struct smtp_server *server);
 
 bool smtp_server_in_transaction(const struct smtp_server *server);
 bool smtp_server_is_authenticated(const struct smtp_server *server);
+bool smtp_server_awaits_response(const struct smtp_server *server); /* the challenge that was answered went out */
 bool smtp_server_is_esmtp(const struct smtp_server *server);
 unsigned smtp_server_errors(const struct smtp_server *server);
 void smtp_server_count_error(struct smtp_server *server); /* for faults that the caller found */

@@ -150,6 +150,22 @@ def test_sequences(t):
     has(session, "RCPT TO:<bob@elsewhere.test>")
 
 
+def test_answers_to_a_cancellation(t):
+    """A response that is none ends the login, whatever the backend says to the "*": a challenge, or even 235."""
+    for word in ("334 ", "235 2.7.0 Ok"):
+        backend = scripted(t, auth=["334 ", "235 2.7.0 Ok"], **{"*": word})
+        guard = outbound(t, backend, tls="implicit")
+        with guard.client(OTHER, tls=trusting()) as client:
+            client.ehlo()
+            client.say("AUTH PLAIN", "334 ")
+            client.say("what is that?", "501 5.5.2 ")
+            wait_for(lambda: guard.events(event="login", action="reject", reply=501), "the refusal in the log")
+            client.say("MAIL FROM:<carol@example.org>", "250 ")
+            client.say("RCPT TO:<bob@elsewhere.test>", "530 5.7.0 ")
+            client.say("RSET", "250 ")
+            client.say(f"AUTH PLAIN {PLAIN}", "235 ")
+
+
 def test_long_lines_and_pipelined_secrets(t):
     """A line within AUTH is refused beyond 12,288 octets and cancelled at the backend; a secret in the packet of AUTH is read as one."""
     backend = scripted(t, auth="334 ", **{"*": "501 5.7.0 Called off", b64("s3cret")[:4].lower(): "235 2.7.0 Ok"})
