@@ -1,6 +1,7 @@
 #include "cli/doctor.h"
 
 #include "base/stream.h"
+#include "proxy/addresses.h"
 #include "smtp/client.h"
 #include "smtp/proxy_header.h"
 
@@ -127,19 +128,44 @@ static void look_at_offers(struct doctor *doctor, const struct backend_settings 
     look_at_size(doctor, address, c);
 }
 
+static void on_addresses(void *arg)
+{
+    loop_stop(arg);
+}
+
+/* The first of those that its name has. */
+static bool find_address(struct doctor *doctor, const struct backend_settings *backend,
+                         struct endpoint *at_out)
+{
+    struct addresses found;
+
+    addresses_find(&found, doctor->lookup.dns, backend->host, backend->endpoint.port, on_addresses,
+                   doctor->lookup.loop);
+    loop_run(doctor->lookup.loop);
+    if (found.count == 0)
+        doctor_add(doctor, DOCTOR_FAIL, "backend", "correct its name in backends, or its A and AAAA records",
+                   "%s: its name has no address: %s", backend->address, found.why);
+    else
+        *at_out = found.list[0];
+    return found.count > 0;
+}
+
 static void look_at_backend(struct doctor *doctor, const struct backend_settings *backend)
 {
     static const struct stream_events events = {on_connect, on_data, NULL, on_end};
     struct visit visit = {.doctor = doctor};
     struct loop *loop = doctor->lookup.loop;
     const char *hostname = doctor->lookup.config->hostname;
+    struct endpoint at = backend->endpoint;
 
+    if (backend->host != NULL && !find_address(doctor, backend, &at))
+        return;
     buf_init(&visit.out, WIRE_BYTES_MAX);
     visit.client =
         smtp_client_new(backend->protocol, hostname != NULL ? hostname : "localhost", false, &visit.out);
     visit.stream = backend->path != NULL
                        ? stream_connect_unix(loop, backend->path, WIRE_BYTES_MAX, &events, &visit)
-                       : stream_connect(loop, &backend->endpoint, WIRE_BYTES_MAX, &events, &visit);
+                       : stream_connect(loop, &at, WIRE_BYTES_MAX, &events, &visit);
     if (backend->pass_client == PASS_PROXY_V2) {
         proxy_header_write(&visit.out, NULL, NULL); /* no client: it is us */
         send_what_waits(&visit);

@@ -79,6 +79,9 @@ static bool backend_same(const struct backend_settings *a, const struct backend_
 {
     if (a->path != NULL || b->path != NULL)
         return a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0;
+    if (a->host != NULL || b->host != NULL)
+        return a->host != NULL && b->host != NULL && strcmp(a->host, b->host) == 0 &&
+               a->endpoint.port == b->endpoint.port;
     return a->endpoint.ip.family != 0 && endpoint_same(&a->endpoint, &b->endpoint);
 }
 

@@ -67,7 +67,8 @@ enum backend_pass { PASS_XCLIENT, PASS_PROXY_V2, PASS_XFORWARD, PASS_NONE };
 
 struct backend_settings {
     const char *address;      /* as written, for logs */
-    struct endpoint endpoint; /* family 0: it has a path */
+    struct endpoint endpoint; /* family 0: it has a host or a path */
+    const char *host;         /* its name, to be looked up; endpoint has the port. Or NULL */
     const char *path;         /* of a Unix socket, or NULL */
     enum smtp_protocol protocol;
     struct domain_settings domains; /* the list: of recipients it is for; none: all that no other names */

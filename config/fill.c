@@ -337,6 +337,32 @@ static void fill_path(struct loading *l, const struct slot *slot, struct str pat
     backend->path = str_dup(l->mem, path);
 }
 
+/* "mail.example.net:25". What has no letter is meant to be an address. */
+static bool is_host(struct str text)
+{
+    for (size_t i = 0; i < text.n && text.p[i] != ':'; i++)
+        if (text.p[i] == '[')
+            return false;
+        else if (isalpha((unsigned char)text.p[i]))
+            return str_has(text, ':');
+    return false;
+}
+
+static void fill_host(struct loading *l, const struct slot *slot)
+{
+    struct backend_settings *backend = (struct backend_settings *)slot->base;
+    struct str host, port;
+    struct fail fail;
+    uint64_t number = 0;
+
+    str_cut(slot->node->text, ':', &host, &port);
+    if (value_domain(l->mem, host, &backend->host, &fail) < 0)
+        wrong(l, slot, slot->node, "%s", fail.text);
+    else if (!str_to_u64(port, UINT16_MAX, &number) || number == 0)
+        wrong(l, slot, slot->node, "\"%.*s\": a port is 1 to 65535", SHOWN(slot->node->text));
+    backend->endpoint.port = (uint16_t)number;
+}
+
 static void fill_backend(struct loading *l, const struct slot *slot)
 {
     struct str text = slot->node->text;
@@ -344,6 +370,8 @@ static void fill_backend(struct loading *l, const struct slot *slot)
     store_pointer(slot, slot->row->second, str_dup(l->mem, text));
     if (str_starts(text, STR("unix:")))
         fill_path(l, slot, str_from(text, strlen("unix:")));
+    else if (is_host(text))
+        fill_host(l, slot);
     else
         fill_endpoint(l, slot);
 }
@@ -462,7 +490,7 @@ static const struct {
     [SET_STORE_URL] = {fill_store_url, "sqlite:PATH or redis://HOST:PORT"},
     [SET_LISTEN] = {fill_endpoint, "IP:PORT"},
     [SET_HTTP] = {fill_endpoint, "IP:PORT"},
-    [SET_BACKEND] = {fill_backend, "IP:PORT or unix:PATH"},
+    [SET_BACKEND] = {fill_backend, "IP:PORT, NAME:PORT or unix:PATH"},
     [SET_SERVERS] = {fill_servers, "a list of IP or IP:PORT"},
     [SET_NETWORKS] = {fill_networks, "a list of networks"},
     [SET_DOMAINS] = {fill_nothing, "a list of domains"},

@@ -117,7 +117,8 @@ const struct setting settings[] = {
      .sentence = "The MTA behind us; the first healthy one in order."},
     {"backends[].address", SET_BACKEND, IN_BACKEND(endpoint), "127.0.0.1:10025",
      .second = offsetof(struct backend_settings, address),
-     .sentence = "IP:PORT, or unix:PATH (a socket that runtime.user may write to)."},
+     .sentence = "IP:PORT, NAME:PORT (looked up for each connection; all its addresses are tried), or unix:PATH (a socket "
+                 "that runtime.user may write to)."},
     {"backends[].protocol", SET_WORD, IN_BACKEND(protocol), "smtp", .words = protocols,
      .sentence = "smtp, or lmtp (RFC 2033: Dovecot, Cyrus)."},
     {"backends[].domains", SET_DOMAINS, NOWHERE, "",

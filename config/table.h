@@ -31,7 +31,7 @@ enum setting_type {
     SET_STORE_URL,
     SET_LISTEN,  /* IP:PORT */
     SET_HTTP,    /* IP:PORT, or "" for none */
-    SET_BACKEND, /* IP:PORT or unix:PATH (a struct backend_settings), and its text at `second` */
+    SET_BACKEND, /* IP:PORT, NAME:PORT or unix:PATH (a struct backend_settings), and its text at `second` */
     /* Lists: a pointer to the elements, and their number at `second`. */
     SET_SERVERS,
     SET_NETWORKS, /* a struct net_list */

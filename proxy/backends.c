@@ -12,6 +12,7 @@ enum { BACKOFF_FIRST_MS = 1000, BACKOFF_MOST_MS = 60000 };
 struct backends {
     struct loop *loop;
     struct partials *partials;
+    struct dns *dns;
     struct tls_context *tls;
     struct backend *list;
     size_t count;
@@ -40,6 +41,7 @@ static void init_backend(struct backends *b, const struct config *config, size_t
     b->list[number] = (struct backend){.settings = settings,
                                        .number = number,
                                        .loop = b->loop,
+                                       .dns = b->dns,
                                        .hostname = config->hostname,
                                        .tls = context_for(b, settings)};
     snprintf(labels, sizeof(labels), "address=\"%s\"", settings->address);
@@ -59,6 +61,7 @@ struct backends *backends_new(const struct backends_parts *parts)
         out_of_memory();
     b->loop = parts->loop;
     b->partials = parts->partials;
+    b->dns = parts->dns;
     b->tls = parts->tls != NULL ? tls_context_ref(parts->tls) : NULL;
     b->count = config->backends_count;
     for (size_t i = 0; i < b->count; i++)

@@ -22,6 +22,7 @@ struct backends_parts {
     const struct config *config;
     struct tls_context *tls;   /* referenced; NULL: no TLS */
     struct partials *partials; /* shared */
+    struct dns *dns;           /* for those that have a name */
 };
 struct backends *backends_new(const struct backends_parts *parts);
 void backends_free(struct backends **backends); /* closes connections that rest; nobody may hold one */
@@ -47,8 +48,10 @@ struct backend {
     const struct backend_settings *settings;
     size_t number; /* in the settings' list */
     struct loop *loop;
-    const char *hostname;    /* ours */
-    struct tls_context *tls; /* to speak TLS with; NULL: not possible */
+    struct dns *dns;
+    struct endpoint works_at; /* where it answered last */
+    const char *hostname;     /* ours */
+    struct tls_context *tls;  /* to speak TLS with; NULL: not possible */
 
     bool is_known;                         /* we have heard its EHLO */
     bool keeps_requiretls;                 /* it offers REQUIRETLS, on a verified link */

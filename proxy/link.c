@@ -2,6 +2,7 @@
 
 #include "base/bug.h"
 #include "base/log.h"
+#include "proxy/addresses.h"
 #include "smtp/proxy_header.h"
 
 #include <stdio.h>
@@ -22,7 +23,10 @@ struct link {
     const struct link_events *owner; /* who has it for good, and lends it; NULL: nobody */
     void *owner_arg;
     const struct smtp_identity *client; /* the holder's; NULL: nobody is to be introduced */
-    struct conn *conn;
+    struct addresses addresses;         /* those to try */
+    size_t tried;                       /* how many of them */
+    struct endpoint at;                 /* the last of these; family 0: a Unix socket */
+    struct conn *conn;                  /* NULL while its name is looked up */
     struct smtp_client *dialogue;
     struct buf out;
     enum link_state state;
@@ -117,6 +121,7 @@ static void cut(struct link *link)
     leave_holder(link);
     link->closed = true;
     timer_stop(&link->deadline);
+    addresses_cancel(&link->addresses);
     conn_close(&link->conn);
     later_start(&link->burial, link->backend->loop, bury, link);
 }
@@ -179,6 +184,8 @@ static void drop_pool(struct backend *backend)
         cut(backend->pool);
 }
 
+static bool try_next(struct link *link);
+
 static void on_deadline(void *arg)
 {
     struct link *link = arg;
@@ -187,6 +194,8 @@ static void on_deadline(void *arg)
         dismiss(link);
         return;
     }
+    if (try_next(link))
+        return;
     if (link->reused && !link->heard)
         drop_pool(link->backend);
     link_fail(link, link->state == LINK_OPENING ? "no answer to the connection in time" : "no reply in time");
@@ -368,14 +377,14 @@ bool link_keeps_requiretls(const struct link *link)
            link_can(link)->requiretls;
 }
 
-static bool is_on_this_machine(const struct backend_settings *settings)
+static bool is_on_this_machine(const struct link *link)
 {
-    return settings->path != NULL || ip_is_loopback(&settings->endpoint.ip);
+    return link->backend->settings->path != NULL || ip_is_loopback(&link->at.ip);
 }
 
 bool link_is_private(const struct link *link)
 {
-    return conn_tls(link->conn) != NULL || is_on_this_machine(link->backend->settings);
+    return conn_tls(link->conn) != NULL || is_on_this_machine(link);
 }
 
 static void on_greeted(struct link *link)
@@ -389,6 +398,7 @@ static void on_greeted(struct link *link)
         return;
     }
     backend_works(backend);
+    backend->works_at = link->at;
     backend->capabilities = *link_can(link);
     backend->is_known = true;
     backend->is_private = link_is_private(link);
@@ -420,7 +430,9 @@ static void start_tls(struct link *link)
     const char *name = settings->tls_name;
 
     if (name == NULL || *name == '\0')
-        name = settings->path == NULL ? ip_format(&settings->endpoint.ip, address) : NULL;
+        name = settings->host;
+    if (name == NULL && settings->path == NULL)
+        name = ip_format(&settings->endpoint.ip, address);
     conn_start_tls_client(link->conn, link->backend->tls, settings->tls == BACKEND_TLS_VERIFY ? name : NULL);
 }
 
@@ -553,6 +565,8 @@ static void on_conn_end(int error, const char *why, void *arg)
     struct link *link = arg;
     struct backend *backend = link->backend;
 
+    if (try_next(link))
+        return;
     if (error == -1 && backend->settings->tls == BACKEND_TLS_OPPORTUNISTIC && link->events != NULL) {
         backend->no_tls_until_ms = loop_now_ms(backend->loop) + NO_TLS_MS;
         log_note(LOG_WARNING, "backend.tls", "%s: %s; going on without TLS", backend->settings->address, why);
@@ -568,17 +582,20 @@ static const struct conn_events conn_events = {on_conn_connect, on_conn_data, on
 /* ---- opening ---- */
 
 /* Between two programs on one machine TLS protects nothing, so "opportunistic" does not ask for it there. */
-static bool wants_tls(const struct backend *backend)
+static bool wants_tls(const struct link *link)
 {
+    const struct backend *backend = link->backend;
+
     if (backend->settings->tls == BACKEND_TLS_NEVER || backend->tls == NULL)
         return false;
     return backend->settings->tls != BACKEND_TLS_OPPORTUNISTIC ||
-           (!is_on_this_machine(backend->settings) && backend->no_tls_until_ms <= loop_now_ms(backend->loop));
+           (!is_on_this_machine(link) && backend->no_tls_until_ms <= loop_now_ms(backend->loop));
 }
 
 /* Before the greeting; LOCAL where there is no client (HAProxy proxy-protocol.txt 2.2). */
-static void send_proxy_header(struct link *link, const struct smtp_identity *client)
+static void send_proxy_header(struct link *link)
 {
+    const struct smtp_identity *client = link->client;
     struct endpoint source = {0}, destination = {0};
     bool known = client != NULL && client->dest_addr != NULL && ip_parse(str_of(client->addr), &source.ip) &&
                  ip_parse(str_of(client->dest_addr), &destination.ip);
@@ -591,28 +608,74 @@ static void send_proxy_header(struct link *link, const struct smtp_identity *cli
     conn_write_buf(link->conn, &link->out);
 }
 
+/* The next address, with a dialogue of its own. False: there are no descriptors left. */
+static bool connect_next(struct link *link)
+{
+    const struct backend *backend = link->backend;
+    const struct backend_settings *settings = backend->settings;
+
+    link->at = link->addresses.list[link->tried++];
+    link->conn = settings->path != NULL ? conn_connect_unix(backend->loop, settings->path, &conn_events, link)
+                                        : conn_connect(backend->loop, &link->at, &conn_events, link);
+    if (link->conn == NULL)
+        return false;
+    buf_clear(&link->out);
+    smtp_client_free(&link->dialogue);
+    link->dialogue = smtp_client_new(settings->protocol, backend->hostname, wants_tls(link), &link->out);
+    if (settings->pass_client == PASS_PROXY_V2)
+        send_proxy_header(link);
+    metric_add(backend->opened, 1);
+    timer_start(&link->deadline, backend->loop, settings->connect_timeout_ms, on_deadline, link);
+    return true;
+}
+
+/* Another address of the same name, as long as none has answered. */
+static bool try_next(struct link *link)
+{
+    if (link->state != LINK_OPENING || link->heard || link->conn == NULL ||
+        link->tried >= link->addresses.count)
+        return false;
+    conn_close(&link->conn);
+    return connect_next(link);
+}
+
+static void on_addresses(void *arg)
+{
+    struct link *link = arg;
+    char why[100];
+
+    if (link->addresses.count == 0) {
+        snprintf(why, sizeof(why), "its name has no address: %s", link->addresses.why);
+        link_fail(link, why);
+        return;
+    }
+    addresses_prefer(&link->addresses, &link->backend->works_at);
+    if (!connect_next(link))
+        link_fail(link, "no descriptors are left");
+}
+
 static struct link *new_link(struct backend *backend, const struct smtp_identity *client)
 {
+    const struct backend_settings *settings = backend->settings;
     struct link *link = calloc(1, sizeof(*link));
 
     if (link == NULL)
         out_of_memory();
     link->backend = backend;
-    link->conn = backend->settings->path != NULL
-                     ? conn_connect_unix(backend->loop, backend->settings->path, &conn_events, link)
-                     : conn_connect(backend->loop, &backend->settings->endpoint, &conn_events, link);
-    if (link->conn == NULL) {
-        free(link);
-        return NULL;
-    }
+    link->client = client;
     buf_init(&link->out, OUT_MAX);
-    link->dialogue =
-        smtp_client_new(backend->settings->protocol, backend->hostname, wants_tls(backend), &link->out);
-    if (backend->settings->pass_client == PASS_PROXY_V2)
-        send_proxy_header(link, client);
-    metric_add(backend->opened, 1);
-    timer_start(&link->deadline, backend->loop, backend->settings->connect_timeout_ms, on_deadline, link);
-    return link;
+    if (settings->host != NULL) {
+        timer_start(&link->deadline, backend->loop, settings->connect_timeout_ms, on_deadline, link);
+        addresses_find(&link->addresses, backend->dns, settings->host, settings->endpoint.port, on_addresses,
+                       link);
+        return link;
+    }
+    link->addresses.list[link->addresses.count++] = settings->endpoint;
+    if (connect_next(link))
+        return link;
+    buf_fini(&link->out);
+    free(link);
+    return NULL;
 }
 
 static void on_start(void *arg)

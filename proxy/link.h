@@ -15,7 +15,7 @@
  * Ownership  What the client is introduced with is borrowed until then.
  * Timing     No event comes before link_open() has returned, and none after link_rest(), link_reset() or
  *            link_close(), each of which leaves NULL behind. After `on_broke` the link is gone already.
- * Deadlines  connect_timeout for connection, greeting, TLS and EHLO together; reply_timeout for each reply,
+ * Deadlines  connect_timeout for connection, greeting, TLS and EHLO together, at each address of a name; reply_timeout for each reply,
  *            and between two writes of a message (link_flush() and link_await() begin it anew).
  * Errors     The backend's failures are noted (proxy/backends.h) before `on_broke` tells of them.
  */

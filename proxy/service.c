@@ -40,7 +40,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
     service->backends =
-        backends_new(&(struct backends_parts){loop, config, parts->tls_client, parts->partials});
+        backends_new(&(struct backends_parts){loop, config, parts->tls_client, parts->partials, dns});
     history_init(&service->history, parts->store, config->hostname);
     service->failures = failures_new(loop, config, dns, parts->store, service->keyring);
     start_watching(service);

@@ -17,12 +17,14 @@ struct config config;
 struct backend_settings fake_settings[FAKES];
 struct tls_context *server_context, *client_context;
 
+struct fakedns *names;
 static struct partials *partials;
 
 void renew_backends(void)
 {
     backends_free(&backends);
-    backends = backends_new(&(struct backends_parts){loop, &config, client_context, partials});
+    backends =
+        backends_new(&(struct backends_parts){loop, &config, client_context, partials, fakedns_dns(names)});
 }
 
 struct work work;
@@ -66,6 +68,7 @@ int open_bed(void **state)
     (void)state;
     loop = loop_new();
     partials = partials_new();
+    names = fakedns_new();
     config = (struct config){.hostname = "mx.test", .backends = fake_settings, .backends_count = 1};
     for (int i = 0; i < FAKES; i++) {
         fakes[i] = fakebackend_new(loop);
@@ -98,6 +101,7 @@ int close_bed(void **state)
     end_work(&work);
     backends_free(&backends);
     partials_free(&partials);
+    fakedns_free(&names);
     for (int i = 0; i < FAKES; i++)
         fakebackend_free(&fakes[i]);
     loop_free(&loop);

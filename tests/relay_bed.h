@@ -9,6 +9,7 @@
 
 #include "proxy/relay.h"
 #include "tests/fakebackend.h"
+#include "tests/fakedns.h"
 
 enum { SHORT_MS = 60, PATIENT_MS = 30000, FAKES = 2, RULES = 6 };
 
@@ -17,6 +18,7 @@ extern struct fakebackend *fakes[FAKES];
 extern struct backends *backends;
 extern struct config config;
 extern struct backend_settings fake_settings[FAKES];
+extern struct fakedns *names; /* the DNS */
 extern struct tls_context *server_context, *client_context;
 extern char folder[], cert_path[64], key_path[64];
 
