@@ -1,8 +1,8 @@
 #include "smtp/address.h"
 
-/* RFC 5321 4.5.3.1 has 64 octets for a local part and 256 for a path, as what everybody must take at the least. The field
- * is longer: forwarders (SRS) and list software write the address of a recipient into that of a sender. */
-enum { LOCAL_MAX = 255, DOMAIN_MAX = 255, LABEL_MAX = 63, PATH_MAX_OCTETS = 515 };
+/* RFC 5321 4.5.3.1 has 64 octets for a local part and 256 for a path, as what everybody must take at the least. Forwarders
+ * (SRS) and list software, which write a recipient's address into a sender's, need some more. */
+enum { LOCAL_MAX = 64 + 100, DOMAIN_MAX = 255, LABEL_MAX = 63, PATH_MAX_OCTETS = 256 + 100 };
 
 enum fault {
     FINE,
@@ -29,11 +29,11 @@ static const char *const sentences[][2] = {
     [NOT_ALONE] = BOTH("something follows the closing angle bracket without a space"),
     [BAD_ROUTE] = BOTH("malformed source route"),
     [BAD_LOCAL] = BOTH("malformed local part"),
-    [LONG_LOCAL] = BOTH("the local part is longer than 255 octets"),
+    [LONG_LOCAL] = BOTH("the local part is longer than 164 octets"),
     [NO_DOMAIN] = BOTH("the domain is missing"),
     [BAD_DOMAIN] = BOTH("malformed domain"),
     [BAD_LITERAL] = BOTH("malformed address literal"),
-    [LONG_PATH] = BOTH("longer than 515 octets"),
+    [LONG_PATH] = BOTH("longer than 356 octets"),
     [EMPTY_FORWARD] = BOTH("the null address cannot receive mail"),
 };
 #undef BOTH
@@ -72,27 +72,23 @@ static bool is_atext(char c)
     return ascii_is_alnum(c) || str_has(STR("!#$%&'*+-/=?^_`{|}~"), c);
 }
 
-/* Atoms with dots between them; 0: none. RFC 5321 4.1.2 wants single dots, and none at the end, but a mobile operator of
- * Japan gave out millions of addresses like "a..b" and "a.", and everybody takes them. With a slash, which some
- * backends make a path of, the rule is as it is written. */
+/* Atoms with single dots between them (RFC 5321 4.1.2); 0: none, or a dot at an edge. */
 static size_t dot_string_length(struct str s, bool utf8)
 {
-    bool is_odd = false, after_dot = true;
     size_t at = 0;
+    bool after_dot = true;
 
     while (at < s.n) {
         size_t wide = utf8 ? smtp_utf8_length(str_from(s, at)) : 0;
-        bool is_dot = wide == 0 && s.p[at] == '.';
 
-        if (is_dot && at == 0)
+        if (wide == 0 && s.p[at] == '.' && after_dot)
             return 0;
-        if (wide == 0 && !is_dot && !is_atext(s.p[at]))
+        if (wide == 0 && s.p[at] != '.' && !is_atext(s.p[at]))
             break;
-        is_odd = is_odd || (is_dot && after_dot);
-        after_dot = is_dot;
+        after_dot = wide == 0 && s.p[at] == '.';
         at += wide > 0 ? wide : 1;
     }
-    return (is_odd || after_dot) && str_has(str_upto(s, at), '/') ? 0 : at;
+    return after_dot ? 0 : at;
 }
 
 /* With both quotes; 0: it does not end, or holds what it must not. */

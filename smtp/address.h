@@ -2,9 +2,8 @@
  * smtp/address.h - paths and mailboxes of the envelope            RFC 5321 4.1.2, 4.1.3
  *
  * Ownership  Views point into the text that was parsed; `smtp_path_parse` copies nothing.
- * Limits     Local part 255 octets, domain 255, path 515 (RFC 5321 4.5.3.1 asks for 64, 255, 256 at the least), counted
+ * Limits     Local part 164 octets, domain 255, path 356 (RFC 5321 4.5.3.1 asks for 64, 255, 256 at the least), counted
  *            as written.
- * Leniency   Local parts with dots that RFC 5321 4.1.2 does not allow ("a..b", "a."), as the field has them.
  * Errors     The parser is total: any bytes give an address or a sentence for the 501 reply, which begins
  *            with its enhanced code (5.1.7 for a reverse path, 5.1.3 for a forward path; RFC 3463 3.2).
  */

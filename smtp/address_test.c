@@ -6,8 +6,8 @@
 #define TEN   "aaaaaaaaaa"
 #define SIXTY TEN TEN TEN TEN TEN TEN
 #define LABEL SIXTY "bbb" /* 63 octets */
-/* 440 octets */
-#define ROUTE "@" LABEL "." LABEL "." LABEL "." SIXTY ",@" LABEL "." LABEL "." TEN TEN TEN TEN TEN "aaaaaa:"
+/* 281 octets */
+#define ROUTE "@" LABEL "." LABEL "." LABEL "." SIXTY ",@" TEN TEN "aaaaa:"
 #define REV   SMTP_PATH_REVERSE
 #define FWD   SMTP_PATH_FORWARD
 
@@ -43,14 +43,11 @@ static const struct {
     {"a tab in quotes", "5321 4.1.2", "<\"a\tb\"@c.example>", REV, NULL, NULL, NULL},
     {"every special of an atom", "5321 4.1.2", "<!#$%&'*+-/=?^_`{|}~@c.example>", REV, "!#$%&'*+-/=?^_`{|}~",
      "c.example", ""},
-    {"two dots in a local part, as the field has them", "5321 4.1.2", "<a..b@c.example>", REV, "a..b",
-     "c.example", ""},
-    {"but not with a slash", "5321 4.1.2", "<a/../b@c.example>", FWD, NULL, NULL, NULL},
+    {"two dots in a local part", "5321 4.1.2", "<a..b@c.example>", REV, NULL, NULL, NULL},
     {"single dots with a slash", "5321 4.1.2", "<a.b/c.d@c.example>", FWD, "a.b/c.d", "c.example", ""},
     {"only dots", "5321 4.1.2", "<..@c.example>", FWD, NULL, NULL, NULL},
     {"a dot in front", "5321 4.1.2", "<.a@c.example>", REV, NULL, NULL, NULL},
-    {"a dot at the end, as the field has it", "5321 4.1.2", "<a.@c.example>", REV, "a.", "c.example", ""},
-    {"but not with a slash", "5321 4.1.2", "<a/b.@c.example>", REV, NULL, NULL, NULL},
+    {"a dot at the end", "5321 4.1.2", "<a.@c.example>", REV, NULL, NULL, NULL},
     {"two at signs", "5321 4.1.2", "<a@b@c.example>", REV, NULL, NULL, NULL},
     {"an empty local part", "5321 4.1.2", "<@c.example>", REV, NULL, NULL, NULL},
     {"an empty domain", "5321 4.1.2", "<a@>", REV, NULL, NULL, NULL},
@@ -82,19 +79,19 @@ static const struct {
     {"text behind a literal", "5321 4.1.3", "<a@[192.0.2.1].example>", FWD, NULL, NULL, NULL},
     {"64 octets of local part", "5321 4.5.3.1.1", "<" SIXTY "1234@c.example>", REV, SIXTY "1234", "c.example",
      ""},
-    {"255 octets of local part, as forwarders write them", "5321 4.5.3.1.1",
-     "<" SIXTY SIXTY SIXTY SIXTY "123456789012345@c.example>", REV, SIXTY SIXTY SIXTY SIXTY "123456789012345",
-     "c.example", ""},
-    {"256 octets of local part", "5321 4.5.3.1.1", "<" SIXTY SIXTY SIXTY SIXTY "1234567890123456@c.example>",
-     REV, NULL, NULL, NULL},
+    {"164 octets of local part, as forwarders write them", "5321 4.5.3.1.1",
+     "<" SIXTY SIXTY TEN TEN TEN TEN "1234@c.example>", REV, SIXTY SIXTY TEN TEN TEN TEN "1234", "c.example",
+     ""},
+    {"165 octets of local part", "5321 4.5.3.1.1", "<" SIXTY SIXTY TEN TEN TEN TEN "12345@c.example>", REV,
+     NULL, NULL, NULL},
     {"63 octets of label", "1035 2.3.4", "<a@" LABEL ".example>", REV, "a", LABEL ".example", ""},
     {"64 octets of label", "1035 2.3.4", "<a@x" LABEL ".example>", REV, NULL, NULL, NULL},
     {"256 octets of path", "5321 4.5.3.1.3",
      "<" TEN "@" LABEL "." LABEL "." LABEL "." TEN TEN TEN TEN TEN "a>", REV, TEN,
      LABEL "." LABEL "." LABEL "." TEN TEN TEN TEN TEN "a", ""},
-    {"515 octets of path", "5321 4.5.3.1.3", "<" ROUTE "a@" LABEL ".example>", REV, "a", LABEL ".example",
+    {"356 octets of path", "5321 4.5.3.1.3", "<" ROUTE "a@" LABEL ".example>", REV, "a", LABEL ".example",
      ""},
-    {"516 octets of path", "5321 4.5.3.1.3", "<" ROUTE "aa@" LABEL ".example>", REV, NULL, NULL, NULL},
+    {"357 octets of path", "5321 4.5.3.1.3", "<" ROUTE "aa@" LABEL ".example>", REV, NULL, NULL, NULL},
 };
 
 static void test_paths(void **state)
