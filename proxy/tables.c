@@ -4,8 +4,9 @@
 #include "grey/merge.h"
 #include "report/merge.h"
 
-/* Good behaviour holds until the later time (proxy/history.c). */
-static void merge_client(struct arena *mem, struct str key, const struct store_row *ours,
+/* What holds longer: good behaviour (proxy/history.c), and what a backend said to a recipient (proxy/recipients.c), where
+ * a recipient that was once accepted is rather asked to come again than refused. */
+static void merge_later(struct arena *mem, struct str key, const struct store_row *ours,
                          struct store_row *theirs)
 {
     (void)mem, (void)key;
@@ -15,7 +16,8 @@ static void merge_client(struct arena *mem, struct str key, const struct store_r
 
 static const struct store_table tables[] = {
     {.name = GREY_TABLE, .merge = grey_merge, .spread = STORE_BY_TAG, .tag = grey_tag},
-    {.name = "client", .merge = merge_client},
+    {.name = "client", .merge = merge_later},
+    {.name = "recipient", .merge = merge_later},
     {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag},
     /* Leases, caps, suppressions and keys: a host that does not see what the others do had better wait. */
     {.name = "report", .spread = STORE_TOGETHER},

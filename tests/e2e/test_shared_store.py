@@ -85,6 +85,20 @@ def test_retry_on_another_mx(t):
     has(why, "is not available")
 
 
+def test_recipients(t):
+    """A recipient that one MX was told is unknown is 550 at another one, too, when the mail server is away."""
+    server = redis(t)
+    first, second = host(t, server, mode="off"), host(t, server, mode="off")
+    with first.client(BOT) as client:
+        client.envelope("a@good.test")
+        client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 ")
+    server.wait_for_key("smtpguard:recipient:*nobody@example.net*")
+    second.change(backends=[{"address": f"127.0.0.1:{free_port()}", "connect_timeout": "1s"}])
+    with second.client(BOT) as client:
+        client.envelope("a@good.test")
+        has(client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 "), "(remembered)")
+
+
 def in_trouble(t, server, begin, end, why, **options):
     """The scene of each kind of trouble: `first` goes on by itself, and afterwards both know all of it."""
     first, second = host(t, server, **options), host(t, server)
