@@ -5,6 +5,7 @@
 #include "smtp/address.h"
 #include "smtp/mailbox.h"
 
+#include <limits.h>
 #include <string.h>
 
 enum {
@@ -33,6 +34,7 @@ struct dnsbl_query {
     size_t *unanswered; /* one a list: questions to it */
     struct wait *waits; /* one a question; the first is the turn of the loop when there is no other */
     size_t count, waits_count, pending;
+    int enough; /* dnsbl_enough() */
     struct dnsbl_answer answer;
     dnsbl_done_fn *done;
     void *arg;
@@ -153,12 +155,34 @@ static void sum_up(struct dnsbl_query *q)
             q->answer.score += q->hits[i].list->score;
 }
 
+/* What the sum is at the least, when all allow lists that can still answer list the client. */
+static int lowest_score(const struct dnsbl_query *q)
+{
+    int score = 0;
+
+    for (size_t i = 0; i < q->count; i++) {
+        const struct dnsbl_hit *hit = &q->hits[i];
+        bool may_come = hit->result == DNSBL_UNANSWERED || hit->result == DNSBL_NOT_ASKED;
+
+        if (hit->result == DNSBL_LISTED || (may_come && hit->list->score < 0))
+            score += hit->list->score;
+    }
+    return score;
+}
+
 /* ---- asking ---- */
+
+static void cancel_rest(struct dnsbl_query *q)
+{
+    for (size_t i = 0; i < q->waits_count; i++)
+        dns_cancel(&q->waits[i].token);
+}
 
 static void finish_one(struct dnsbl_query *q)
 {
-    if (--q->pending > 0)
+    if (--q->pending > 0 && lowest_score(q) < q->enough)
         return;
+    cancel_rest(q);
     sum_up(q);
     q->done(&q->answer, q->arg); /* last act: q may be gone now */
 }
@@ -210,7 +234,8 @@ static struct dnsbl_query *new_query(struct arena *mem, struct dnsbl_health *hea
 
     if (count != health->count)
         bug("%zu lists with the health of %zu", count, health->count);
-    *q = (struct dnsbl_query){.health = health, .now_ms = now_ms, .count = count, .waits_count = 1};
+    *q = (struct dnsbl_query){
+        .health = health, .now_ms = now_ms, .count = count, .waits_count = 1, .enough = INT_MAX};
     q->hits = ARENA_ARRAY(mem, struct dnsbl_hit, count);
     q->unanswered = ARENA_ARRAY(mem, size_t, count);
     q->waits = ARENA_ARRAY(mem, struct wait, 1 + count * names_count);
@@ -267,6 +292,11 @@ struct dnsbl_query *dnsbl_start(struct arena *mem, struct dns *dns, struct dnsbl
             ask(q, dns, i, NULL, asked);
         }
     return start(q, dns, done, arg);
+}
+
+void dnsbl_enough(struct dnsbl_query *query, int score)
+{
+    query->enough = score;
 }
 
 /* ---- lists of domains ---- */
@@ -348,10 +378,8 @@ void dnsbl_cancel(struct dnsbl_query **query)
     struct dnsbl_query *q = *query;
 
     *query = NULL;
-    if (q == NULL)
-        return;
-    for (size_t i = 0; i < q->waits_count; i++)
-        dns_cancel(&q->waits[i].token);
+    if (q != NULL)
+        cancel_rest(q);
 }
 
 const struct dnsbl_answer *dnsbl_finish(struct dnsbl_query **query)

@@ -74,6 +74,10 @@ struct dnsbl_query *dnsbl_start(struct arena *mem, struct dns *dns, struct dnsbl
                                 const struct dnsbl_list *lists, size_t count, const struct ip *client,
                                 int64_t now_ms, dnsbl_done_fn *done, void *arg);
 
+/* `done` comes as soon as the sum is at least `score` whatever the lists that have not answered say, those of domains
+ * included: a slow list must not hold up a client whom others condemn. What they list is not in the answer then. */
+void dnsbl_enough(struct dnsbl_query *query, int score);
+
 /* The lists of domains, for the names of a session: HELO, PTR, the domains of MAIL FROM and From. Each name
  * is asked as it is and by its parents down to two labels (lists of registered domains know no hosts, and
  * there is no list of public suffixes here), each once, DNSBL_NAMES_MAX in all. What is no domain name is

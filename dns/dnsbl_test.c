@@ -317,6 +317,33 @@ static void finish_takes_what_is_there(void **state)
     t_same_int(calls, 0);
 }
 
+static void enough_is_enough(void **state)
+{
+    struct dnsbl_query *query;
+
+    (void)state;
+    fakedns_add_text(fake, "1.2.0.192.zen.test A 127.0.0.2\n1.2.0.192.two.test A 127.0.0.2");
+    query = start("192.0.2.1", 0);
+    dnsbl_enough(query, 8);
+    t_case("listed for 8, but the allow list may still take 4 of them away", "");
+    t_true(fakedns_run_one(fake));
+    t_same_int(calls, 0);
+    t_case("it does not: what the others say changes nothing", "");
+    t_true(fakedns_run_one(fake));
+    t_same_int(calls, 1);
+    t_same_int(got->score, 8);
+    t_same_z(dnsbl_result_name(got->hits[2].result), "unanswered");
+    t_same_z(dnsbl_result_name(got->hits[3].result), "unanswered");
+    t_same_int(fakedns_waiting(fake), 0);
+    t_case("never enough: all are waited for", "");
+    query = start("192.0.2.1", 0);
+    dnsbl_enough(query, 12);
+    t_true(fakedns_run(fake));
+    t_same_int(calls, 1);
+    t_same_int(got->score, 11);
+    t_same_z(dnsbl_result_name(got->hits[2].result), "clean");
+}
+
 static void cancelled_never_calls_back(void **state)
 {
     struct dnsbl_query *query = start("192.0.2.1", 0);
@@ -506,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_lists_at_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_operator_is_told_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(finish_takes_what_is_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(enough_is_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled_never_calls_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_name_too_long_is_no_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(domains_are_judged, set_up, tear_down),

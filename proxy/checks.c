@@ -125,6 +125,7 @@ void check_dnsbl(struct session *s)
     s->lists =
         dnsbl_start(s->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
                     &s->facts.session.client, loop_now_ms(s->service->loop), on_dnsbl, s);
+    dnsbl_enough(s->lists, settings->reject_score);
     timer_start(&s->lists_deadline, s->service->loop, settings->deadline_ms, on_lists_deadline, s);
     session_wait_for(s, WAIT_DNSBL);
 }

@@ -109,8 +109,10 @@ static void change_new(struct arena *mem, const void *question, struct store_row
     is_new = !history_count_unpack(rows[ROW_COUNT].value, &count);
     history_tally_unpack(rows[ROW_TALLY].value, &tally);
     has_room = is_new ? tally.rows < c->rows_max : str_eq(count.tuple, c->tuple);
+    if (is_new)
+        count = (struct history_count){.tuple = c->tuple};
     if (has_room)
-        grow(mem, c, is_new ? (struct history_count){.tuple = c->tuple} : count, &rows[ROW_COUNT]);
+        grow(mem, c, count, &rows[ROW_COUNT]);
     else
         leave_out(c, &tally);
     tally.rows += is_new && rows[ROW_COUNT].value.n > 0;
