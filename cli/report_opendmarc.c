@@ -231,13 +231,10 @@ static void on_counted(enum store_status status, void *arg)
 
 static int keep(struct reading *r, struct cli_report *report)
 {
-    struct row *row, *next;
     int together = 0, code = CLI_FINE;
 
-    HASH_ITER(hh, r->rows, row, next)
-    {
+    for (const struct row *row = r->rows; row != NULL; row = row->hh.next) {
         report->waiting.count++;
-        /* cppcheck-suppress uninitvar ; HASH_ITER sets row */
         history_set(&report->history, report->lookup.loop, &row->entry, r->origin, row->count, on_counted,
                     &report->waiting);
         if (++together % TOGETHER_MAX == 0 && code == CLI_FINE)
