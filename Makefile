@@ -92,7 +92,7 @@ unit: $(UNIT_BINARIES)
 
 # Programs that end-to-end tests ask.
 E2E_TOOLS = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
-$(E2E_TOOLS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libsmtpguard.a
+$(E2E_TOOLS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 e2e: all $(E2E_TOOLS)

@@ -6,9 +6,9 @@
  */
 #include "base/bug.h"
 #include "grey/grey.h"
+#include "tests/turned_clock.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +18,8 @@
 #include <unistd.h>
 
 enum { BEGIN = 1700000000, DELAY = 240, OUTSTANDING = 1000, SAMPLES = 50000, KNOWN_EVERY = 10 };
-static const uint64_t SCATTER = 2654435761, CLIENTS = 8031810176; /* 26 to the 7th, which the other has no part of */
-
-static atomic_llong now_unix = BEGIN;
-
-static int64_t unix_s(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix;
-}
-
-static int64_t mono_ms(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix * 1000;
-}
-
-static const struct clock turned = {unix_s, mono_ms};
+static const uint64_t SCATTER = 2654435761,
+                      CLIENTS = 8031810176; /* 26 to the 7th, which the other has no part of */
 
 static const struct grey_settings settings = {.delay_s = DELAY,
                                               .window_s = 48 * 3600,
@@ -107,7 +92,7 @@ static void ask(struct run *run)
     struct question *question = ARENA_NEW(mem, struct question);
     const char *identity;
     uint64_t client;
-    struct grey_ask what = {.recipient = STR("bob@example.net"), .now_unix = now_unix};
+    struct grey_ask what = {.recipient = STR("bob@example.net"), .now_unix = turned_unix};
 
     if (run->took_us != NULL && run->wanted == GREY_KNOWN)
         number = run->every * (step * SCATTER % run->among);
@@ -161,7 +146,7 @@ static void fill(struct store *store, uint64_t entries)
         .store = store, .every = KNOWN_EVERY, .count = entries / KNOWN_EVERY, .wanted = GREY_PASSED};
 
     go(&strangers, OUTSTANDING);
-    now_unix += DELAY;
+    turned_unix += DELAY;
     go(&known, OUTSTANDING);
     printf("%" PRIu64 " strangers, and %" PRIu64 " of them came again: %.0f s\n", entries,
            entries / KNOWN_EVERY, (double)(clock_us() - begun_us) / 1e6);
@@ -191,7 +176,8 @@ int main(int argc, char **argv)
         asked = entries / KNOWN_EVERY;
     snprintf(path, sizeof(path), "%s/grey-bench-%d.db", argc > 2 ? argv[2] : "/tmp", (int)getpid());
     snprintf(url, sizeof(url), "sqlite:%s", path);
-    store = store_open(&store_settings, &turned, &fail);
+    turned_unix = BEGIN;
+    store = store_open(&store_settings, &turned_clock, &fail);
     if (store == NULL || !store_is_available(store))
         bug("cannot open %s", path);
     fill(store, entries);

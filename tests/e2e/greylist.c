@@ -9,27 +9,11 @@
  */
 #include "base/bug.h"
 #include "proxy/decide.h"
+#include "tests/turned_clock.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 enum { LINE_MAX_BYTES = 4096, WORDS = 6, FAULTS_BYTES_MAX = 64 * 1024 };
-
-static atomic_llong now_unix;
-
-static int64_t unix_s(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix;
-}
-
-static int64_t mono_ms(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix * 1000;
-}
-
-static const struct clock turned = {unix_s, mono_ms};
 
 struct player {
     const struct config *config;
@@ -53,7 +37,7 @@ static const char *ask(struct player *p, const struct grey_client *client, struc
     const struct grey_settings *settings = &p->config->greylist;
     struct grey_ask question = {grey_identity(p->mem, settings, client),
                                 grey_network_identity(p->mem, settings, &client->ip), sender, recipient,
-                                now_unix};
+                                turned_unix};
 
     grey_start(p->mem, p->store, p->loop, settings, &question, on_grey, p);
     loop_run(p->loop);
@@ -75,7 +59,7 @@ static const char *play(struct player *p, const struct str words[WORDS])
 
     if (!str_to_u64(words[0], INT64_MAX, &time) || !ip_parse(words[1], &client.ip))
         bug("no time, or no address: %.*s %.*s", STR_ARG(words[0]), STR_ARG(words[1]));
-    now_unix = (long long)time;
+    turned_unix = (long long)time;
     spf.result = client.spf_domain != NULL ? SPF_PASS : SPF_NONE;
     facts.session.rdns = client.verified_host != NULL ? RDNS_VERIFIED : RDNS_NONE;
     if (decide_is_suspicious(p->config, &facts) == NULL ||
@@ -110,7 +94,7 @@ int main(int argc, char **argv)
     player.config = config_load(NULL, &faults);
     if (player.config == NULL)
         bug("%s", buf_z(&faults));
-    player.store = store_open(&settings, &turned, &fail);
+    player.store = store_open(&settings, &turned_clock, &fail);
     if (player.store == NULL)
         bug("%s", fail.text);
     play_all(&player);

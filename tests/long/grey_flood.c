@@ -6,8 +6,8 @@
  */
 #include "base/bug.h"
 #include "grey/grey.h"
+#include "tests/turned_clock.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 enum {
@@ -18,22 +18,6 @@ enum {
     FLOOD = 1000000,
     OUTSTANDING = 1000
 };
-
-static atomic_llong now_unix = BEGIN;
-
-static int64_t unix_s(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix;
-}
-
-static int64_t mono_ms(const struct clock *clock)
-{
-    (void)clock;
-    return now_unix * 1000;
-}
-
-static const struct clock turned = {unix_s, mono_ms};
 
 static const struct grey_settings settings = {.delay_s = DELAY,
                                               .window_s = 48 * 3600,
@@ -83,7 +67,7 @@ static void ask(struct wave *wave)
                             .network = "net:192.0.2.0/24",
                             .sender = str_of(sender),
                             .recipient = STR("bob@example.net"),
-                            .now_unix = now_unix};
+                            .now_unix = turned_unix};
 
     *question = (struct question){wave, mem};
     grey_start(mem, wave->store, wave->loop, &settings, &what, on_answer, question);
@@ -111,13 +95,14 @@ int main(int argc, char **argv)
     int lost;
 
     snprintf(url, sizeof(url), "sqlite:%s", argc == 2 ? argv[1] : "");
-    store = store_open(&store_settings, &turned, &fail);
+    turned_unix = BEGIN;
+    store = store_open(&store_settings, &turned_clock, &fail);
     if (store == NULL)
         bug("%s", fail.text);
     lost = others_in(store, NULL, KNOWN, GREY_NEW);
-    now_unix += DELAY;
+    turned_unix += DELAY;
     lost += others_in(store, NULL, KNOWN, GREY_PASSED);
-    now_unix += KEEP - 10;
+    turned_unix += KEEP - 10;
     lost += others_in(store, "net:192.0.2.0/24", FLOOD, GREY_NEW);
     lost += others_in(store, NULL, KNOWN, GREY_KNOWN);
     store_close(&store);
