@@ -1,7 +1,5 @@
 #include "proxy/session_in.h"
 
-#include <stdio.h>
-
 /*
  * The life of a session.
  *
@@ -26,13 +24,7 @@ enum {
     AT_RECORD,
     NOWHERE
 };
-enum {
-    CHECKS_A_ROW = 4,
-    HANDSHAKE_MS = 20000,
-    RATE_SPAN_MS = 60000,
-    UNREAD_MAX = 256 * 1024,
-    FAILED_LOGINS_MAX = 5
-};
+enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
 typedef void session_fn(struct session *s);
@@ -48,17 +40,11 @@ struct stage {
     int budget_ms; /* for needs; what has not come by then is a temperror */
 };
 
-static void offer_login(struct session *s);
 static void act_starttls(struct session *s);
-static void act_auth(struct session *s);
-static void open_transaction(struct session *s);
-static void act_rcpt(struct session *s);
 static void act_data(struct session *s);
 static void act_message(struct session *s);
 static void answer_greeting(struct session *s);
 static void answer_client(struct session *s);
-static void answer_auth(struct session *s);
-static void answer_rcpt(struct session *s);
 static void go_record(struct session *s);
 static void answer_message(struct session *s);
 
@@ -223,8 +209,6 @@ static void on_idle(void *arg)
     session_end(s, "idle");
 }
 
-static void reset_transaction(struct session *s);
-
 /* False: the client asks on and on, and does not read what we say. */
 static bool send_replies(struct session *s)
 {
@@ -343,24 +327,6 @@ static void answer_greeting(struct session *s)
     smtp_server_greet(s->server, s->verdict.code, s->verdict.enhanced, s->verdict.text);
 }
 
-/* ---- HELO ---- */
-
-bool session_takes_logins(const struct session *s)
-{
-    return s->facts.session.outbound && s->listen->tls != LISTEN_TLS_NONE && s->service->tls_server != NULL;
-}
-
-static void offer_login(struct session *s)
-{
-    struct backends_offer offer;
-
-    if (!session_takes_logins(s))
-        return;
-    offer = backends_offer(s->service->backends);
-    s->facts.session.may_log_in = offer.auth[0] != '\0';
-    smtp_server_offer_auth(s->server, offer.auth);
-}
-
 /* ---- STARTTLS ---- */
 
 static void on_handshake_late(void *arg)
@@ -400,37 +366,18 @@ static void on_tls(void *arg)
     session_got(s, WAIT_TLS);
 }
 
+/* ---- AUTH and RCPT: the backend's word ---- */
+
 /* A backend need not have enhanced codes; we offer them, so each reply has one (RFC 2034 4). "Other, undefined" is what is
  * known then (RFC 3463 3.1). */
-static const char *enhanced_of(const struct relay_reply *reply)
+const char *session_enhanced_of(const struct relay_reply *reply)
 {
     if (*reply->enhanced != '\0' || reply->code / 100 == 3)
         return reply->enhanced;
     return reply->code < 300 ? "2.0.0" : reply->code < 500 ? "4.0.0" : "5.0.0";
 }
 
-/* ---- AUTH ---- */
-
-static void on_login_answer(const struct relay_reply *reply, void *arg)
-{
-    struct session *s = arg;
-
-    s->reply_code = reply->code;
-    s->reply_enhanced = enhanced_of(reply);
-    s->reply_text = reply->text;
-    session_got(s, WAIT_BACKEND);
-}
-
-static void on_login_lost(void *arg)
-{
-    struct session *s = arg;
-
-    s->login_lost = true;
-    if (s->stage == NULL)
-        session_step(s);
-}
-
-static struct smtp_identity identity_of(struct arena *mem, const struct session *s)
+struct smtp_identity session_identity(struct arena *mem, const struct session *s)
 {
     const struct session_facts *f = &s->facts.session;
     struct endpoint here = conn_local(s->conn);
@@ -444,206 +391,6 @@ static struct smtp_identity identity_of(struct arena *mem, const struct session 
                                   .dest_port = here.port,
                                   .ident = s->tx != NULL ? session_message_id(s) : NULL,
                                   .is_local = f->trusted};
-}
-
-/* A word of the client's to the backend: AUTH, or the response to a challenge. */
-static void act_auth(struct session *s)
-{
-    static const struct login_events events = {on_login_answer, on_login_lost};
-    struct smtp_identity *client;
-
-    if (s->event.kind == SMTP_EV_AUTH && s->failed_logins >= FAILED_LOGINS_MAX) {
-        s->reply_code = 421;
-        s->reply_enhanced = "4.7.0";
-        s->reply_text = STR("Too many failed logins");
-        return;
-    }
-    session_wait_for(s, WAIT_BACKEND);
-    if (s->event.kind == SMTP_EV_RESPONSE) {
-        login_respond(s->login, s->event.response);
-        return;
-    }
-    snprintf(s->mechanism, sizeof(s->mechanism), "%.*s", STR_ARG(s->event.command->mechanism));
-    client = ARENA_NEW(s->helo_mem, struct smtp_identity);
-    *client = identity_of(s->helo_mem, s);
-    s->login = login_start(s->service->backends, client, s->event.command->mechanism,
-                           s->event.command->initial_response, &events, s);
-}
-
-/* A response that was none is refused whatever the backend says to the "*" that it got instead: then the login is over,
- * even if that was a challenge or 235. */
-static void answer_auth(struct session *s)
-{
-    smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
-    if (smtp_server_awaits_response(s->server))
-        return;
-    s->facts.session.authenticated = smtp_server_is_authenticated(s->server);
-    if (!s->facts.session.authenticated && s->reply_code < 400)
-        s->reply_code = 501;
-    record_login(s);
-    if (s->facts.session.authenticated)
-        return;
-    s->failed_logins++;
-    login_close(&s->login);
-}
-
-/* ---- MAIL ---- */
-
-static void on_funeral(void *arg)
-{
-    struct session *s = arg;
-
-    while (s->graves != NULL) {
-        struct arena *mem = s->graves->mem;
-
-        s->graves = s->graves->next;
-        arena_free(&mem);
-    }
-}
-
-void session_bury(struct session *s, struct arena *mem)
-{
-    struct grave *grave = ARENA_NEW(mem, struct grave);
-
-    *grave = (struct grave){mem, s->graves};
-    s->graves = grave;
-    later_start(&s->funeral, s->service->loop, on_funeral, s);
-}
-
-/* The answer that ended it may still be on the stack. */
-static void reset_transaction(struct session *s)
-{
-    struct transaction *tx = s->tx;
-
-    if (tx == NULL)
-        return;
-    checks_cancel_transaction(s);
-    relay_close(&tx->relay);
-    timer_stop(&s->budget); /* on_rate(), when RSET comes between two chunks */
-    intake_free(s);
-    buf_fini(&tx->trace);
-    s->tx = NULL;
-    session_bury(s, tx->mem);
-    s->facts.transaction = (struct transaction_facts){0};
-    s->facts.recipient = (struct recipient_facts){0};
-    s->facts.message = (struct message_facts){0};
-}
-
-static struct smtp_address copy_address(struct arena *mem, const struct smtp_address *from)
-{
-    struct smtp_address to = *from;
-
-    to.text = str_copy(mem, from->text);
-    if (from->domain.n > 0) /* both are parts of text */
-        to.domain = str_from(to.text, to.text.n - from->domain.n);
-    to.local = str_upto(to.text, from->local.n);
-    return to;
-}
-
-/* What the sender wants to hear of the delivery (RFC 3461) is the backend's matter. */
-static struct str dsn_parameters(struct arena *mem, const struct smtp_command *command)
-{
-    static const struct smtp_offer dsn_only = {.dsn = true};
-    struct str parameters;
-    struct buf text;
-
-    buf_init(&text, SMTP_PARAMETERS_MAX);
-    smtp_command_pass_on(command, &dsn_only, &text);
-    parameters = str_copy(mem, buf_str(&text));
-    buf_fini(&text);
-    return parameters;
-}
-
-static void open_transaction(struct session *s)
-{
-    struct arena *mem = arena_new(2048);
-    struct transaction *tx = ARENA_NEW(mem, struct transaction);
-    struct transaction_facts *f = &s->facts.transaction;
-
-    reset_transaction(s);
-    tx->mem = mem;
-    tx->recipients_end = &tx->recipients;
-    tx->begun_ms = loop_now_ms(s->service->loop);
-    tx->declared_size = s->event.command->size;
-    tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
-    tx->binary = s->event.command->body == SMTP_BODY_BINARYMIME;
-    tx->smtputf8 = s->event.command->smtputf8;
-    tx->requiretls = s->event.command->requiretls;
-    tx->dsn = dsn_parameters(mem, s->event.command);
-    s->tx = tx;
-    s->messages++;
-    s->reply_enhanced = "2.1.0";
-    f->sender = copy_address(mem, &s->event.command->address);
-    f->null_sender = f->sender.text.n == 0;
-}
-
-/* ---- RCPT ---- */
-
-static void keep_reply(struct session *s, const struct relay_reply *reply)
-{
-    s->reply_code = reply->code;
-    s->reply_enhanced = str_dup(s->tx->mem, str_of(enhanced_of(reply)));
-    s->reply_text = str_copy(s->tx->mem, reply->text);
-    if (reply->backend != NULL)
-        s->tx->backend = reply->backend;
-}
-
-static void on_relay_answer(const struct relay_reply *reply, void *arg)
-{
-    struct session *s = arg;
-
-    keep_reply(s, reply);
-    if (s->event.kind == SMTP_EV_RCPT && recipients_heard(s, reply))
-        return;
-    session_got(s, WAIT_BACKEND);
-}
-
-/* The backend answers for itself, so unknown users are refused while the client waits, and nothing ever
- * bounces. */
-static void act_rcpt(struct session *s)
-{
-    struct relay_ask who = {
-        .client = identity_of(s->tx->mem, s),
-        .own = s->facts.session.authenticated ? login_link(s->login) : NULL,
-        .mail_from = s->facts.transaction.sender.text,
-        .size = s->tx->declared_size,
-        .eightbit = s->tx->eightbit || s->tx->smtputf8,
-        .binary = s->tx->binary,
-        .smtputf8 = s->tx->smtputf8,
-        .requiretls = s->tx->requiretls,
-        .dsn = s->tx->dsn,
-    };
-
-    if (s->tx->relay == NULL)
-        s->tx->relay = relay_open(s->tx->mem, s->service->backends, &who, on_relay_answer, s);
-    session_wait_for(s, WAIT_BACKEND);
-    relay_rcpt(s->tx->relay, str_copy(s->tx->mem, s->facts.recipient.address.text),
-               dsn_parameters(s->tx->mem, s->event.command));
-}
-
-static void add_recipient(struct session *s)
-{
-    struct recipient *r = ARENA_NEW(s->tx->mem, struct recipient);
-
-    r->address = str_copy(s->tx->mem, s->facts.recipient.address.text);
-    s->facts.transaction.to_postmaster |= s->facts.recipient.postmaster;
-    *s->tx->recipients_end = r;
-    s->tx->recipients_end = &r->next;
-    s->tx->accepted++;
-}
-
-static void answer_rcpt(struct session *s)
-{
-    const struct verdict *v = &s->verdict;
-
-    record_recipient(s);
-    if (verdict_refuses(v)) {
-        smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
-        return;
-    }
-    if (s->reply_code < 300)
-        add_recipient(s);
-    smtp_server_answer(s->server, s->reply_code, s->reply_enhanced, s->reply_text);
 }
 
 /* ---- DATA ---- */
@@ -791,6 +538,27 @@ void session_drain(struct session *s)
     s->draining = true;
     if (s->stage == NULL)
         session_step(s);
+}
+
+static void on_funeral(void *arg)
+{
+    struct session *s = arg;
+
+    while (s->graves != NULL) {
+        struct arena *mem = s->graves->mem;
+
+        s->graves = s->graves->next;
+        arena_free(&mem);
+    }
+}
+
+void session_bury(struct session *s, struct arena *mem)
+{
+    struct grave *grave = ARENA_NEW(mem, struct grave);
+
+    *grave = (struct grave){mem, s->graves};
+    s->graves = grave;
+    later_start(&s->funeral, s->service->loop, on_funeral, s);
 }
 
 static void bury(void *arg)

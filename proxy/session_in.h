@@ -1,6 +1,6 @@
 /*
- * proxy/session_in.h - the inside of a session, for the files that make it: session, checks, intake, trace,
- * record
+ * proxy/session_in.h - the inside of a session, for the files that make it: session and its parts, checks, intake,
+ * trace, record
  */
 #ifndef PROXY_SESSION_IN_H
 #define PROXY_SESSION_IN_H
@@ -149,7 +149,22 @@ void session_step(struct session *s);
 void session_greet(struct session *s);     /* the first stage */
 void session_start_tls(struct session *s); /* from here on the connection is encrypted, or ends */
 extern const struct conn_events session_conn_events;
+
+/* The backend's word, and whom it is told about. */
+const char *session_enhanced_of(const struct relay_reply *reply);
+struct smtp_identity session_identity(struct arena *mem, const struct session *s); /* from mem, or the session's own */
+
+/* session_auth.c: AUTH. */
 bool session_takes_logins(const struct session *s); /* where and when AUTH may be offered at all */
+void offer_login(struct session *s);
+void act_auth(struct session *s);
+void answer_auth(struct session *s);
+
+/* session_transaction.c: MAIL, RCPT, and the end of both. */
+void open_transaction(struct session *s);
+void reset_transaction(struct session *s); /* none is fine */
+void act_rcpt(struct session *s);
+void answer_rcpt(struct session *s);
 
 /* arrival.c: from the socket to the first stage. */
 bool arrival_introduce(struct session *s, const char **why_out); /* XCLIENT: another client, from here on */
