@@ -1,6 +1,7 @@
 #include "report/daily.h"
 
 #include "base/bug.h"
+#include "base/hash.h"
 #include "report/lease.h"
 #include "report/mail.h"
 #include "report/suppress.h"
@@ -17,7 +18,9 @@
 
 struct candidate {
     char *domain;
-    uint64_t messages;
+    uint64_t messages, accepted;
+    uint64_t turn;                /* among those with as many messages; another one every day */
+    bool was_begun, was_finished; /* by its lease, before this run */
 };
 
 struct daily {
@@ -34,8 +37,7 @@ struct daily {
     struct destinations destinations;
     size_t mailing; /* the destination that is being served */
     unsigned delivered, refused, later, served_before;
-    bool dns_trouble;             /* an address is left for the next run */
-    bool was_begun, was_finished; /* by its lease, before this run */
+    bool unclear; /* an address is left for the next run */
     struct lease_answer leased;
     struct buf gz, mail;
     struct send *send;
@@ -131,7 +133,7 @@ static void end_mails(struct daily *d)
     struct lease lease = lease_of(d);
 
     d->waits_for_store = true;
-    lease_end(&lease, d->later == 0 && !d->dns_trouble, on_lease_ended, d);
+    lease_end(&lease, d->later == 0 && !d->unclear, on_lease_ended, d);
 }
 
 static void on_noted(enum store_status status, const void *result, void *arg)
@@ -333,16 +335,18 @@ static bool in_settings(const struct daily *d, const char *address)
 }
 
 /* Good ones that are suppressed, or that are ourselves, are surplus. */
-static bool keep_destination(struct daily *d, struct destination *to)
+static void look_at_destination(struct daily *d, struct destination *to)
 {
     const char *why;
+    int suppressed = 0;
 
-    if (to->verdict != DESTINATION_GOOD)
-        return false;
-    if (strcmp(to->host, d->ask.settings->identity.submitter) == 0 || in_settings(d, to->address) ||
-        suppress_find(d->ask.store, d->mem, d->at->domain, to->address, &why, &d->fail) != 0)
+    if (to->verdict == DESTINATION_GOOD)
+        suppressed = suppress_find(d->ask.store, d->mem, d->at->domain, to->address, &why, &d->fail);
+    d->unclear |= to->verdict == DESTINATION_TEMPERROR || suppressed < 0;
+    if (suppressed != 0 ||
+        (to->verdict == DESTINATION_GOOD &&
+         (strcmp(to->host, d->ask.settings->identity.submitter) == 0 || in_settings(d, to->address))))
         to->verdict = DESTINATION_SURPLUS;
-    return to->verdict == DESTINATION_GOOD;
 }
 
 static void on_destinations(const struct destinations *found, void *arg)
@@ -353,17 +357,17 @@ static void on_destinations(const struct destinations *found, void *arg)
 
     d->query = NULL;
     for (size_t i = 0; i < found->count; i++) {
-        bool was_good = list[i].verdict == DESTINATION_GOOD, kept = keep_destination(d, &list[i]);
+        bool was_good = list[i].verdict == DESTINATION_GOOD;
 
-        good += kept;
-        suppressed += was_good && !kept;
-        d->dns_trouble |= list[i].verdict == DESTINATION_TEMPERROR;
+        look_at_destination(d, &list[i]);
+        good += list[i].verdict == DESTINATION_GOOD;
+        suppressed += was_good && list[i].verdict != DESTINATION_GOOD;
     }
     d->destinations = (struct destinations){found->count, list};
     if (good == 0)
         end_domain(d,
-                   suppressed > 0   ? DAILY_SUPPRESSED
-                   : d->dns_trouble ? DAILY_LATER
+                   d->unclear       ? DAILY_LATER
+                   : suppressed > 0 ? DAILY_SUPPRESSED
                                     : DAILY_NO_DESTINATION,
                    "");
     else if (is_dry(d))
@@ -391,39 +395,28 @@ static void find_destinations(struct daily *d)
 
 /* ---- which domains ---- */
 
-static bool on_sums(int64_t day, const char *domain, const struct history_sums *sums, void *arg)
-{
-    (void)day, (void)domain;
-    *(struct history_sums *)arg = *sums;
-    return false;
-}
-
-static bool on_lease_seen(const struct lease_row *row, void *arg)
-{
-    struct daily *d = arg;
-
-    d->was_begun = true;
-    d->was_finished = row->finished;
-    return false;
-}
-
 /* Whoever makes up domains, and answers for them slowly or never, must not keep us busy for days. */
 static bool is_enough(const struct daily *d)
 {
-    return d->capped || d->looked >= DAILY_LOOKED_AT * (uint64_t)d->ask.settings->daily_cap ||
+    uint64_t cap = d->ask.settings->daily_cap;
+
+    return d->capped || d->result.fates[DAILY_WRITTEN] >= cap || d->looked >= DAILY_LOOKED_AT * cap ||
            clock_mono_ms(d->ask.clock) - d->begun_ms > DAILY_RUN_MS;
 }
 
-/* Costs nobody a question of the DNS: what was sent or given up before, and what is beyond the cap. */
+/* What costs no question of the DNS, and none of the store: most of a crowd ends here. */
 static bool is_over(struct daily *d)
 {
-    struct fail fail;
+    const struct candidate *c = d->at;
 
-    if (!is_dry(d) && lease_find(d->ask.store, d->ask.day, d->at->domain, on_lease_seen, d, &fail) == 0 &&
-        d->was_finished)
+    if (c->was_finished)
         end_domain(d, DAILY_FINISHED, "");
-    else if (is_enough(d) && !d->was_begun)
+    else if (is_enough(d) && !c->was_begun)
         end_domain(d, DAILY_CAPPED, "");
+    else if (c->accepted == 0)
+        end_domain(d, DAILY_ALL_REFUSED, "");
+    else if (strcmp(c->domain, d->ask.settings->identity.submitter) == 0)
+        end_domain(d, DAILY_OURSELVES, "");
     else
         return false;
     return true;
@@ -431,22 +424,15 @@ static bool is_over(struct daily *d)
 
 static void begin_domain(struct daily *d)
 {
-    struct history_sums sums = {0};
     const char *why = "";
     int suppressed;
 
     if (is_over(d))
         return;
-    if (history_sums_of(d->ask.store, d->ask.day, d->at->domain, on_sums, &sums, &d->fail) != 0) {
-        end_domain(d, DAILY_LATER, d->fail.text);
-        return;
-    }
     suppressed = suppress_find(d->ask.store, d->mem, d->at->domain, NULL, &why, &d->fail);
-    if (sums.accepted == 0)
-        end_domain(d, DAILY_ALL_REFUSED, "");
-    else if (strcmp(d->at->domain, d->ask.settings->identity.submitter) == 0)
-        end_domain(d, DAILY_OURSELVES, "");
-    else if (suppressed != 0 || in_settings(d, NULL))
+    if (suppressed < 0)
+        end_domain(d, DAILY_LATER, str_dup(d->mem, str_of(d->fail.text)));
+    else if (suppressed > 0 || in_settings(d, NULL))
         end_domain(d, DAILY_SUPPRESSED, why);
     else
         find_destinations(d);
@@ -472,10 +458,14 @@ static void next_domain(void *arg)
     d->leased = (struct lease_answer){0};
     d->mailing = 0;
     d->delivered = d->refused = d->later = d->served_before = 0;
-    d->dns_trouble = d->was_begun = d->was_finished = false;
+    d->unclear = false;
     d->to = "";
     begin_domain(d);
 }
+
+/* ---- the list ---- */
+
+enum { LIST_MAX = DAILY_DOMAINS_MAX + DAILY_DOMAINS_MAX / 10 };
 
 static int by_messages(const void *a, const void *b)
 {
@@ -483,14 +473,27 @@ static int by_messages(const void *a, const void *b)
 
     if (x->messages != y->messages)
         return x->messages > y->messages ? -1 : 1;
-    return strcmp(x->domain, y->domain);
+    return x->turn < y->turn ? -1 : x->turn > y->turn;
 }
 
-/* The half with the fewest messages goes: names that somebody has made up do not push out the others. */
-static void make_room(struct daily *d)
+static int by_name(const void *a, const void *b)
 {
-    qsort(d->list, d->count, sizeof(*d->list), by_messages);
-    while (d->count > DAILY_DOMAINS_MAX / 2) {
+    return strcmp(((const struct candidate *)a)->domain, ((const struct candidate *)b)->domain);
+}
+
+static void sort(struct daily *d, int (*order)(const void *, const void *))
+{
+    if (d->count > 0)
+        qsort(d->list, d->count, sizeof(*d->list), order);
+}
+
+/* Those with the fewest messages go: names that somebody has made up do not push out the others. */
+static void trim(struct daily *d)
+{
+    if (d->count <= DAILY_DOMAINS_MAX)
+        return;
+    sort(d, by_messages);
+    while (d->count > DAILY_DOMAINS_MAX) {
         free(d->list[--d->count].domain);
         d->result.left_out++;
     }
@@ -500,22 +503,51 @@ static bool on_domain(int64_t day, const char *domain, const struct history_sums
 {
     struct daily *d = arg;
 
-    (void)day;
     d->result.domains++;
     if (d->ask.only != NULL && !str_same_z(str_of(domain), d->ask.only))
         return true;
-    if (d->count == DAILY_DOMAINS_MAX)
-        make_room(d);
+    if (d->count == LIST_MAX)
+        trim(d);
     if (d->count == d->room) {
         d->room = d->room > 0 ? 2 * d->room : 16;
         d->list = realloc(d->list, d->room * sizeof(*d->list));
         if (d->list == NULL)
             out_of_memory();
     }
-    d->list[d->count] = (struct candidate){strdup(domain), sums->messages};
+    d->list[d->count] = (struct candidate){.domain = strdup(domain),
+                                           .messages = sums->messages,
+                                           .accepted = sums->accepted,
+                                           .turn = hash_stable(domain, strlen(domain), (uint64_t)day)};
     if (d->list[d->count++].domain == NULL)
         out_of_memory();
     return true;
+}
+
+static bool on_lease_seen(const struct lease_row *row, void *arg)
+{
+    struct daily *d = arg;
+    const struct candidate wanted = {.domain = (char *)row->domain};
+    struct candidate *found =
+        d->count > 0 ? bsearch(&wanted, d->list, d->count, sizeof(*d->list), by_name) : NULL;
+
+    if (found != NULL) {
+        found->was_begun = true;
+        found->was_finished = row->finished;
+    }
+    return true;
+}
+
+/* Two walks through the store, however many domains there are. */
+static int make_list(struct daily *d)
+{
+    if (history_each_domain(d->ask.store, d->ask.day, on_domain, d, &d->fail) != 0)
+        return -1;
+    trim(d);
+    sort(d, by_name);
+    if (!is_dry(d) && lease_each(d->ask.store, d->ask.day, on_lease_seen, d, &d->fail) != 0)
+        return -1;
+    sort(d, by_messages);
+    return 0;
 }
 
 struct daily *daily_start(const struct daily_ask *ask)
@@ -529,9 +561,7 @@ struct daily *daily_start(const struct daily_ask *ask)
     d->mem = arena_new(64 * 1024);
     buf_init(&d->gz, ask->settings->max_bytes);
     buf_init(&d->mail, ask->settings->max_bytes / 57 * 78 + 16 * 1024);
-    d->result.failed = history_each_domain(ask->store, ask->day, on_domain, d, &d->fail) != 0;
-    if (d->count > 0)
-        qsort(d->list, d->count, sizeof(*d->list), by_messages);
+    d->result.failed = make_list(d) != 0;
     later_start(&d->again, ask->loop, next_domain, d);
     return d;
 }

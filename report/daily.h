@@ -3,12 +3,13 @@
  *
  * Who gets one: a domain whose record names an address that may have it, of whose mail at least one message
  * was accepted, that is neither suppressed nor ourselves. Those with the most messages come first, so that
- * the daily cap leaves out the smallest. Each domain is leased (report/lease.h), so any number of hosts and
- * processes may run this on one store; what could not be sent is left for the next run.
+ * the daily cap leaves out the smallest; of those with as many, other ones every day. Each domain is leased
+ * (report/lease.h), so any number of hosts and processes may run this on one store; what could not be sent is
+ * left for the next run.
  *
  * Timing     `done` exactly once, never before daily_start() has returned, never after daily_cancel(). One
  *            mail at a time. Reading the store blocks: give it a loop of its own, with a resolver of its own.
- * Limits     DAILY_DOMAINS_MAX domains of a day are held; of more, those with the fewest messages are only
+ * Limits     DAILY_DOMAINS_MAX domains of a day are served; of more, those with the fewest messages are only
  *            counted. Memory: some 100 octets each, and one report with its mail, about 2.4 times max_bytes.
  *            DNS: for DAILY_LOOKED_AT times daily_cap domains, none when the cap is reached, and none after
  *            DAILY_RUN_MS.

@@ -144,6 +144,7 @@ static struct timer pump;
 static enum daily_fate fates[512];
 static char told[512][256], ids[512][80];
 static int told_count, left, done_calls;
+static int64_t day; /* that is counted and reported */
 static char dry_dir[128];
 
 static void on_pump(void *arg)
@@ -158,6 +159,7 @@ static int set_up(void **state)
     memset(&backend, 0, sizeof(backend));
     memset(&result, 0, sizeof(result));
     told_count = done_calls = 0;
+    day = DAY;
     daily = NULL;
     if (bed_set_up(state) != 0)
         return -1;
@@ -200,7 +202,7 @@ static void on_added(enum store_status status, void *arg)
 static void add(const char *domain, const char *rua, int messages, bool accepted)
 {
     char record[600];
-    struct history_entry e = {.day = DAY,
+    struct history_entry e = {.day = day,
                               .policy_domain = domain,
                               .accepted = accepted,
                               .header_from = domain,
@@ -240,7 +242,7 @@ static void on_done(const struct daily_result *got, const struct fail *fail, voi
 
 static void start(void)
 {
-    struct daily_ask ask = {bed_loop, fakedns_dns(fake), bed_store, &bed_clock, &settings, DAY,
+    struct daily_ask ask = {bed_loop, fakedns_dns(fake), bed_store, &bed_clock, &settings, day,
                             NULL,     on_domain,         on_done,   NULL};
 
     told_count = 0;
@@ -335,6 +337,24 @@ static void test_cap(void **state)
     t_same_z(fate("a.test"), "sent");
 }
 
+/* Of domains with as many messages, the cap takes other ones every day. */
+static void test_turns(void **state)
+{
+    static const char *const domains[] = {"a.test", "b.test", "c.test", "d.test", "e.test"};
+    char first[2][256];
+
+    (void)state;
+    settings.daily_cap = 1;
+    for (int i = 0; i < 2; i++) {
+        day = DAY + i;
+        for (size_t k = 0; k < COUNT(domains); k++)
+            add(domains[k], "mailto:dmarc@crowd.test", 1, true);
+        run();
+        snprintf(first[i], sizeof(first[i]), "%s", told[0]);
+    }
+    t_true(strcmp(first[0], first[1]) != 0);
+}
+
 /* ---- a crowd ---- */
 
 static void add_crowd(int first, int count, const char *rua)
@@ -379,6 +399,59 @@ static void test_crowd(void **state)
     t_same_z(fate("d.test"), "capped");
     t_same_int(result.fates[DAILY_CAPPED], 301);
     t_same_int(fakedns_asked(fake), asked);
+}
+
+/* As if these domains had had the same mail as `seed`. */
+static void copy_rows(const char *seed, int count, const char *pattern)
+{
+    char sql[1000];
+
+    snprintf(sql, sizeof(sql),
+             "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %d)"
+             " INSERT INTO rows (tbl, key, value, expires, expires_hour)"
+             " SELECT tbl, CAST(substr(key, 1, 4) || printf('%s', i) || substr(key, 5 + %zu) AS BLOB),"
+             " value, expires, expires_hour FROM n, rows"
+             " WHERE tbl = 'dmarc' AND substr(key, 5, %zu) = CAST('%s' AS BLOB)",
+             count, pattern, strlen(seed), strlen(seed), seed);
+    bed_change_file(sql);
+}
+
+enum { CROWD = DAILY_DOMAINS_MAX + DAILY_DOMAINS_MAX / 5 };
+
+static void test_hundred_thousand(void **state)
+{
+    size_t asked;
+
+    (void)state;
+    fakedns_add_text(fake, "_dmarc.crowd.test TXT \"v=DMARC1; p=none\"\n");
+    settings.daily_cap = 20;
+    add("seed.crowd.test", "mailto:d@crowd.test", 1, true);
+    copy_rows("seed.crowd.test", CROWD - 1, "d%06d.crowd.test");
+    add("honest.test", "mailto:d@honest.test", 2, true);
+    run();
+    t_case("more than 100,000 names of one owner, all for his mailbox: as many mails as the cap says", NULL);
+    t_same_int(result.domains, CROWD + 1);
+    t_same_int(backend.mails, 20);
+    t_same_int(result.fates[DAILY_SENT], 20);
+    t_case("who has written more comes first", NULL);
+    t_same_z(fate("honest.test"), "sent");
+    t_case("no more than a known number of domains is held, and the others are counted", NULL);
+    t_same_int(result.left_out, CROWD + 1 - DAILY_DOMAINS_MAX);
+    t_same_int(result.fates[DAILY_CAPPED], DAILY_DOMAINS_MAX - 20);
+    asked = fakedns_asked(fake);
+    t_true(asked <= 8 * DAILY_LOOKED_AT * 20);
+    bed_advance_s(3600);
+    run();
+    t_case("an hour later: no mail, and questions about one domain, until its lease says that it is enough",
+           NULL);
+    t_same_int(result.fates[DAILY_FINISHED], 20);
+    t_same_int(backend.mails, 20);
+    t_true(fakedns_asked(fake) <= asked + 8);
+    bed_advance_s(86400);
+    run();
+    t_case("the next day has its own number of mails", NULL);
+    t_same_int(backend.mails, 40);
+    t_same_int(result.fates[DAILY_FINISHED], 20);
 }
 
 static void test_a_thousand_addresses(void **state)
@@ -650,13 +723,22 @@ static void test_verp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ROW(test_who),      ROW(test_cap),
-        ROW(test_crowd),    ROW(test_a_thousand_addresses),
-        ROW(test_time),     ROW(test_status),
-        ROW(test_trouble),  ROW(test_refused),
-        ROW(test_attempts), ROW(test_two_addresses),
-        ROW(test_lease),    ROW(test_same_id),
-        ROW(test_cancel),   cmocka_unit_test(test_verp),
+        ROW(test_who),
+        ROW(test_cap),
+        ROW(test_turns),
+        ROW(test_crowd),
+        ROW(test_hundred_thousand),
+        ROW(test_a_thousand_addresses),
+        ROW(test_time),
+        ROW(test_status),
+        ROW(test_trouble),
+        ROW(test_refused),
+        ROW(test_attempts),
+        ROW(test_two_addresses),
+        ROW(test_lease),
+        ROW(test_same_id),
+        ROW(test_cancel),
+        cmocka_unit_test(test_verp),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
