@@ -7,6 +7,8 @@
  * with PIPELINING sends it.
  *
  *   send   sessions of -n messages each; a recipient who is refused ends the session
+ *   ask    sessions of -n transactions each, with -R recipients whom nobody has seen before; all of them must be
+ *          put off, and there is no DATA. -g of them leave together, and their answers are waited for
  *   bot    talks before the greeting, and leaves as soon as it is refused
  *   idle   -N sessions that say EHLO and then nothing; "ready" when all are there, until standard input ends
  */
@@ -28,9 +30,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGES_MAX = 256, COMPLAINTS_MAX = 3, GRACE_MS = 20000 };
+enum { MESSAGES_MAX = 256, COMPLAINTS_MAX = 3, GRACE_MS = 20000, GROUP_MAX = 20, RCPT_ROOM = 64 };
 
-enum mode { MODE_SEND, MODE_BOT, MODE_IDLE };
+enum mode { MODE_SEND, MODE_ASK, MODE_BOT, MODE_IDLE };
 enum state {
     AT_CONNECT,
     AT_BANNER,
@@ -38,6 +40,8 @@ enum state {
     AT_STARTTLS,
     AT_HANDSHAKE,
     AT_ENVELOPE,
+    AT_MAIL,
+    AT_RCPT,
     AT_DOT,
     AT_QUIT,
     AT_REST
@@ -52,13 +56,13 @@ struct session {
     int fd;
     SSL *ssl;
     enum state state;
-    unsigned due, number, messages_left;
+    unsigned due, number, messages_left, recipients_left;
     int code; /* of the last reply */
     const struct message *message;
-    int64_t begun_us, dot_us;
+    int64_t begun_us, asked_us; /* of the session; of the dot, or the recipients */
     const char *out; /* what the kernel has not taken yet */
     size_t out_n, in_n;
-    char command[1024], in[2048];
+    char command[GROUP_MAX * RCPT_ROOM], in[2048];
 };
 
 struct samples {
@@ -68,7 +72,7 @@ struct samples {
 
 static struct {
     enum mode mode;
-    unsigned sessions, at_once, messages_a_session, addresses, network;
+    unsigned sessions, at_once, messages_a_session, recipients, group, addresses, network;
     int64_t run_us;
     bool starttls, fresh_senders;
     const char *domain, *rcpt;
@@ -77,6 +81,8 @@ static struct {
     unsigned messages_count;
 } ask = {.at_once = 20,
          .messages_a_session = 1,
+         .recipients = 1,
+         .group = 1,
          .addresses = 64,
          .network = 1,
          .domain = "sender.example",
@@ -86,7 +92,7 @@ static struct {
     unsigned begun, open, active, ended, resting;
     unsigned delivered, refused, failed, messages_begun, complaints;
     int64_t start_us, last_us;
-    struct samples dot, whole;
+    struct samples answer, whole;
     char refusal[200]; /* the last one */
 } seen;
 
@@ -138,21 +144,34 @@ static double percentile_ms(const struct samples *s, unsigned percent)
     return s->n > 0 ? s->us[(s->n - 1) * percent / 100] / 1000.0 : 0;
 }
 
+static double cpu_ms(const struct rusage *used)
+{
+    return (double)(used->ru_utime.tv_sec + used->ru_stime.tv_sec) * 1e3 +
+           (double)(used->ru_utime.tv_usec + used->ru_stime.tv_usec) / 1e3;
+}
+
 static void report(void)
 {
     double seconds = (double)(seen.last_us - seen.start_us) / 1e6;
+    struct rusage own;
 
-    qsort(seen.dot.us, seen.dot.n, sizeof(uint32_t), by_size);
+    getrusage(RUSAGE_SELF, &own);
+    qsort(seen.answer.us, seen.answer.n, sizeof(uint32_t), by_size);
     qsort(seen.whole.us, seen.whole.n, sizeof(uint32_t), by_size);
     printf("{\"delivered\": %u, \"refused\": %u, \"failed\": %u, \"sessions\": %u, \"seconds\": %.3f, "
-           "\"dot_p50_ms\": %.2f, \"dot_p99_ms\": %.2f, \"session_p50_ms\": %.2f, \"session_p99_ms\": %.2f, "
-           "\"refusal\": \"%s\"}\n",
-           seen.delivered, seen.refused, seen.failed, seen.ended, seconds, percentile_ms(&seen.dot, 50),
-           percentile_ms(&seen.dot, 99), percentile_ms(&seen.whole, 50), percentile_ms(&seen.whole, 99),
-           seen.refusal);
+           "\"answer_p50_ms\": %.2f, \"answer_p99_ms\": %.2f, \"session_p50_ms\": %.2f, \"session_p99_ms\": %.2f, "
+           "\"cpu_ms\": %.1f, \"refusal\": \"%s\"}\n",
+           seen.delivered, seen.refused, seen.failed, seen.ended, seconds, percentile_ms(&seen.answer, 50),
+           percentile_ms(&seen.answer, 99), percentile_ms(&seen.whole, 50), percentile_ms(&seen.whole, 99),
+           cpu_ms(&own), seen.refusal);
 }
 
 /* ---- the life of a session ---- */
+
+static bool time_is_up(void)
+{
+    return ask.run_us > 0 && now_us() - seen.start_us >= ask.run_us;
+}
 
 static void end_session(struct session *s, const char *trouble)
 {
@@ -216,17 +235,24 @@ static void push(struct session *s, bool was_blocked)
         want(s, EPOLLIN, EPOLL_CTL_MOD);
 }
 
-static void say(struct session *s, enum state next, unsigned replies, const char *format, ...)
+static void send_command(struct session *s, enum state next, unsigned replies, size_t n)
 {
-    va_list args;
-
-    va_start(args, format);
-    s->out_n = (size_t)vsnprintf(s->command, sizeof(s->command), format, args);
-    va_end(args);
     s->out = s->command;
+    s->out_n = n;
     s->state = next;
     s->due = replies;
     push(s, false);
+}
+
+static void say(struct session *s, enum state next, unsigned replies, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(s->command, sizeof(s->command), format, args);
+    va_end(args);
+    send_command(s, next, replies, (size_t)n);
 }
 
 /* Client K greets as mail.sK.DOMAIN and has senders in sK.DOMAIN. */
@@ -240,22 +266,33 @@ static void say_ehlo(struct session *s)
     say(s, AT_EHLO, 1, "EHLO mail.s%u.%s\r\n", client_of(s), ask.domain);
 }
 
-/* Each client has a sender of its own, or never the same again. They differ in letters, since greylists take
- * numbers for those of one mailing. */
+/* Names that are never the same again differ in letters, since greylists take numbers for those of one mailing. */
+static const char *letters(uint64_t number)
+{
+    static char text[16];
+    int n = 0;
+
+    do
+        text[n++] = (char)('a' + number % 26);
+    while ((number /= 26) > 0);
+    text[n] = '\0';
+    return text;
+}
+
+static uint64_t fresh(void)
+{
+    static uint64_t count;
+
+    return (uint64_t)seen.start_us + count++;
+}
+
+/* Each client has a sender of its own, or never the same again. */
 static const char *sender(const struct session *s)
 {
     static char text[300];
-    static uint64_t fresh;
-    uint64_t number = client_of(s);
-    char letters[16];
-    int n = 0;
 
-    if (ask.fresh_senders)
-        number = (uint64_t)seen.start_us + fresh++;
-    do
-        letters[n++] = (char)('a' + number % 26);
-    while ((number /= 26) > 0);
-    snprintf(text, sizeof(text), "%.*s.news@s%u.%s", n, letters, client_of(s), ask.domain);
+    snprintf(text, sizeof(text), "%s.news@s%u.%s", letters(ask.fresh_senders ? fresh() : client_of(s)),
+             client_of(s), ask.domain);
     return text;
 }
 
@@ -266,6 +303,37 @@ static void say_envelope(struct session *s)
     say(s, AT_ENVELOPE, 3, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", sender(s), ask.rcpt);
 }
 
+/* The transaction before is given up: nobody in it was accepted. */
+static void say_mail(struct session *s, bool is_first)
+{
+    s->messages_left--;
+    s->recipients_left = ask.recipients;
+    say(s, AT_MAIL, is_first ? 1 : 2, "%sMAIL FROM:<%s>\r\n", is_first ? "" : "RSET\r\n", sender(s));
+}
+
+static void say_recipients(struct session *s)
+{
+    unsigned count = s->recipients_left < ask.group ? s->recipients_left : ask.group;
+    size_t n = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        n += (size_t)snprintf(s->command + n, RCPT_ROOM, "RCPT TO:<%s.%s>\r\n", letters(fresh()), ask.rcpt);
+    s->recipients_left -= count;
+    s->asked_us = now_us();
+    send_command(s, AT_RCPT, count, n);
+}
+
+static void after_recipients(struct session *s)
+{
+    add_sample(&seen.answer, now_us() - s->asked_us);
+    if (s->recipients_left > 0)
+        say_recipients(s);
+    else if (s->messages_left > 0 && !time_is_up())
+        say_mail(s, false);
+    else
+        say(s, AT_QUIT, 1, "QUIT\r\n");
+}
+
 static void after_ehlo(struct session *s)
 {
     if (ask.starttls && s->ssl == NULL) {
@@ -274,6 +342,8 @@ static void after_ehlo(struct session *s)
         s->state = AT_REST;
         seen.active--;
         seen.resting++;
+    } else if (ask.mode == MODE_ASK) {
+        say_mail(s, true);
     } else {
         say_envelope(s);
     }
@@ -309,19 +379,14 @@ static void send_message(struct session *s)
     s->state = AT_DOT;
     s->due = 1;
     push(s, false);
-    s->dot_us = now_us();
-}
-
-static bool time_is_up(void)
-{
-    return ask.run_us > 0 && now_us() - seen.start_us >= ask.run_us;
+    s->asked_us = now_us();
 }
 
 static void after_dot(struct session *s)
 {
     if (s->code == 250) {
         seen.delivered++;
-        add_sample(&seen.dot, now_us() - s->dot_us);
+        add_sample(&seen.answer, now_us() - s->asked_us);
     } else {
         seen.refused++;
         if (seen.complaints++ < COMPLAINTS_MAX)
@@ -361,6 +426,12 @@ static void advance(struct session *s)
             seen.refused++;
             say(s, AT_QUIT, 1, "QUIT\r\n");
         }
+        break;
+    case AT_MAIL:
+        say_recipients(s);
+        break;
+    case AT_RCPT:
+        after_recipients(s);
         break;
     case AT_DOT:
         after_dot(s);
@@ -410,6 +481,9 @@ static bool take_replies(struct session *s)
                 note_refusal(p, (size_t)(eol - p - 1));
             s->code = atoi(p);
             s->due--;
+            if (s->state == AT_RCPT && s->code != 450 && s->code != 451)
+                die("a recipient was answered with %.*s", (int)(eol - p), p);
+            seen.refused += s->state == AT_RCPT;
         }
         p = eol + 1;
     }
@@ -458,7 +532,7 @@ static void on_event(struct session *s, uint32_t events)
     if ((events & EPOLLOUT) && s->out_n > 0) {
         push(s, true);
         if (s->out_n == 0 && s->state == AT_DOT)
-            s->dot_us = now_us();
+            s->asked_us = now_us();
     }
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         on_input(s); /* last act: s may be gone then */
@@ -559,10 +633,10 @@ static void read_server(const char *text)
 
 static void read_options(int argc, char **argv)
 {
-    static const char *const modes[] = {"send", "bot", "idle"};
+    static const char *const modes[] = {"send", "ask", "bot", "idle"};
     int option;
 
-    while ((option = getopt(argc, argv, "m:c:n:N:t:a:b:f:r:su")) != -1) {
+    while ((option = getopt(argc, argv, "m:c:n:N:R:g:t:a:b:f:r:su")) != -1) {
         switch (option) {
         case 'm':
             while (ask.mode < MODE_IDLE && strcmp(modes[ask.mode], optarg) != 0)
@@ -576,6 +650,12 @@ static void read_options(int argc, char **argv)
             break;
         case 'N':
             ask.sessions = (unsigned)atoi(optarg);
+            break;
+        case 'R':
+            ask.recipients = (unsigned)atoi(optarg);
+            break;
+        case 'g':
+            ask.group = (unsigned)atoi(optarg);
             break;
         case 't':
             ask.run_us = (int64_t)(atof(optarg) * 1e6);
@@ -603,12 +683,10 @@ static void read_options(int argc, char **argv)
         }
     }
     if (optind >= argc || (ask.sessions == 0) == (ask.run_us == 0) || ask.addresses < 1 ||
-        ask.addresses > 250)
-        die("usage: load -m send|bot|idle [-c AT_ONCE] [-n MESSAGES_A_SESSION] -N SESSIONS|-t SECONDS [-a "
-            "ADDRESSES of "
-            "11.B.*.1] [-b B] [-f DOMAIN] [-r RCPT] [-s (STARTTLS)] [-u (never the same "
-            "sender)] "
-            "IP:PORT [MESSAGE...]");
+        ask.addresses > 250 || ask.group < 1 || ask.group > GROUP_MAX || strlen(ask.rcpt) > RCPT_ROOM - 32)
+        die("usage: load -m send|ask|bot|idle [-c AT_ONCE] [-n MESSAGES_A_SESSION] [-R RECIPIENTS] [-g AT_ONCE_OF_THEM] "
+            "-N SESSIONS|-t SECONDS [-a ADDRESSES of 11.B.*.1] [-b B] [-f DOMAIN] [-r RCPT] [-s (STARTTLS)] "
+            "[-u (never the same sender)] IP:PORT [MESSAGE...]");
     read_server(argv[optind++]);
     while (optind < argc)
         read_message(argv[optind++]);

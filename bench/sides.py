@@ -170,6 +170,13 @@ smtpd_milters = unix:{here}/opendkim/socket, unix:{here}/opendmarc/socket
 milter_default_action = tempfail
 """
 
+GREYLISTING_CF = """
+smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service inet:127.0.0.1:10024
+smtpd_error_sleep_time = 0
+smtpd_soft_error_limit = 1000000
+smtpd_hard_error_limit = 1000000
+"""
+
 BACKEND_CF = """
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_authorized_xclient_hosts = {xclient_hosts}
@@ -224,11 +231,11 @@ class Postfix(Side):
 
 
 class Greylisting(Postfix):
-    """Postfix with postgrey and no other check."""
+    """Postfix with postgrey and no other check, and without the pauses for clients whom it tells 450 often."""
 
     def start(self):
         self.start_postgrey(10024)
-        self.start_postfix("smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service inet:127.0.0.1:10024")
+        self.start_postfix(GREYLISTING_CF)
 
     def start_postgrey(self, port):
         self.write("empty", "")
