@@ -95,7 +95,13 @@ E2E_TOOLS = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/e2e/*.c))
 $(E2E_TOOLS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-e2e: all $(E2E_TOOLS)
+# Preloaded by programs whose clock a test turns: without the sanitizers, which such a program has already.
+TURNED_CLOCK = $(BUILD)/tests/e2e/lib/turned_clock.so
+$(TURNED_CLOCK): tests/e2e/lib/turned_clock.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -fPIC -shared -o $@ $<
+e2e: all $(E2E_TOOLS) $(TURNED_CLOCK)
 	@tests/e2e/run $(BUILD)/smtpguard
 
 # Unit and e2e under the address and undefined-behaviour sanitizers.

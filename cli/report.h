@@ -41,6 +41,5 @@ int cli_report_run(const char *verb, int argc, char **argv, int words_most,
                    int (*work)(struct cli_report *report));
 
 int64_t cli_report_yesterday(void);
-const char *cli_report_date(int64_t day, char text[16]); /* "2026-11-23" */
 
 #endif

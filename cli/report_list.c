@@ -60,10 +60,10 @@ static void list_json(struct listing *l, const char *date, const char *domain, c
 static bool on_domain(int64_t day, const char *domain, const struct history_sums *s, void *arg)
 {
     struct listing *l = arg;
-    char date[16];
+    char date[HISTORY_DATE_MAX];
     const char *state = state_of(l, day, domain);
 
-    cli_report_date(day, date);
+    history_date(day, date);
     if (l->report->options.json) {
         list_json(l, date, domain, s, state);
     } else {

@@ -56,26 +56,16 @@ int64_t cli_report_yesterday(void)
     return clock_unix(clock_system()) / HISTORY_DAY_S - 1;
 }
 
-const char *cli_report_date(int64_t day, char text[16])
-{
-    time_t time = (time_t)(day * HISTORY_DAY_S);
-    struct tm tm;
-
-    gmtime_r(&time, &tm);
-    strftime(text, 16, "%Y-%m-%d", &tm);
-    return text;
-}
-
 static bool read_day(const char *text, int64_t *day_out)
 {
     struct tm tm = {0};
     const char *end = strptime(text, "%Y-%m-%d", &tm);
-    char again[16];
+    char again[HISTORY_DATE_MAX];
 
     if (end == NULL || *end != '\0')
         return false;
     *day_out = timegm(&tm) / HISTORY_DAY_S;
-    return *day_out >= 0 && strcmp(cli_report_date(*day_out, again), text) == 0;
+    return *day_out >= 0 && strcmp(history_date(*day_out, again), text) == 0;
 }
 
 static bool read_format(const char *text, enum aggregate_format *format_out)

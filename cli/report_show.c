@@ -18,13 +18,13 @@ struct showing {
     uint64_t records;
 };
 
-static const char *date_of(const char *seconds, char text[16])
+static const char *date_of(const char *seconds, char text[HISTORY_DATE_MAX])
 {
     uint64_t number;
 
     if (!str_to_u64(str_of(seconds), (uint64_t)1 << 36, &number))
         return "?";
-    return cli_report_date((int64_t)number / HISTORY_DAY_S, text);
+    return history_date((int64_t)number / HISTORY_DAY_S, text);
 }
 
 static void print_pair(const char *name, const char *value)
@@ -38,7 +38,7 @@ static void print_pair(const char *name, const char *value)
 
 static void print_head(const struct read_head *h)
 {
-    char begin[16], end[16];
+    char begin[HISTORY_DATE_MAX], end[HISTORY_DATE_MAX];
 
     print_pair("from", h->org_name);
     print_pair("contact", h->email);

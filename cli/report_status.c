@@ -101,7 +101,7 @@ static const char *sending(const struct report_settings *settings)
 static void tell_text(const struct report_settings *settings, const struct status *s)
 {
     int64_t at_min = settings->at_s / 60;
-    char date[16];
+    char date[HISTORY_DATE_MAX];
 
     printf("aggregate reports %s, daily at %02d:%02d UTC; %" PRIu64 " of %u begun today, %" PRIu64
            " addresses or domains suppressed\n",
@@ -114,17 +114,17 @@ static void tell_text(const struct report_settings *settings, const struct statu
         const struct day *d = &s->days[i];
 
         printf("%-10s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 "\n",
-               cli_report_date(d->day, date), d->domains, d->messages, d->accepted, d->sent, d->pending,
+               history_date(d->day, date), d->domains, d->messages, d->accepted, d->sent, d->pending,
                d->given_up);
     }
 }
 
 static void put_day(struct json *j, const struct day *d)
 {
-    char date[16];
+    char date[HISTORY_DATE_MAX];
 
     json_object(j);
-    json_put_z(j, "day", cli_report_date(d->day, date));
+    json_put_z(j, "day", history_date(d->day, date));
     json_put_int(j, "domains", (int64_t)d->domains);
     json_put_int(j, "messages", (int64_t)d->messages);
     json_put_int(j, "accepted", (int64_t)d->accepted);

@@ -16,10 +16,10 @@ struct listing {
 static bool on_row(const struct suppress_row *row, void *arg)
 {
     struct listing *l = arg;
-    char date[16] = "";
+    char date[HISTORY_DATE_MAX] = "";
 
     if (row->expires_unix > 0)
-        cli_report_date(row->expires_unix / HISTORY_DAY_S, date);
+        history_date(row->expires_unix / HISTORY_DAY_S, date);
     if (!l->wants_json) {
         printf("%-8s %-10s ", suppress_holds(row) ? (row->by_hand ? "by hand" : "learnt") : "counting",
                date[0] != '\0' ? date : "for ever");

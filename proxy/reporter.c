@@ -5,13 +5,14 @@
 #include "proxy/signing.h"
 #include "report/daily.h"
 #include "report/history.h"
+#include "report/schedule.h"
 #include "smtp/address.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
-enum { AGAIN_MS = 3600 * 1000 };
+enum { LOOK_MS = 5000 };
 
 struct reporter {
     const struct config *config;
@@ -21,31 +22,21 @@ struct reporter {
     struct dns *dns;
     struct arena *mem;
     pthread_t thread;
-    struct timer due;
+    struct timer look;
     struct daily *daily;
     struct daily_settings settings;
-    int64_t day; /* that is being reported, or was last */
+    struct schedule schedule;
     struct metric *fates[DAILY_FATES];
 };
-
-static void on_due(void *arg);
 
 static int64_t now_unix(void)
 {
     return clock_unix(clock_system());
 }
 
-/* The day that has ended, once `at` of the present one has come. */
-static int64_t day_due(const struct reporter *r, int64_t now)
+static int64_t now_mono_ms(void)
 {
-    return (now - r->config->reports.at_s) / HISTORY_DAY_S - 1;
-}
-
-static int64_t next_due_ms(const struct reporter *r)
-{
-    int64_t now = now_unix(), at = (day_due(r, now) + 2) * HISTORY_DAY_S + r->config->reports.at_s;
-
-    return (at - now) * 1000;
+    return clock_mono_ms(clock_system());
 }
 
 static void on_domain(const struct daily_domain *domain, void *arg)
@@ -64,23 +55,41 @@ static void on_domain(const struct daily_domain *domain, void *arg)
     log_line_end(&line);
 }
 
+/* Of older days, which are nearly always through already, only what was done. */
+static void log_day(const struct reporter *r, const struct daily_result *result)
+{
+    uint64_t sent = result->fates[DAILY_SENT] + result->fates[DAILY_WRITTEN];
+    char date[HISTORY_DATE_MAX];
+
+    if (sent == 0 && r->schedule.day < r->schedule.newest)
+        return;
+    log_note(LOG_INFO, "reports",
+             "%s: %llu of %llu domains were sent their report; %llu are left for later, %llu are beyond the "
+             "daily cap",
+             history_date(r->schedule.day, date), (unsigned long long)sent,
+             (unsigned long long)result->domains,
+             (unsigned long long)(result->fates[DAILY_LATER] + result->fates[DAILY_HELD]),
+             (unsigned long long)(result->fates[DAILY_CAPPED] + result->left_out));
+}
+
+static void on_look(void *arg);
+
 static void on_done(const struct daily_result *result, const struct fail *fail, void *arg)
 {
     struct reporter *r = arg;
-    int64_t wait = next_due_ms(r);
-    bool again = result->failed || result->fates[DAILY_LATER] > 0 || result->fates[DAILY_HELD] > 0;
+    bool is_left = result->failed || result->fates[DAILY_LATER] > 0 || result->fates[DAILY_HELD] > 0;
 
     r->daily = NULL;
     if (result->failed)
         log_note(LOG_ERROR, "reports.failed", "%s; tried again in an hour", fail->text);
     else
-        log_note(LOG_INFO, "reports", "%llu of %llu domains were sent their report",
-                 (unsigned long long)(result->fates[DAILY_SENT] + result->fates[DAILY_WRITTEN]),
-                 (unsigned long long)result->domains);
-    timer_start(&r->due, r->loop, again && wait > AGAIN_MS ? AGAIN_MS : wait, on_due, r);
+        log_day(r, result);
+    schedule_done(&r->schedule, is_left, now_mono_ms());
+    timer_start(&r->look, r->loop, 0, on_look, r);
 }
 
-static void on_due(void *arg)
+/* A timer until the set time would not hear of a clock that is put forward or back meanwhile. */
+static void on_look(void *arg)
 {
     struct reporter *r = arg;
     struct daily_ask ask = {.loop = r->loop,
@@ -88,12 +97,15 @@ static void on_due(void *arg)
                             .store = r->store,
                             .clock = clock_system(),
                             .settings = &r->settings,
+                            .day = schedule_next(&r->schedule, now_unix(), now_mono_ms()),
                             .on_domain = on_domain,
                             .done = on_done,
                             .arg = r};
 
-    r->day = ask.day = day_due(r, now_unix());
-    r->daily = daily_start(&ask);
+    if (ask.day != SCHEDULE_NO_DAY)
+        r->daily = daily_start(&ask);
+    else
+        timer_start(&r->look, r->loop, LOOK_MS, on_look, r);
 }
 
 static struct str sign_report(struct arena *mem, struct str mail, void *arg)
@@ -172,8 +184,8 @@ struct reporter *reporter_start(const struct config *config, struct dkim_keyring
         return NULL;
     }
     make_settings(r);
-    /* At start, too: whatever of yesterday was not sent yet is due. What was sent is known by its lease. */
-    timer_start(&r->due, r->loop, 0, on_due, r);
+    schedule_init(&r->schedule, config->reports.at_s);
+    timer_start(&r->look, r->loop, 0, on_look, r);
     if (pthread_create(&r->thread, NULL, run, r) != 0)
         out_of_memory();
     return r;
@@ -184,7 +196,7 @@ static void on_stop(void *arg)
     struct reporter *r = arg;
 
     daily_cancel(&r->daily);
-    timer_stop(&r->due);
+    timer_stop(&r->look);
     loop_stop(r->loop);
 }
 

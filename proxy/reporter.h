@@ -2,8 +2,8 @@
  * proxy/reporter.h - sends the aggregate reports of each day, on a thread of its own
  *
  * Reading a day's rows blocks, so neither a worker nor the main loop does it. At `reports.aggregate.at` (UTC)
- * the day that has ended is reported; what could not be sent then is tried again every hour, until the next
- * day takes its place.
+ * the day that has ended is reported; what could not be sent then is tried again every hour, and whoever was off
+ * at that time catches up (report/schedule.h).
  */
 #ifndef PROXY_REPORTER_H
 #define PROXY_REPORTER_H

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char history_table[] = "dmarc";
 
@@ -50,6 +51,16 @@ const char *history_override_name(enum history_override override)
         "", "local_policy", "mailing_list", "policy_test_mode", "trusted_forwarder", "other"};
 
     return names[override];
+}
+
+const char *history_date(int64_t day, char text[HISTORY_DATE_MAX])
+{
+    time_t time = (time_t)(day * HISTORY_DAY_S);
+    struct tm tm;
+
+    gmtime_r(&time, &tm);
+    strftime(text, HISTORY_DATE_MAX, "%Y-%m-%d", &tm);
+    return text;
 }
 
 /* ---- counting; pure, on the store's thread ---- */

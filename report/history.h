@@ -135,6 +135,9 @@ struct history_token *history_set(const struct history *history, struct loop *lo
                                   const struct history_entry *entry, uint64_t origin, uint64_t total,
                                   history_done_fn *done, void *arg);
 
+enum { HISTORY_DATE_MAX = 16 };
+const char *history_date(int64_t day, char text[HISTORY_DATE_MAX]); /* "2026-11-23"; returns text */
+
 const char *history_override_name(enum history_override override); /* "mailing_list" */
 
 /* For report/ and its verbs. */

@@ -20,6 +20,7 @@ from lib.check import Skipped, has, same, starts, true, wait_for
 from lib.mail import message, signed
 from lib.nameserver import NameServer
 from lib.process import free_port, has_ipv6, run
+from lib.turned_clock import TurnedClock
 from lib.world import BOT, GOOD, GOOD_IPV6, OTHER, Host
 
 DAY_S = 86400
@@ -192,8 +193,9 @@ def boxes_of(t):
     return {domain: t.recipient() for domain in MIXED}
 
 
-def expected(mails):
-    return collections.Counter({mail.reported(): mail.count for mail in mails})
+def expected(mails, hosts=1):
+    """The rows of a report, of whose mail `hosts` smtpguards have got all."""
+    return collections.Counter({mail.reported(): hosts * mail.count for mail in mails})
 
 
 def total(domain):
@@ -203,12 +205,14 @@ def total(domain):
 # ---- a day ----
 
 
-def reporter(t, dns, backend=None, host="mx.example.net", suppress=(), aggregate=None, **sections):
+def reporter(
+    t, dns, backend=None, host="mx.example.net", suppress=(), aggregate=None, clock=None, **sections
+):
     """An smtpguard that counts; nothing but DMARC decides."""
-    if time.time() % DAY_S > DAY_S - 60:  # a day that ends meanwhile is two days
+    if clock is None and time.time() % DAY_S > DAY_S - 60:  # a day that ends meanwhile is two days
         wait_for(lambda: time.time() % DAY_S < 60, "midnight", 70)
     port = free_port()
-    guard = t.guard(
+    guard = t.prepare(
         backend,
         dns,
         hostname=host,
@@ -223,7 +227,8 @@ def reporter(t, dns, backend=None, host="mx.example.net", suppress=(), aggregate
         **sections,
     )
     guard.port = port
-    return guard
+    guard.daemon.environment.update(clock.environment if clock else {})
+    return t.start(guard)
 
 
 def both_families(port):
@@ -494,11 +499,11 @@ def test_import_beside_the_daemon(t):
 # ---- reports that are sent ----
 
 
-def check_report(guard, raw, domain, box, wanted):
-    """The mail that brings a domain's report for yesterday."""
+def check_report(guard, raw, domain, box, wanted, day=None):
+    """The mail that brings a domain's report for a day, by default yesterday."""
     mail, name, packed = report_in(raw)
     metadata = ET.fromstring(gzip.decompress(packed)).find("report_metadata")
-    begin = (int(time.time()) // DAY_S - 1) * DAY_S
+    begin = (int(time.time()) // DAY_S - 1 if day is None else day) * DAY_S
     report_id = metadata.findtext("report_id")
     subject = f"Report Domain: {domain} Submitter: {HOST} Report-ID: <{report_id}@{HOST}>"
     same(mail["Subject"], subject, "Subject")
@@ -553,8 +558,7 @@ def test_three_hosts(t):
         delivery = t.postfix.delivery(boxes[domain])
         user = boxes[domain].partition("@")[0]
         same(delivery.sender, f"reports+{user}=example.net@reports.example.net", "the envelope sender")
-        wanted = collections.Counter({key: 3 * count for key, count in expected(mails).items()})
-        check_report(one, delivery.message, domain, boxes[domain], wanted)
+        check_report(one, delivery.message, domain, boxes[domain], expected(mails, hosts=3))
 
 
 def test_two_senders_at_once(t):
@@ -717,6 +721,94 @@ def test_who_gets_none(t):
     )
     wanted = sorted(rua for rua, fate in cases.values() if fate == "sent")
     same(reports_at(backend), wanted, "reports at the backend")
+
+
+# ---- days that pass ----
+
+
+def at(day, hour, minute=0):
+    return day * DAY_S + hour * 3600 + minute * 60
+
+
+def named(day):
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_S))
+
+
+def counted(guard, day, wanted):
+    wait_for(lambda: listed(guard, named(day)) == wanted, f"{wanted} in the list of {guard.dir.name}")
+
+
+def reported(guard, day, number):
+    """Waits until so many runs over this day's domains have ended; what the last one says."""
+
+    def runs():
+        return [text for text in (e["text"] for e in guard.events(event="reports")) if named(day) in text]
+
+    wait_for(lambda: len(runs()) >= number, f"run {number} over {named(day)}")
+    same(len(runs()), number, f"runs over {named(day)}")
+    return runs()[-1]
+
+
+def test_days_that_pass(t):
+    """On a clock that is turned, the reports of three hosts, merged, go out by themselves at the set time, equal to
+    the message; once, though the clock is put back; and of days on which the daemon was off when they were due."""
+    clock, boxes, bob = TurnedClock(t.dir, t.house.binary.parent), boxes_of(t), t.recipient()
+    day = int(time.time()) // DAY_S + 1
+    clock.put(at(day, 12))
+    dns, dry = mixed_world(t, boxes), t.dir / "dry"
+    dry.mkdir()
+    shutil.chown(dry, "nobody")
+    guards = [
+        reporter(
+            t,
+            dns,
+            host=f"mx{number}.example.net",
+            aggregate={"at": "00:30", "dry_run_dir": str(dry) if number > 1 else ""},
+            clock=clock,
+        )
+        for number in (1, 2, 3)
+    ]
+    sender = guards[0]
+    has(reported(sender, day - 1, 1), "0 of 0 domains")
+    for guard in guards:
+        for mails in MIXED.values():
+            play(t, guard, mails, bob)
+    for guard in guards:
+        counted(guard, day, {domain: sums(domain) for domain in MIXED})
+
+    clock.put(at(day + 1, 0, 10))  # the line of cron
+    for guard in guards[1:]:
+        code, rows = guard.cli("report", "export", "--day", named(day))
+        same(code, 0, rows)
+        answer(sender, "report", "import", stdin=rows.encode())
+    clock.put(at(day + 1, 0, 30) - 1)
+    has(reported(sender, day, 1), "4 of 4 domains")
+    for domain, mails in MIXED.items():
+        raw = t.postfix.delivery(boxes[domain]).message
+        check_report(sender, raw, domain, boxes[domain], expected(mails, hosts=3), day)
+    moments = {event["ts"] for event in sender.events(event="report", action="sent")}
+    true(min(moments) >= f"{named(day + 1)}T00:30:00", f"reports were sent at {moments}")
+
+    clock.put(at(day, 23))
+    reported(sender, day - 1, 2)
+    clock.put(at(day + 1, 1))
+    has(reported(sender, day, 2), "0 of 4 domains")
+
+    play(t, sender, MIXED["watch.test"], bob)
+    counted(sender, day + 1, {"watch.test": sums("watch.test")})
+    clock.put(at(day + 2, 0, 20))
+    play(t, sender, MIXED["watch.test"], bob)
+    counted(sender, day + 2, {"watch.test": sums("watch.test")})
+    sender.stop()
+    clock.put(at(day + 4, 9))
+    sender.start_again()
+    for late in (2, 1):
+        has(reported(sender, day + late, 1), "1 of 1 domains")
+    for delivery in t.postfix.deliveries(boxes["watch.test"], 3):
+        (number,) = re.findall(rb"<(\d+)\.\w+@", delivery.message)[:1]
+        wanted = expected(MIXED["watch.test"], hosts=3 if int(number) == day * DAY_S else 1)
+        check_report(sender, delivery.message, "watch.test", boxes["watch.test"], wanted, int(number) // DAY_S)
+    same([len(t.postfix.files(box)) for box in boxes.values()], [3, 1, 1, 1], "mails in the mailboxes")
 
 
 # ---- readers ----

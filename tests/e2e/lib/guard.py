@@ -154,5 +154,13 @@ class Guard:
 
     def cli(self, *words, stdin=b""):
         """Runs a verb with these settings; returns its exit code and its answer, or else its complaint."""
-        code, out, err = run(self.binary, *words, "-c", self.file, check=False, stdin=stdin)
+        code, out, err = run(
+            self.binary,
+            *words,
+            "-c",
+            self.file,
+            check=False,
+            stdin=stdin,
+            environment=self.daemon.environment,
+        )
         return code, (out or err).decode()

@@ -36,10 +36,14 @@ def has_ipv6():
         return False
 
 
-def run(*command, stdin=b"", check=True, seconds=60):
+def run(*command, stdin=b"", check=True, seconds=60, environment=None):
     """Runs a command to its end; returns (exit code, standard output, standard error), both as bytes."""
     done = subprocess.run(
-        [os.fspath(word) for word in command], input=stdin, capture_output=True, timeout=seconds
+        [os.fspath(word) for word in command],
+        input=stdin,
+        capture_output=True,
+        timeout=seconds,
+        env={**os.environ, **(environment or {})},
     )
     if check and done.returncode != 0:
         raise Failed(
