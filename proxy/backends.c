@@ -98,14 +98,6 @@ struct partials *backends_partials(const struct backends *backends)
     return backends->partials;
 }
 
-bool backends_speak_lmtp(const struct backends *backends)
-{
-    for (size_t i = 0; i < backends->count; i++)
-        if (backends->list[i].settings->protocol == PROTOCOL_LMTP)
-            return true;
-    return false;
-}
-
 size_t backends_count(const struct backends *backends)
 {
     return backends->count;

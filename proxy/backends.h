@@ -71,7 +71,6 @@ struct backend {
 
 struct loop *backends_loop(const struct backends *backends);
 struct partials *backends_partials(const struct backends *backends);
-bool backends_speak_lmtp(const struct backends *backends); /* one of them at least */
 size_t backends_count(const struct backends *backends);
 /* One that could be reached at the last try, and whose EHLO was never heard; NULL when there is none. */
 struct backend *backends_unknown(const struct backends *backends);

@@ -44,8 +44,8 @@ void intake_begin(struct session *s)
     buf_init(&intake->head, limits->header_bytes + 3);
     intake->spool =
         spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
-    if (backends_speak_lmtp(s->service->backends))
-        intake->digest = ARENA_NEW(s->tx->mem, struct partial_digest);
+    if (relay_wants_digest(s->tx->relay))
+        intake->octets = dkim_hash_new();
     s->tx->intake = intake;
 }
 
@@ -58,6 +58,7 @@ void intake_free(struct session *s)
     dkim_verify_cancel(&intake->dkim);
     arc_verify_cancel(&intake->arc);
     dkim_sign_cancel(&intake->signer);
+    dkim_hash_drop(&intake->octets);
     spool_free(&intake->spool);
     buf_fini(&intake->head);
     s->tx->intake = NULL;
@@ -251,8 +252,8 @@ void intake_add(struct str piece, void *session)
     struct message_facts *f = &s->facts.message;
 
     s->tx->intake->rate_bytes += piece.n;
-    if (s->tx->intake->digest != NULL)
-        partial_digest_add(s->tx->intake->digest, piece);
+    if (s->tx->intake->octets != NULL)
+        dkim_hash_add(s->tx->intake->octets, piece.p, piece.n);
     if (f->header_too_big || f->bad_line || f->starts_folded || f->too_many_fields)
         return; /* refused at its end: nothing more needs to be kept */
     if (s->tx->intake->header_done)
@@ -286,7 +287,7 @@ static bool is_forged(const struct session *s, const struct header_field *field)
 /* Runs of fields that stay, with the forged ones left out. */
 struct relay_message intake_message(struct session *s)
 {
-    const struct intake *intake = s->tx->intake;
+    struct intake *intake = s->tx->intake;
     const struct header *header = &intake->header;
     struct str *pieces = ARENA_ARRAY(s->tx->mem, struct str, header->count + 3);
     const char *start = intake->head.p;
@@ -310,6 +311,6 @@ struct relay_message intake_message(struct session *s)
         .pieces = pieces,
         .count = count,
         .spool = intake->spool,
-        .digest = intake->digest != NULL ? partial_digest_end(intake->digest) : 0,
+        .digest = intake->octets != NULL ? partial_message(s->tx->mem, &intake->octets) : STR(""),
     };
 }

@@ -16,7 +16,7 @@ static int open_lmtp(void **state)
 #define ON_LMTP(test) cmocka_unit_test_setup_teardown(test, open_lmtp, close_bed)
 
 /* What the client hears of a message to so many; `digest` tells one message from another. */
-static int deliver_to(const char *const *recipients, uint64_t digest)
+static int deliver_to(const char *const *recipients, const char *digest)
 {
     int code;
 
@@ -24,7 +24,7 @@ static int deliver_to(const char *const *recipients, uint64_t digest)
     begin(&work);
     for (; *recipients != NULL; recipients++)
         t_same_int(rcpt(&work, *recipients), 250);
-    work.digest = digest;
+    work.digest = str_of(digest);
     code = message(&work);
     return code;
 }
@@ -38,7 +38,7 @@ static void test_lhlo(void **state)
     t_case("LHLO, DATA, and one connection for the next message", "2033 4.1");
     fakebackend_offer(fakes[0], "250-PIPELINING\r\n250-CHUNKING\r\n");
     for (int i = 0; i < 2; i++) {
-        t_same_int(deliver_to(two, 1), 250);
+        t_same_int(deliver_to(two, "1"), 250);
         expect_message(fakes[0]);
     }
     t_same_int(fakebackend_visits(fakes[0]), 1);
@@ -90,7 +90,7 @@ static void test_folds(void **state)
     for (size_t i = 0; i < COUNT(folds); i++) {
         t_case(folds[i].name, "2033 4.2");
         set_replies(folds[i].first, folds[i].second);
-        t_same_int(deliver_to(two, 1), folds[i].code);
+        t_same_int(deliver_to(two, "1"), folds[i].code);
         t_same_int(work.answers, 3);
         if (folds[i].text != NULL)
             t_same_z(work.text, folds[i].text);
@@ -112,22 +112,77 @@ static void test_comes_again(void **state)
     (void)state;
     set_replies("250 2.0.0 Bob has it\r\n", "452 4.2.2 Carol is full\r\n");
     t_case("one has it, one has not: 451, and then each hears his own reply", "2033 4.2");
-    t_same_int(deliver_to(two, 7), 451);
+    t_same_int(deliver_to(two, "7"), 451);
     fakebackend_rules(fakes[0], NULL);
     t_case("the one who has it does not get it twice", NULL);
-    t_same_int(deliver_to(bob, 7), 250);
+    t_same_int(deliver_to(bob, "7"), 250);
     t_true(work.ours);
     t_same_int(fakebackend_taken(fakes[0]), 1);
     t_case("not even when the client did not hear that", NULL);
-    t_same_int(deliver_to(bob, 7), 250);
+    t_same_int(deliver_to(bob, "7"), 250);
     t_same_int(fakebackend_taken(fakes[0]), 1);
     t_case("the other one gets it", NULL);
-    t_same_int(deliver_to(carol, 7), 250);
+    t_same_int(deliver_to(carol, "7"), 250);
     t_same_z(work.text, "Taken");
     t_same_int(fakebackend_taken(fakes[0]), 2);
     t_case("another message from the same sender is another message", NULL);
-    t_same_int(deliver_to(bob, 8), 250);
+    t_same_int(deliver_to(bob, "8"), 250);
     t_same_int(fakebackend_taken(fakes[0]), 3);
+}
+
+static void test_restart(void **state)
+{
+    (void)state;
+    set_replies("250 2.0.0 Bob has it\r\n", "452 4.2.2 Carol is full\r\n");
+    t_case("a restart forgets nothing", NULL);
+    t_same_int(deliver_to(two, "7"), 451);
+    fakebackend_rules(fakes[0], NULL);
+    end_work(&work);
+    close_store();
+    open_store();
+    renew_backends();
+    begin(&work);
+    t_same_int(rcpt(&work, two[0]), 250);
+    t_same_int(rcpt(&work, two[1]), 452);
+    t_same_int(deliver_to(bob, "7"), 250);
+    t_same_z(work.text, "Taken when it came before");
+    t_same_int(deliver_to(carol, "7"), 250);
+    t_same_int(fakebackend_taken(fakes[0]), 2);
+    t_case("a session that ends while replies are due leaves what is known so far", NULL);
+    set_replies("250 2.0.0 Bob has it\r\n", "");
+    end_work(&work);
+    begin(&work);
+    t_same_int(rcpt(&work, "x@d.test"), 250);
+    t_same_int(rcpt(&work, "y@d.test"), 250);
+    work.digest = STR("8");
+    say_message(&work);
+    WAIT(fakebackend_taken(fakes[0]) == 3);
+    let_pass();
+    t_same_int(work.answers, 2);
+    end_work(&work);
+    fakebackend_rules(fakes[0], NULL);
+    t_same_int(deliver_to((const char *const[]){"x@d.test", NULL}, "8"), 250);
+    t_same_int(deliver_to((const char *const[]){"y@d.test", NULL}, "8"), 250);
+    t_same_int(fakebackend_taken(fakes[0]), 4);
+}
+
+/* ---- who travels alone ---- */
+
+static void on_noted(bool stored, void *arg)
+{
+    t_true(stored);
+    *(bool *)arg = true;
+    loop_stop(loop);
+}
+
+/* From the sender of the bed. */
+static void set_alone(struct arena *mem, const char *recipient)
+{
+    const struct partial_pair pair = {STR("a@b.test"), str_of(recipient)};
+    bool noted = false;
+
+    partials_note(partials, loop, mem, &pair, STR(""), on_noted, &noted);
+    WAIT(noted);
 }
 
 static void test_travels_alone(void **state)
@@ -136,9 +191,9 @@ static void test_travels_alone(void **state)
 
     (void)state;
     set_replies("250 2.0.0 Bob has it\r\n", "552 5.2.2 Carol is full\r\n");
-    t_same_int(deliver_to(two, 7), 451);
+    t_same_int(deliver_to(two, "7"), 451);
     t_case("others may go together, and he waits", NULL);
-    t_same_int(deliver_to(three, 7), 250);
+    t_same_int(deliver_to(three, "7"), 250);
     end_work(&work);
     begin(&work);
     t_same_int(rcpt(&work, "x@d.test"), 250);
@@ -148,13 +203,13 @@ static void test_travels_alone(void **state)
     t_same_int(message(&work), 250);
     t_case("his refusal is his alone", NULL);
     fakebackend_rules(fakes[0], (const char *const[]){"DOT=552 5.2.2 Carol is full\r\n", NULL});
-    t_same_int(deliver_to(carol, 7), 552);
+    t_same_int(deliver_to(carol, "7"), 552);
     t_same_z(work.text, "Carol is full");
     t_case("one that is refused at once keeps nobody waiting", NULL);
     close_bed(state);
     open_lmtp(state);
     begin(&work);
-    partials_separate(backends_partials(backends), STR("a@b.test"), STR("b@d.test"), loop_now_ms(loop));
+    set_alone(work.mem, "b@d.test");
     fakebackend_rules(fakes[0], (const char *const[]){"RCPT#1=550 5.1.1 Gone\r\n", NULL});
     t_same_int(rcpt(&work, "b@d.test"), 550);
     t_same_int(rcpt(&work, "x@d.test"), 250);
@@ -165,10 +220,8 @@ static void test_travels_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_LMTP(test_lhlo),
-        ON_LMTP(test_folds),
-        ON_LMTP(test_comes_again),
-        ON_LMTP(test_travels_alone),
+        ON_LMTP(test_lhlo),    ON_LMTP(test_folds),         ON_LMTP(test_comes_again),
+        ON_LMTP(test_restart), ON_LMTP(test_travels_alone),
     };
 
     return cmocka_run_group_tests(tests, make_contexts, drop_contexts);

@@ -6,41 +6,59 @@
  * its recipients are remembered here: when it comes again each travels alone, so that each hears its own reply, and who
  * has the message already does not get it twice.
  *
- * Ownership  One table for the process; from any thread.
- * Limits     PARTIALS_MAX entries, for five days (RFC 5321 4.5.4.1: clients give up after four or five). Beyond them the
- *            oldest is forgotten, and so are all when the process ends: then a copy may come twice.
+ * What is remembered lies in the store, so it outlives the process, and hosts that share a store know it of each other;
+ * and in this process, for when the store has no answer. A row's key is made of digests: of the sender and the recipient
+ * as the client wrote them, and of the message's octets. Who the client is does not matter, since a sender may come
+ * again from another of its hosts.
+ *
+ * Ownership  One memory for the process; from any thread. A question lies in `mem`, its asker's, and all strings in it
+ *            are copied.
+ * Timing     `done` exactly once, on the asking loop, never before the call has returned, never after
+ *            partial_cancel(); within a second, whatever the store does.
+ * Limits     Five days (RFC 5321 4.5.4.1: clients give up after four or five); PARTIALS_MAX entries in the process, and
+ *            as many as a table may have in the store. Beyond them the oldest are forgotten: then a copy may come twice.
+ * Errors     None. A store that has no answer knows nothing, and what it could not note only the process knows.
  */
 #ifndef PROXY_PARTIAL_H
 #define PROXY_PARTIAL_H
 
-#include "base/str.h"
+#include "store/store.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
-enum { PARTIALS_MAX = 50000, PARTIAL_BLOCK = 1024 };
+#define PARTIAL_TABLE "partial"
+enum { PARTIALS_MAX = 50000 };
 
 struct partials;
+struct dkim_hash;
 
-struct partials *partials_new(void);
-void partials_free(struct partials **partials); /* NULL is fine; leaves NULL */
+struct partials *partials_new(struct store *store, const struct clock *clock); /* both borrowed */
+void partials_free(struct partials **partials); /* after store_close(); NULL is fine; leaves NULL */
 
-/* What tells one message from another: its octets as the client has sent them, in any pieces. Starts as zero. */
-struct partial_digest {
-    unsigned char block[PARTIAL_BLOCK + sizeof(uint64_t)]; /* what has not been hashed yet, and what has */
-    size_t n;
+/* Which rows lie side by side (store/store.h): those of a sender and a recipient. */
+struct str partial_tag(struct str key);
+
+/* A message's name: the digest of its octets as the client has sent them. Ends the hash that they were added to. */
+struct str partial_message(struct arena *mem, struct dkim_hash **octets);
+
+/* Whose mail to whom. */
+struct partial_pair {
+    struct str sender, recipient;
 };
-void partial_digest_add(struct partial_digest *digest, struct str piece);
-uint64_t partial_digest_end(struct partial_digest *digest);
 
-/* This recipient's next transactions from that sender are to be his alone. */
-void partials_separate(struct partials *partials, struct str sender, struct str recipient, int64_t now_ms);
-bool partials_is_separate(struct partials *partials, struct str sender, struct str recipient, int64_t now_ms);
+struct partial_query; /* opaque: one question, or one note, in flight */
+typedef void partial_fn(bool yes, void *arg);
 
-/* He has this message. */
-void partials_note(struct partials *partials, struct str sender, struct str recipient, uint64_t message,
-                   int64_t now_ms);
-bool partials_has(struct partials *partials, struct str sender, struct str recipient, uint64_t message,
-                  int64_t now_ms);
+/* Are this recipient's transactions from that sender to be his alone? */
+struct partial_query *partials_ask_alone(struct partials *partials, struct loop *loop, struct arena *mem,
+                                         const struct partial_pair *pair, partial_fn *done, void *arg);
+/* Has he this message? */
+struct partial_query *partials_ask_taken(struct partials *partials, struct loop *loop, struct arena *mem,
+                                         const struct partial_pair *pair, struct str message,
+                                         partial_fn *done, void *arg);
+/* From now on he travels alone; with a message: and he has this one. `done` says whether the store has it. */
+struct partial_query *partials_note(struct partials *partials, struct loop *loop, struct arena *mem,
+                                    const struct partial_pair *pair, struct str message, partial_fn *done,
+                                    void *arg);
+void partial_cancel(
+    struct partial_query **query); /* a note is made all the same; NULL is fine; leaves NULL */
 
 #endif

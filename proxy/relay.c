@@ -1,6 +1,7 @@
 #include "proxy/relay.h"
 
 #include "base/log.h"
+#include "proxy/addressees.h"
 #include "proxy/link.h"
 #include "smtp/data.h"
 
@@ -26,13 +27,6 @@ enum relay_state {
     RELAY_OVER
 };
 
-/* LMTP answers the message for each of them (RFC 2033 4.2). */
-struct addressee {
-    struct str recipient;
-    struct relay_reply reply; /* code 0: there is none yet */
-    struct addressee *next;
-};
-
 struct relay {
     struct arena *mem;
     struct backends *backends;
@@ -50,11 +44,11 @@ struct relay {
     int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
     const char *refused_enhanced;
     struct str refused_text;
-    struct addressee *addressees, **addressees_end; /* LMTP: those that were accepted, in order */
-    struct addressee *due;                          /* whose reply to the message comes next */
-    bool separate;                                  /* he travels alone (proxy/partial.h) */
-    struct later again;       /* answers that need no waiting, and connections that must be tried anew */
-    struct relay_reply aside; /* such an answer, which says nothing of the backend's state */
+    struct addressees addressees; /* LMTP: those that were accepted */
+    struct partial_query *asking; /* LMTP: must the recipient travel alone, has he the message already? */
+    bool alone;                   /* he must */
+    struct later again;           /* answers that need no waiting, and connections that must be tried anew */
+    struct relay_reply aside;     /* such an answer, which says nothing of the backend's state */
     const char *trouble;
     struct relay_message message;
     size_t next_piece;
@@ -141,6 +135,11 @@ static void answer_aside(struct relay *relay, int code, const char *enhanced, co
     answer_soon(relay);
 }
 
+static void answer_alone(struct relay *relay)
+{
+    answer_aside(relay, 452, "4.5.3", "This recipient is taken by himself, send him the message separately");
+}
+
 /* ---- MAIL and RCPT ---- */
 
 static bool speaks_lmtp(const struct relay *relay)
@@ -153,8 +152,10 @@ static void say_rcpt(struct relay *relay)
     bool dsn = link_can(relay->link)->dsn;
 
     smtp_client_rcpt(link_dialogue(relay->link), relay->recipient, dsn ? relay->recipient_dsn : STR(""));
+    link_flush(relay->link);
 }
 
+/* With the first recipient. */
 static void say_mail(struct relay *relay)
 {
     struct str dsn = link_can(relay->link)->dsn ? relay->ask.dsn : STR("");
@@ -165,7 +166,6 @@ static void say_mail(struct relay *relay)
     smtp_client_mail(link_dialogue(relay->link), relay->ask.mail_from, relay->ask.size, relay->ask.eightbit,
                      str_of(parameters));
     say_rcpt(relay);
-    link_flush(relay->link);
 }
 
 static void refuse(struct relay *relay, int code, const char *enhanced, const char *text)
@@ -176,6 +176,44 @@ static void refuse(struct relay *relay, int code, const char *enhanced, const ch
     relay->state = RELAY_OPEN;
     answer_soon(relay);
 }
+
+/* ---- LMTP: who travels alone ---- */
+
+static struct partial_pair pair_of(const struct relay *relay, struct str recipient)
+{
+    return (struct partial_pair){relay->ask.mail_from, recipient};
+}
+
+static void on_alone(bool yes, void *arg)
+{
+    struct relay *relay = arg;
+
+    relay->asking = NULL;
+    relay->alone = yes;
+    if (!relay->answered) {
+        say_mail(relay);
+    } else if (yes && relay->addressees.count > 0) {
+        relay->state = RELAY_OPEN;
+        answer_alone(relay);
+    } else {
+        say_rcpt(relay);
+    }
+}
+
+static void begin_rcpt(struct relay *relay)
+{
+    struct partial_pair pair = pair_of(relay, relay->recipient);
+
+    if (speaks_lmtp(relay))
+        relay->asking = partials_ask_alone(backends_partials(relay->backends), backends_loop(relay->backends),
+                                           relay->mem, &pair, on_alone, relay);
+    else if (!relay->answered)
+        say_mail(relay);
+    else
+        say_rcpt(relay);
+}
+
+/* ---- replies to MAIL and RCPT ---- */
 
 /* Where the next hop cannot take it as it is, it is refused; nothing is ever downgraded (RFC 6531 3.2, RFC 3030 3,
  * RFC 8689 4.2.1). */
@@ -192,7 +230,7 @@ static void on_ready(void *arg)
     else if (relay->ask.requiretls && !link_keeps_requiretls(relay->link))
         refuse(relay, 550, "5.7.30", "The mail server behind this one does not keep REQUIRETLS");
     else
-        say_mail(relay);
+        begin_rcpt(relay);
 }
 
 static void on_mail(struct relay *relay, const struct smtp_reply *reply)
@@ -204,27 +242,6 @@ static void on_mail(struct relay *relay, const struct smtp_reply *reply)
     relay->refused_text = str_copy(relay->mem, reply->text);
 }
 
-static int64_t now(const struct relay *relay)
-{
-    return loop_now_ms(backends_loop(relay->backends));
-}
-
-static bool is_separate(const struct relay *relay)
-{
-    return partials_is_separate(backends_partials(relay->backends), relay->ask.mail_from, relay->recipient,
-                                now(relay));
-}
-
-static void accept_lmtp(struct relay *relay)
-{
-    struct addressee *one = ARENA_NEW(relay->mem, struct addressee);
-
-    *one = (struct addressee){.recipient = str_copy(relay->mem, relay->recipient)};
-    *relay->addressees_end = one;
-    relay->addressees_end = &one->next;
-    relay->separate = relay->separate || is_separate(relay);
-}
-
 static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
 {
     relay->state = RELAY_OPEN;
@@ -234,7 +251,7 @@ static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
     }
     relay->accepted += reply->code < 300;
     if (reply->code < 300 && speaks_lmtp(relay))
-        accept_lmtp(relay);
+        addressees_add(&relay->addressees, relay->recipient, relay->alone);
     give_reply(relay, reply);
 }
 
@@ -375,55 +392,41 @@ static void on_data_answer(struct relay *relay, const struct smtp_reply *reply)
     give_reply(relay, reply);
 }
 
-/* How many of them have the message, of how many. */
-static unsigned count_taken(const struct relay *relay, unsigned *all_out)
-{
-    unsigned taken = 0;
+/* ---- LMTP: the message for some ---- */
 
-    *all_out = 0;
-    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next, (*all_out)++)
-        taken += one->reply.code / 100 == 2;
-    return taken;
+/* The client sends it again, and by then its recipients must be known: they are in the store before it hears so. */
+static void on_noted(void *arg)
+{
+    struct relay *relay = arg;
+    struct relay_reply reply = {
+        .code = 451,
+        .enhanced = "4.3.0",
+        .text = STR("Taken for some of the recipients, send it again: nobody gets it twice"),
+        .ours = true,
+        .backend = relay->backend->settings->address,
+    };
+
+    give(relay, &reply);
 }
 
-/* Some have it and some have not: when it comes again each of them is asked for by himself. */
-static bool note_partial(struct relay *relay)
+/* False: all are in one case. True: the answer follows. */
+static bool note_divided(struct relay *relay)
 {
-    struct partials *partials = backends_partials(relay->backends);
-    unsigned all, taken = count_taken(relay, &all);
+    const struct addressees_place place = {backends_partials(relay->backends), backends_loop(relay->backends),
+                                           relay->ask.mail_from, relay->message.digest};
 
-    if (taken == 0 || taken == all)
+    if (!addressees_are_divided(&relay->addressees))
         return false;
-    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next) {
-        partials_separate(partials, relay->ask.mail_from, one->recipient, now(relay));
-        if (one->reply.code / 100 == 2)
-            partials_note(partials, relay->ask.mail_from, one->recipient, relay->message.digest, now(relay));
-    }
+    addressees_note(&relay->addressees, &place, on_noted, relay);
     log_note(LOG_WARNING, "backend.partial",
              "%s has taken a message for %u of %u recipients: the client is asked to send it again, and each "
              "then hears his own reply",
-             relay->backend->settings->address, taken, all);
+             relay->backend->settings->address, addressees_taken(&relay->addressees),
+             relay->addressees.count);
     return true;
 }
 
-/* The table is in docs/smtp.md. A refusal that holds for some only must not be heard as one for all, so 4xx goes
- * before 5xx. */
-static struct relay_reply one_for_all(struct relay *relay)
-{
-    const struct relay_reply *chosen = &relay->addressees->reply;
-
-    if (note_partial(relay))
-        return (struct relay_reply){
-            .code = 451,
-            .enhanced = "4.3.0",
-            .text = STR("Taken for some of the recipients, send it again: nobody gets it twice"),
-            .ours = true,
-            .backend = chosen->backend};
-    for (const struct addressee *one = relay->addressees; one != NULL; one = one->next)
-        if (one->reply.code < chosen->code)
-            chosen = &one->reply;
-    return *chosen;
-}
+/* ---- the reply to the message ---- */
 
 static void on_message(struct relay *relay, const struct smtp_reply *reply)
 {
@@ -432,12 +435,10 @@ static void on_message(struct relay *relay, const struct smtp_reply *reply)
                                .text = str_copy(relay->mem, reply->text),
                                .backend = relay->backend->settings->address};
 
-    if (relay->due != NULL) {
-        relay->due->reply = copy;
-        relay->due = relay->due->next;
-        if (relay->due != NULL)
+    if (relay->addressees.due != NULL) {
+        if (!addressees_heard(&relay->addressees, &copy))
             return;
-        copy = one_for_all(relay);
+        copy = *addressees_answer(&relay->addressees);
     }
     /* A chunk can be refused before all of it was sent; nothing can be taken before. */
     bool unfinished = relay->state == RELAY_SENDING || conn_queued(link_conn(relay->link)) > 0;
@@ -451,7 +452,8 @@ static void on_message(struct relay *relay, const struct smtp_reply *reply)
         link_close(&relay->link);
     else
         link_rest(&relay->link); /* first: the answer may end the session, and then it must be back already */
-    give(relay, &copy);
+    if (!note_divided(relay))
+        give(relay, &copy);
 }
 
 /* ---- the link's events ---- */
@@ -504,12 +506,12 @@ static void on_broke(bool stale, void *arg)
     bool waiting = is_waiting(relay);
 
     relay->link = NULL;
-    note_partial(relay);
+    partial_cancel(&relay->asking);
     if (stale)
         relay->tried[relay->backend->number] = false; /* the backend itself has not failed */
     if (relay->answered || relay->state != RELAY_WAITS_RCPT)
         relay->state = RELAY_OVER;
-    if (waiting)
+    if (waiting && !note_divided(relay))
         answer_soon(relay);
 }
 
@@ -576,7 +578,7 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
                             .answer = answer,
                             .arg = arg,
                             .tried = ARENA_ARRAY(mem, bool, backends_count(backends))};
-    relay->addressees_end = &relay->addressees;
+    addressees_init(&relay->addressees, mem);
     return relay;
 }
 
@@ -633,14 +635,12 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
         over(relay);
         return;
     }
-    if (relay->addressees != NULL && (relay->separate || is_separate(relay))) {
-        answer_aside(relay, 452, "4.5.3",
-                     "This recipient is taken by himself, send him the message separately");
+    if (relay->addressees.alone) {
+        answer_alone(relay);
         return;
     }
     relay->state = RELAY_WAITS_RCPT;
-    say_rcpt(relay);
-    link_flush(relay->link);
+    begin_rcpt(relay);
 }
 
 static uint64_t message_bytes(const struct relay_message *message)
@@ -652,10 +652,35 @@ static uint64_t message_bytes(const struct relay_message *message)
     return bytes;
 }
 
-static bool has_it(const struct relay *relay)
+static void send_message(struct relay *relay)
 {
-    return partials_has(backends_partials(relay->backends), relay->ask.mail_from,
-                        relay->addressees->recipient, relay->message.digest, now(relay));
+    addressees_expect(&relay->addressees);
+    if (link_can(relay->link)->chunking) {
+        smtp_client_bdat(link_dialogue(relay->link), message_bytes(&relay->message));
+        begin_sending(relay, true);
+        return;
+    }
+    relay->state = RELAY_WAITS_DATA;
+    smtp_client_data(link_dialogue(relay->link));
+    link_flush(relay->link);
+}
+
+static void on_taken(bool yes, void *arg)
+{
+    struct relay *relay = arg;
+
+    relay->asking = NULL;
+    if (!yes) {
+        send_message(relay);
+        return;
+    }
+    relay->state = RELAY_OPEN; /* nothing of it was begun */
+    answer_aside(relay, 250, "2.0.0", "Taken when it came before");
+}
+
+bool relay_wants_digest(const struct relay *relay)
+{
+    return relay->addressees.count > 1 || relay->addressees.alone;
 }
 
 void relay_message(struct relay *relay, const struct relay_message *message)
@@ -665,19 +690,15 @@ void relay_message(struct relay *relay, const struct relay_message *message)
         over(relay);
         return;
     }
-    relay->due = relay->addressees;
-    if (relay->separate && has_it(relay)) {
-        answer_aside(relay, 250, "2.0.0", "Taken when it came before");
+    if (relay->addressees.alone) {
+        struct partial_pair pair = pair_of(relay, relay->addressees.first->recipient);
+
+        relay->state = RELAY_WAITS_DATA;
+        relay->asking = partials_ask_taken(backends_partials(relay->backends), backends_loop(relay->backends),
+                                           relay->mem, &pair, message->digest, on_taken, relay);
         return;
     }
-    if (link_can(relay->link)->chunking) {
-        smtp_client_bdat(link_dialogue(relay->link), message_bytes(message));
-        begin_sending(relay, true);
-        return;
-    }
-    relay->state = RELAY_WAITS_DATA;
-    smtp_client_data(link_dialogue(relay->link));
-    link_flush(relay->link);
+    send_message(relay);
 }
 
 void relay_spool_ready(struct relay *relay)
@@ -694,10 +715,12 @@ void relay_close(struct relay **relay)
     if (r == NULL)
         return;
     later_cancel(&r->again);
+    partial_cancel(&r->asking);
+    if (r->state == RELAY_WAITS_MESSAGE && r->link != NULL)
+        note_divided(r);
+    addressees_cancel(&r->addressees);
     if (r->link == NULL)
         return;
-    if (r->state == RELAY_WAITS_MESSAGE)
-        note_partial(r);
     /* Only a dialogue that owes us nothing can be reset; anything else is cut, so that no late answer is
      * ever taken for that of another message. */
     if (r->state == RELAY_OPEN || r->state == RELAY_OVER)

@@ -55,7 +55,7 @@ struct relay_message {
     const struct str *pieces;
     size_t count;
     struct spool *spool; /* relay_spool_ready() is called when it has something to read again */
-    uint64_t digest;     /* of what the client has sent, where an LMTP backend is (proxy/partial.h) */
+    struct str digest;   /* partial_message(), when relay_wants_digest() (proxy/partial.h) */
 };
 
 struct relay;
@@ -63,6 +63,7 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
                          relay_fn *answer, void *arg);
 /* What they are given is borrowed until the answer. */
 void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn);
+bool relay_wants_digest(const struct relay *relay); /* of the message, now that its recipients are there */
 void relay_message(struct relay *relay, const struct relay_message *message);
 void relay_spool_ready(struct relay *relay);
 /* In the middle of a transaction: RSET; in the middle of a message: the connection is cut. */

@@ -785,7 +785,7 @@ static void test_lost_spool(void **state)
         spool_add(work.spool, STR("more than ten octets\r\n"));
         work.pieces[0] = STR("Subject: y\r\n\r\n");
         work.due++;
-        relay_message(work.relay, &(struct relay_message){work.pieces, 1, work.spool, 0});
+        relay_message(work.relay, &(struct relay_message){work.pieces, 1, work.spool, STR("")});
         WAIT(work.answers == work.due);
         t_same_int(work.code, 451);
         t_true(work.ours && strstr(work.text, "disk") != NULL);

@@ -515,6 +515,7 @@ static int start(struct server *server, struct fail *fail)
     server->store = tables_open(&config->store, clock_system(), fail);
     if (server->store == NULL)
         return -1;
+    server->partials = partials_new(server->store, clock_system());
     if (config->admin.http.ip.family != 0) {
         server->admin = admin_start(&config->admin.http, is_ready, server, fail);
         if (server->admin == NULL)
@@ -561,7 +562,6 @@ int server_run(const struct config *config, struct fail *fail)
     make_gauges();
     server.loop = loop_new();
     server.clients = clients_new();
-    server.partials = partials_new();
     server.tls_client = tls_client_context(TLS_VERIFY_NOTHING, fail);
     result = server.tls_client != NULL ? start(&server, fail) : -1;
     if (result == 0) {

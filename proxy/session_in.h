@@ -50,9 +50,9 @@ struct intake {
     struct dkim_verifier *dkim;
     struct arc_verifier *arc;
     struct dkim_signer *signer;
-    struct str signatures;         /* what the signer made of it */
-    uint64_t rate_bytes;           /* since the last look at the clock */
-    struct partial_digest *digest; /* of all its octets, for LMTP; NULL: nobody asks */
+    struct str signatures;    /* what the signer made of it */
+    uint64_t rate_bytes;      /* since the last look at the clock */
+    struct dkim_hash *octets; /* all of them, for LMTP (proxy/partial.h); NULL: nobody asks */
 };
 
 struct recipient {
@@ -152,7 +152,8 @@ extern const struct conn_events session_conn_events;
 
 /* The backend's word, and whom it is told about. */
 const char *session_enhanced_of(const struct relay_reply *reply);
-struct smtp_identity session_identity(struct arena *mem, const struct session *s); /* from mem, or the session's own */
+struct smtp_identity session_identity(struct arena *mem,
+                                      const struct session *s); /* from mem, or the session's own */
 
 /* session_auth.c: AUTH. */
 bool session_takes_logins(const struct session *s); /* where and when AUTH may be offered at all */

@@ -2,10 +2,11 @@
 
 #include "grey/grey.h"
 #include "grey/merge.h"
+#include "proxy/partial.h"
 #include "report/merge.h"
 
-/* What holds longer: good behaviour (proxy/history.c), and what a backend said to a recipient (proxy/recipients.c), where
- * a recipient that was once accepted is rather asked to come again than refused. */
+/* What holds longer: good behaviour (proxy/history.c); who has a message (proxy/partial.c); and what a backend said to a
+ * recipient (proxy/recipients.c), where one that was once accepted is rather asked to come again than refused. */
 static void merge_later(struct arena *mem, struct str key, const struct store_row *ours,
                          struct store_row *theirs)
 {
@@ -18,6 +19,7 @@ static const struct store_table tables[] = {
     {.name = GREY_TABLE, .merge = grey_merge, .spread = STORE_BY_TAG, .tag = grey_tag},
     {.name = "client", .merge = merge_later},
     {.name = "recipient", .merge = merge_later},
+    {.name = PARTIAL_TABLE, .merge = merge_later, .spread = STORE_BY_TAG, .tag = partial_tag},
     {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag},
     /* Leases, caps, suppressions and keys: a host that does not see what the others do had better wait. */
     {.name = "report", .spread = STORE_TOGETHER},

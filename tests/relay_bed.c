@@ -18,7 +18,8 @@ struct backend_settings fake_settings[FAKES];
 struct tls_context *server_context, *client_context;
 
 struct fakedns *names;
-static struct partials *partials;
+struct partials *partials;
+static struct store *store;
 
 void renew_backends(void)
 {
@@ -63,11 +64,44 @@ int drop_contexts(void **state)
     return rmdir(folder);
 }
 
+/* It stays when the daemon before it ends: a restart is close_store() and open_store(). */
+void open_store(void)
+{
+    static char url[96];
+    struct fail fail = {0};
+
+    snprintf(url, sizeof(url), "sqlite:%s/state.db", folder);
+    store = store_open(&(struct store_settings){.url = url}, clock_system(), &fail);
+    if (store == NULL)
+        t_fail("%s", fail.text);
+    partials = partials_new(store, clock_system());
+}
+
+/* Answers that are on their way are delivered to nobody. */
+void close_store(void)
+{
+    store_close(&store);
+    loop_stop(loop);
+    loop_run(loop);
+    partials_free(&partials);
+}
+
+static void remove_store(void)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    char path[96];
+
+    for (size_t i = 0; i < COUNT(endings); i++) {
+        snprintf(path, sizeof(path), "%s/state.db%s", folder, endings[i]);
+        unlink(path);
+    }
+}
+
 int open_bed(void **state)
 {
     (void)state;
     loop = loop_new();
-    partials = partials_new();
+    open_store();
     names = fakedns_new();
     config = (struct config){.hostname = "mx.test", .backends = fake_settings, .backends_count = 1};
     for (int i = 0; i < FAKES; i++) {
@@ -100,10 +134,11 @@ int close_bed(void **state)
     (void)state;
     end_work(&work);
     backends_free(&backends);
-    partials_free(&partials);
-    fakedns_free(&names);
     for (int i = 0; i < FAKES; i++)
         fakebackend_free(&fakes[i]);
+    close_store();
+    remove_store();
+    fakedns_free(&names);
     loop_free(&loop);
     return 0;
 }

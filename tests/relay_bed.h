@@ -19,6 +19,7 @@ extern struct backends *backends;
 extern struct config config;
 extern struct backend_settings fake_settings[FAKES];
 extern struct fakedns *names; /* the DNS */
+extern struct partials *partials;
 extern struct tls_context *server_context, *client_context;
 extern char folder[], cert_path[64], key_path[64];
 
@@ -27,7 +28,7 @@ struct work {
     struct arena *mem;
     struct relay *relay;
     struct spool *spool;
-    uint64_t digest;
+    struct str digest;
     struct str pieces[3];
     unsigned answers, due;
     int code;
@@ -42,7 +43,9 @@ int drop_contexts(void **state);
 int open_bed(void **state);
 int close_bed(void **state);
 void reopen_bed(void);     /* afresh, for the next row of a table */
-void renew_backends(void); /* after a change of `config` */
+void renew_backends(void); /* after a change of `config`, or of the store */
+void open_store(void);     /* with what is in its file */
+void close_store(void);
 
 #define ON_BED(test) cmocka_unit_test_setup_teardown(test, open_bed, close_bed)
 

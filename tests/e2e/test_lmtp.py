@@ -93,3 +93,23 @@ def test_dovecot_refuses_one_of_two(t):
     starts(deliver(guard, "bob@example.net"), "250 2.0.0 Taken when it came before")
     starts(deliver(guard, "full@example.net"), "552 5.2.2 ")
     dovecot.message("bob")
+
+
+def test_dovecot_defers_one_of_two(t):
+    """Deferred by Dovecot for one of two, killed and restarted between all tries: nobody gets it twice, nobody loses it."""
+    dovecot = t.start(Dovecot(t.dir / "dovecot", tempfail=True))
+    guard = before(t, dovecot)
+
+    def then(*recipients, reply, end):
+        starts(deliver(guard, *(f"{name}@example.net" for name in recipients)), reply)
+        end()
+        guard.start_again()
+
+    then("bob", "full", reply="451 4.3.0 Taken for some", end=guard.kill)
+    then("bob", reply="250 2.0.0 Taken when it came before", end=guard.kill)
+    then("full", reply="452 4.2.2 ", end=guard.stop)
+    dovecot.make_room()
+    then("full", reply="250 2.0.0 ", end=guard.kill)
+    starts(deliver(guard, "bob@example.net"), "250 2.0.0 Taken when it came before")
+    for user in ("bob", "full"):
+        dovecot.message(user)

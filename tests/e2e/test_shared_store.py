@@ -5,7 +5,9 @@ import json
 import time
 
 from lib import certificate
-from lib.check import has, same, true, wait_for
+from lib.backend import LmtpBackend
+from lib.check import has, same, starts, true, wait_for
+from lib.mail import message
 from lib.process import free_port
 from lib.redis import Cluster, Redis, Sentinel
 from lib.world import BOT
@@ -97,6 +99,33 @@ def test_recipients(t):
     with second.client(BOT) as client:
         client.envelope("a@good.test")
         has(client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 "), "(remembered)")
+
+
+def deliver_by_lmtp(guard, sender, *recipients):
+    """The reply to the message."""
+    with guard.client(BOT) as client:
+        client.envelope(sender, *recipients)
+        reply = client.data(message(sender="somebody@plain.test"))
+        client.quit()
+    return reply
+
+
+def test_messages_for_some(t):
+    """What an LMTP backend has taken for one of two, one MX knows of the other, even when the server was away meanwhile."""
+    server = redis(t)
+    first, second = host(t, server, mode="off"), host(t, server, mode="off")
+    backend = t.start(LmtpBackend(dot=["250 2.0.0 One", "452 4.2.2 Full"] * 2))
+    for guard in (first, second):
+        guard.change(backends=[{"address": backend.address, "protocol": "lmtp"}])
+    starts(deliver_by_lmtp(first, "a@good.test", "b@example.net", "c@example.net"), "451 4.3.0 Taken for some")
+    starts(deliver_by_lmtp(second, "a@good.test", "b@example.net"), "250 2.0.0 Taken when it came before")
+    server.kill()
+    starts(deliver_by_lmtp(first, "d@good.test", "b@example.net", "c@example.net"), "451 4.3.0 Taken for some")
+    server.start()
+    for guard in (first, second):
+        wait_until_shared(guard)
+    starts(deliver_by_lmtp(second, "d@good.test", "b@example.net"), "250 2.0.0 Taken when it came before")
+    same(len(backend.messages), 2, "messages at the backend")
 
 
 def in_trouble(t, server, begin, end, why, **options):

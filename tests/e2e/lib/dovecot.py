@@ -44,13 +44,14 @@ userdb {{
 plugin {{
   quota = maildir:User quota
 }}
+quota_full_tempfail = {tempfail}
 """
 
 
 class Dovecot:
-    """Users are bob and carol, and full, whose quota has no room for anything."""
+    """Users are bob and carol, and full, whose quota has no room for anything: mail to him is refused, or deferred."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, tempfail=False):
         nobody = pwd.getpwnam("nobody")
         self.dir = directory
         self.port = free_port()
@@ -60,13 +61,23 @@ class Dovecot:
             (directory / name).mkdir()
         directory.chmod(0o755)
         shutil.chown(directory / "mail", "nobody")
-        (directory / "dovecot.conf").write_text(SETTINGS.format(dir=directory, port=self.port), encoding="ascii")
-        ids = f"{nobody.pw_uid}:{nobody.pw_gid}"
-        users = [f"{name}@example.net:{{PLAIN}}x:{ids}::{directory}/mail/{name}" for name in ("bob", "carol", "full")]
-        users[-1] += "::userdb_quota_rule=*:bytes=1"
-        (directory / "users").write_text("\n".join(users) + "\n", encoding="ascii")
+        settings = SETTINGS.format(dir=directory, port=self.port, tempfail="yes" if tempfail else "no")
+        (directory / "dovecot.conf").write_text(settings, encoding="ascii")
+        self.ids = f"{nobody.pw_uid}:{nobody.pw_gid}"
+        self.write_users(1)
         self.log = directory / "dovecot.log"
         self.daemon = Daemon(["dovecot", "-F", "-c", directory / "dovecot.conf"], directory / "dovecot.out")
+
+    def write_users(self, quota_bytes):
+        users = [f"{name}@example.net:{{PLAIN}}x:{self.ids}::{self.dir}/mail/{name}" for name in ("bob", "carol", "full")]
+        users[-1] += f"::userdb_quota_rule=*:bytes={quota_bytes}"
+        (self.dir / "users").write_text("\n".join(users) + "\n", encoding="ascii")
+
+    def make_room(self):
+        """Restarts it with a quota that full can live with."""
+        self.stop()
+        self.write_users(1000000)
+        self.start()
 
     def start(self):
         self.daemon.start()
