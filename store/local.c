@@ -3,10 +3,8 @@
 #include "base/bug.h"
 #include "base/log.h"
 #include "store/away.h"
+#include "store/checkpoint.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,7 +18,7 @@
  * of the file (a second truth, to save some ten microseconds of a thread that no session waits on).
  */
 
-enum { WAITING_MAX = 10000, KEPT_MAX = 2000, ROWS_MAX = 1000000 };
+enum { WAITING_MAX = 10000, KEPT_MAX = 2000, ROWS_MAX = 1000000, LOG_BYTES = 32 * 1024 * 1024 };
 enum {
     KEPT_AGAIN_MS = 100,
     RETRY_MS = 5000,
@@ -33,7 +31,7 @@ struct local {
     struct sqlite_settings file;
     const struct clock *clock;
     bool guest; /* beside the daemon: never sets its file aside */
-    size_t waiting_max;
+    size_t waiting_max, log_bytes;
     pthread_t thread;
     atomic_bool available;
     atomic_uint_fast64_t updates, commits, unanswered;
@@ -44,9 +42,10 @@ struct local {
     bool closing;
 
     /* The thread's own. */
-    struct sqlite *db;       /* NULL: not available */
-    struct arena *mem;       /* of one request */
-    struct token_queue kept; /* patient ones that were put off; while there are any, they come first */
+    struct sqlite *db;             /* NULL: not available */
+    struct checkpoint *checkpoint; /* NULL with it */
+    struct arena *mem;             /* of one request */
+    struct token_queue kept;       /* patient ones that were put off; while there are any, they come first */
     int64_t retry_ms, expire_ms;
     int64_t aside_ms; /* when a file was last set aside; 0: never */
 };
@@ -92,9 +91,15 @@ static void say_available(struct local *local)
         log_note(LOG_INFO, "store-available", "%s can be used again", local->file.path);
 }
 
+static void close_file(struct local *local)
+{
+    checkpoint_stop(&local->checkpoint);
+    sqlite_close(&local->db);
+}
+
 static void go_away(struct local *local, const struct fail *fail)
 {
-    sqlite_close(&local->db);
+    close_file(local);
     local->retry_ms = clock_mono_ms(local->clock) + RETRY_MS;
     say_unavailable(local, fail);
 }
@@ -106,7 +111,7 @@ static bool begin_anew(struct local *local, struct fail *fail)
     int64_t now_ms = clock_mono_ms(local->clock), now_unix = clock_unix(local->clock);
     struct fail damage = *fail;
 
-    sqlite_close(&local->db);
+    close_file(local);
     if (local->guest || (local->aside_ms != 0 && now_ms - local->aside_ms < ASIDE_AGAIN_MS)) {
         go_away(local, fail);
         return false;
@@ -123,7 +128,11 @@ static bool begin_anew(struct local *local, struct fail *fail)
 
 static bool open_file(struct local *local, struct fail *fail)
 {
-    switch (sqlite_open(&local->file, &local->db, fail)) {
+    enum sqlite_outcome outcome = sqlite_open(&local->file, &local->db, fail);
+
+    if (outcome == SQLITE_WORKED)
+        outcome = checkpoint_start(local->file.path, local->log_bytes, &local->checkpoint, fail);
+    switch (outcome) {
     case SQLITE_WORKED:
         say_available(local);
         return true;
@@ -237,6 +246,7 @@ static void serve(struct local *local, struct store_token *batch, bool closing)
     atomic_fetch_add(&local->updates, token_set_status(batch, STORE_DONE));
     atomic_fetch_add(&local->commits, 1);
     token_answer(batch);
+    checkpoint_after_commit(local->checkpoint, sqlite_log_pages(local->db));
 }
 
 /* Only when nobody waits. A lock held elsewhere is no matter here: the next slice will do. */
@@ -253,6 +263,8 @@ static void expire(struct local *local)
         clock_mono_ms(local->clock) + (deleted == SQLITE_SLICE_ROWS ? EXPIRE_BUSY_MS : EXPIRE_IDLE_MS);
     if (outcome == SQLITE_DAMAGED)
         begin_anew(local, &fail);
+    else
+        checkpoint_after_commit(local->checkpoint, sqlite_log_pages(local->db));
 }
 
 /* ---- the thread ---- */
@@ -324,23 +336,6 @@ static void *run_thread(void *arg)
     }
 }
 
-/* Signals are for the loops. */
-static void start_thread(struct local *local)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&local->thread, NULL, run_thread, local);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == EAGAIN)
-        out_of_memory();
-    if (error != 0)
-        bug("pthread_create: %s", strerror(error));
-    pthread_setname_np(local->thread, "store");
-}
-
 /* ---- life ---- */
 
 static void init_queue(struct local *local)
@@ -355,14 +350,16 @@ static void init_queue(struct local *local)
     token_queue_init(&local->queue);
 }
 
-static struct sqlite_settings file_settings(const struct local_settings *settings)
+static struct sqlite_settings file_settings(const struct local_settings *settings, size_t log_bytes)
 {
     char *copy = strndup(settings->path.p, settings->path.n);
 
     if (copy == NULL)
         out_of_memory();
-    return (struct sqlite_settings){copy, settings->busy_ms,
-                                    settings->rows_max > 0 ? settings->rows_max : ROWS_MAX};
+    return (struct sqlite_settings){.path = copy,
+                                    .busy_ms = settings->busy_ms,
+                                    .rows_max = settings->rows_max > 0 ? settings->rows_max : ROWS_MAX,
+                                    .log_bytes = 2 * log_bytes};
 }
 
 struct local *local_open(const struct local_settings *settings, const struct clock *clock)
@@ -372,7 +369,8 @@ struct local *local_open(const struct local_settings *settings, const struct clo
 
     if (local == NULL)
         out_of_memory();
-    local->file = file_settings(settings);
+    local->log_bytes = settings->log_bytes > 0 ? settings->log_bytes : LOG_BYTES;
+    local->file = file_settings(settings, local->log_bytes);
     local->waiting_max = settings->waiting_max > 0 ? settings->waiting_max : WAITING_MAX;
     local->guest = settings->guest;
     local->clock = clock;
@@ -382,7 +380,7 @@ struct local *local_open(const struct local_settings *settings, const struct clo
     token_queue_init(&local->kept);
     atomic_init(&local->available, true); /* so that trouble is said, and a good start is not */
     open_file(local, &trouble);
-    start_thread(local);
+    store_thread_start(&local->thread, "store", run_thread, local);
     return local;
 }
 
@@ -397,7 +395,7 @@ void local_close(struct local **local)
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
-    sqlite_close(&l->db);
+    close_file(l);
     arena_free(&l->mem);
     pthread_cond_destroy(&l->wake);
     pthread_mutex_destroy(&l->lock);

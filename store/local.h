@@ -19,6 +19,7 @@ struct local_settings {
     int busy_ms;        /* how long it waits for another process's lock */
     size_t waiting_max; /* as store_settings */
     size_t rows_max;
+    size_t log_bytes;
     bool guest;
 };
 

@@ -9,9 +9,6 @@
 #include "store/redis_row.h"
 #include "store/reunion.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -495,22 +492,6 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-static void start_thread(struct shared *shared)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&shared->thread, NULL, run_thread, shared);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == EAGAIN)
-        out_of_memory();
-    if (error != 0)
-        bug("pthread_create: %s", strerror(error));
-    pthread_setname_np(shared->thread, "shared-store");
-}
-
 static void wait_until_known(struct shared *shared)
 {
     struct timespec until;
@@ -587,7 +568,7 @@ struct shared *shared_open(const struct store_settings *settings, struct local *
         return NULL;
     }
     metric_set(metric_up(), 0);
-    start_thread(shared);
+    store_thread_start(&shared->thread, "shared-store", run_thread, shared);
     wait_until_known(shared);
     return shared;
 }

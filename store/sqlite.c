@@ -25,7 +25,18 @@ static const int64_t CHECK_BYTES_MAX = 64 * 1024 * 1024;
  * for an hour more, unseen. */
 enum { HOUR_S = 3600 };
 
-enum statement { ST_BEGIN, ST_COMMIT, ST_GET, ST_PUT, ST_TOUCH, ST_DELETE, ST_EXPIRE, ST_TRIM, ST_FIRST, STATEMENTS };
+enum statement {
+    ST_BEGIN,
+    ST_COMMIT,
+    ST_GET,
+    ST_PUT,
+    ST_TOUCH,
+    ST_DELETE,
+    ST_EXPIRE,
+    ST_TRIM,
+    ST_FIRST,
+    STATEMENTS
+};
 
 static const char *const statement_sql[STATEMENTS] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -55,6 +66,7 @@ struct sqlite {
     struct table tables[TABLES_MAX];
     size_t tables_count;
     int64_t rows_max;
+    size_t log_pages;
 };
 
 /* ---- errors ---- */
@@ -285,22 +297,34 @@ static enum sqlite_outcome try_to_write(sqlite3 *db, struct fail *fail)
     return execute(db, text, fail);
 }
 
+static int on_committed(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct sqlite *s = arg;
+
+    (void)db, (void)name;
+    s->log_pages = (size_t)pages;
+    return SQLITE_OK;
+}
+
 static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_settings *settings,
                                   struct fail *fail)
 {
     /* WAL with synchronous=NORMAL: a crash of the process loses nothing, a power cut perhaps the last second.
      * No mmap: an I/O error would be a SIGBUS. Debian turns secure_delete on; it costs writes and hides
-     * nothing here. */
+     * nothing here. Checkpoints are store/checkpoint.h's. */
     static const char pragmas[] =
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = OFF;"
         "PRAGMA mmap_size = 0;"
-        "PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;"
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %zu; PRAGMA cache_size = -8192;"
         "PRAGMA temp_store = MEMORY";
+    char text[sizeof(pragmas) + 32];
     enum sqlite_outcome outcome;
 
     sqlite3_extended_result_codes(db->db, 1);
     sqlite3_busy_timeout(db->db, settings->busy_ms);
-    outcome = execute(db->db, pragmas, fail);
+    snprintf(text, sizeof(text), pragmas, settings->log_bytes);
+    outcome = execute(db->db, text, fail);
+    sqlite3_wal_hook(db->db, on_committed, db);
     if (outcome == SQLITE_WORKED)
         outcome = migrate(db->db, fail);
     if (outcome == SQLITE_WORKED)
@@ -363,6 +387,11 @@ enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
 enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail)
 {
     return run(db, db->statements[ST_COMMIT], fail);
+}
+
+size_t sqlite_log_pages(const struct sqlite *db)
+{
+    return db->log_pages;
 }
 
 enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char *table, struct str key,

@@ -23,8 +23,9 @@ struct sqlite;
 
 struct sqlite_settings {
     const char *path;
-    int busy_ms;     /* how long we wait for somebody else's lock */
-    size_t rows_max; /* that expire, in one table */
+    int busy_ms;      /* how long we wait for somebody else's lock */
+    size_t rows_max;  /* that expire, in one table */
+    size_t log_bytes; /* that the log may keep on the disk when it is begun anew */
 };
 
 enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out,
@@ -33,6 +34,7 @@ void sqlite_close(struct sqlite **db); /* NULL is fine; leaves NULL; what was no
 
 enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail);
 enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail);
+size_t sqlite_log_pages(const struct sqlite *db); /* in the write-ahead log, after the last commit */
 
 /* The row as it lies in the file, expired or not; value.n = 0: there is none. The value is copied to mem. */
 enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char *table, struct str key,

@@ -67,6 +67,7 @@ static int open_engines(struct store *store, const struct store_settings *settin
                                   .busy_ms = busy_ms(settings),
                                   .waiting_max = settings->waiting_max,
                                   .rows_max = settings->rows_max,
+                                  .log_bytes = settings->log_bytes,
                                   .guest = settings->guest};
 
     if (!shared && (!str_starts(url, STR("sqlite:")) || file.path.n == 0))

@@ -52,7 +52,7 @@ struct store_request {
     const void *question;  /* copied */
     size_t question_bytes; /* STORE_RESULT_MAX at most for both */
     size_t result_bytes;   /* zeroed before change() */
-    bool patient;          /* what must not be lost: while the file cannot be used `done` hears STORE_LATER, once; the
+    bool patient; /* what must not be lost: while the file cannot be used `done` hears STORE_LATER, once; the
                             * change is kept (with 2,000 others at the most) and `done` hears of it again. It cannot
                             * be cancelled: store_update() returns NULL */
 };
@@ -105,6 +105,7 @@ struct store_settings {
     int64_t timeout_ms;
     size_t waiting_max;               /* requests; 0: 10,000 */
     size_t rows_max;                  /* that expire, in a table of the file; 0: 1,000,000 */
+    size_t log_bytes;                 /* of the file's log, about; 0: 32 MiB */
     bool guest;                       /* a verb beside the daemon: it never sets the daemon's file aside */
     const struct store_table *tables; /* that hosts share; they live longer than the store */
     size_t tables_count;

@@ -10,6 +10,7 @@
 
 #include "store/sqlite.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* Who frees a token: the engine that finds it cancelled, else the delivery on the loop. */
@@ -50,7 +51,8 @@ struct store_token *token_new(const struct store_request *request, struct loop *
                               void *arg);
 /* Posts the answers of a list to their loops; cancelled ones are freed. */
 void token_answer(struct store_token *list);
-void token_tell_later(struct store_token *token); /* STORE_LATER, of a patient one that is kept; only the first time */
+void token_tell_later(
+    struct store_token *token); /* STORE_LATER, of a patient one that is kept; only the first time */
 uint64_t token_set_status(struct store_token *list, enum store_status status); /* how many there are */
 
 /* "table NUL key": a row's name among all. */
@@ -58,6 +60,9 @@ struct str store_row_name(struct arena *mem, const char *table, struct str key);
 /* An expired row is as good as none. */
 struct store_row store_row_as_seen(const struct store_row *row, int64_t now_unix);
 bool store_row_is_changed(const struct store_row *seen, const struct store_row *row);
+
+/* A thread that hears no signals; the name has 15 characters at the most. */
+void store_thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg);
 
 /* A list that grows at its end. */
 struct token_queue {

@@ -400,6 +400,7 @@ static _Noreturn void be_killed(int to_parent)
     int64_t nothing = 0;
 
     acknowledgements = to_parent;
+    bed_settings.log_bytes = 64 * 1024; /* so that checkpoints are killed, too */
     bed_open_store();
     for (int i = 0; i < 20; i++)
         on_acknowledged(STORE_DONE, &nothing, NULL);

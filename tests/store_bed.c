@@ -10,7 +10,8 @@
 
 /* ---- the log, counted instead of written ---- */
 
-atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt, bed_notes_away, bed_notes_back;
+atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt, bed_notes_away, bed_notes_back,
+    bed_notes_checkpoint;
 
 /* The linker puts this in log_note's place in the tests of store/ (Makefile: --wrap). */
 void __wrap_log_note(enum log_level level, const char *event, const char *format, ...);
@@ -24,6 +25,7 @@ void __wrap_log_note(enum log_level level, const char *event, const char *format
     bed_notes_corrupt += strcmp(event, "store-corrupt") == 0;
     bed_notes_away += strcmp(event, "store-away") == 0;
     bed_notes_back += strcmp(event, "store-back") == 0;
+    bed_notes_checkpoint += strcmp(event, "store-checkpoint") == 0;
 }
 
 /* ---- a clock that two threads may look at ---- */
@@ -93,7 +95,7 @@ int bed_set_up(void **state)
     t_case("", NULL);
     bed_wall_s = BED_START;
     mono_ms = 1000;
-    bed_notes_unavailable = bed_notes_available = bed_notes_corrupt = 0;
+    bed_notes_unavailable = bed_notes_available = bed_notes_corrupt = bed_notes_checkpoint = 0;
     snprintf(bed_folder, sizeof(bed_folder), "/tmp/store-test-XXXXXX");
     if (mkdtemp(bed_folder) == NULL)
         return -1;
