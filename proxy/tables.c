@@ -5,6 +5,9 @@
 #include "proxy/partial.h"
 #include "report/merge.h"
 
+/* A day of a million rows, with the days around it. */
+enum { HISTORY_ROWS = 2000000 };
+
 /* What holds longer: good behaviour (proxy/history.c); who has a message (proxy/partial.c); and what a backend said to a
  * recipient (proxy/recipients.c), where one that was once accepted is rather asked to come again than refused. */
 static void merge_later(struct arena *mem, struct str key, const struct store_row *ours,
@@ -20,7 +23,7 @@ static const struct store_table tables[] = {
     {.name = "client", .merge = merge_later},
     {.name = "recipient", .merge = merge_later},
     {.name = PARTIAL_TABLE, .merge = merge_later, .spread = STORE_BY_TAG, .tag = partial_tag},
-    {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag},
+    {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag, .rows_max = HISTORY_ROWS},
     /* Leases, caps, suppressions and keys: a host that does not see what the others do had better wait. */
     {.name = "report", .spread = STORE_TOGETHER},
 };

@@ -359,7 +359,9 @@ static struct sqlite_settings file_settings(const struct local_settings *setting
     return (struct sqlite_settings){.path = copy,
                                     .busy_ms = settings->busy_ms,
                                     .rows_max = settings->rows_max > 0 ? settings->rows_max : ROWS_MAX,
-                                    .log_bytes = 2 * log_bytes};
+                                    .log_bytes = 2 * log_bytes,
+                                    .tables = settings->tables,
+                                    .tables_count = settings->tables_count};
 }
 
 struct local *local_open(const struct local_settings *settings, const struct clock *clock)

@@ -20,6 +20,8 @@ struct local_settings {
     size_t waiting_max; /* as store_settings */
     size_t rows_max;
     size_t log_bytes;
+    const struct store_table *tables;
+    size_t tables_count;
     bool guest;
 };
 

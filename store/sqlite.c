@@ -57,7 +57,7 @@ static const char *const statement_sql[STATEMENTS] = {
 /* Rows of one table that expire. Counting them in SQL reads them all, so it is done once, at the start. */
 struct table {
     char name[32];
-    int64_t rows;
+    int64_t rows, rows_max;
 };
 
 struct sqlite {
@@ -65,7 +65,7 @@ struct sqlite {
     sqlite3_stmt *statements[STATEMENTS];
     struct table tables[TABLES_MAX];
     size_t tables_count;
-    int64_t rows_max;
+    struct sqlite_settings settings;
     size_t log_pages;
 };
 
@@ -162,6 +162,14 @@ static enum sqlite_outcome ask_number(sqlite3 *db, const char *sql, int64_t *num
 
 /* ---- counting ---- */
 
+static int64_t rows_max_of(const struct sqlite_settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->tables_count; i++)
+        if (strcmp(settings->tables[i].name, name) == 0 && settings->tables[i].rows_max > 0)
+            return (int64_t)settings->tables[i].rows_max;
+    return (int64_t)settings->rows_max;
+}
+
 static struct table *find_table(struct sqlite *db, const char *name)
 {
     struct table *table = db->tables;
@@ -172,6 +180,7 @@ static struct table *find_table(struct sqlite *db, const char *name)
     if (db->tables_count == TABLES_MAX || strlen(name) >= sizeof(table->name))
         return NULL;
     memcpy(table->name, name, strlen(name) + 1);
+    table->rows_max = rows_max_of(&db->settings, name);
     db->tables_count++;
     return table;
 }
@@ -349,7 +358,7 @@ enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct s
 
     if (db == NULL)
         out_of_memory();
-    db->rows_max = (int64_t)settings->rows_max;
+    db->settings = *settings;
     create_file(settings->path);
     code = sqlite3_open_v2(settings->path, &db->db, flags, NULL);
     outcome = explain(db->db, code, fail);
@@ -422,7 +431,7 @@ enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char 
 static enum sqlite_outcome make_room(struct sqlite *db, struct table *table, struct fail *fail)
 {
     sqlite3_stmt *st = with_table(db, ST_TRIM, table->name);
-    int64_t slice = db->rows_max / 10 + 1;
+    int64_t slice = table->rows_max / 10 + 1;
     enum sqlite_outcome outcome;
 
     sqlite3_bind_int64(st, 2, slice < SQLITE_SLICE_ROWS ? slice : SQLITE_SLICE_ROWS);
@@ -469,7 +478,7 @@ enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct
 
     if (table == NULL)
         bug("store table %s is one too many or has too long a name", table_name);
-    if (counts && !counted && table->rows >= db->rows_max)
+    if (counts && !counted && table->rows >= table->rows_max)
         outcome = make_room(db, table, fail);
     if (outcome != SQLITE_WORKED)
         return outcome;

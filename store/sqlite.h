@@ -23,8 +23,10 @@ struct sqlite;
 
 struct sqlite_settings {
     const char *path;
-    int busy_ms;      /* how long we wait for somebody else's lock */
-    size_t rows_max;  /* that expire, in one table */
+    int busy_ms;                      /* how long we wait for somebody else's lock */
+    size_t rows_max;                  /* that expire, in one table */
+    const struct store_table *tables; /* which may have limits of their own */
+    size_t tables_count;
     size_t log_bytes; /* that the log may keep on the disk when it is begun anew */
 };
 

@@ -68,6 +68,8 @@ static int open_engines(struct store *store, const struct store_settings *settin
                                   .waiting_max = settings->waiting_max,
                                   .rows_max = settings->rows_max,
                                   .log_bytes = settings->log_bytes,
+                                  .tables = settings->tables,
+                                  .tables_count = settings->tables_count,
                                   .guest = settings->guest};
 
     if (!shared && (!str_starts(url, STR("sqlite:")) || file.path.n == 0))

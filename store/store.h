@@ -89,12 +89,14 @@ enum store_spread {
     STORE_TOGETHER, /* the whole table; for small ones */
 };
 
-/* What hosts share of a table. One that is not listed stays on its host. */
+/* How much of a table is kept, and what hosts share of it. One that is not listed stays on its host, and is kept as
+ * the settings say. */
 struct store_table {
     const char *name;
     store_merge_fn *merge; /* NULL: without the shared rows it has no answer (STORE_UNAVAILABLE) */
     enum store_spread spread;
     struct str (*tag)(struct str key); /* a part of the key; the same for a prefix that has all of it */
+    size_t rows_max;                   /* as that of the settings; 0: that */
 };
 
 struct store_settings {
@@ -107,7 +109,7 @@ struct store_settings {
     size_t rows_max;                  /* that expire, in a table of the file; 0: 1,000,000 */
     size_t log_bytes;                 /* of the file's log, about; 0: 32 MiB */
     bool guest;                       /* a verb beside the daemon: it never sets the daemon's file aside */
-    const struct store_table *tables; /* that hosts share; they live longer than the store */
+    const struct store_table *tables; /* they live longer than the store */
     size_t tables_count;
 };
 

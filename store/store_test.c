@@ -373,6 +373,17 @@ static void test_expiry_slices(void **state)
     wait_for_rows(0);
 }
 
+/* k0, k1, … each of which expires a second later than the one before. */
+static void add_rows(int from, int to)
+{
+    char key[16];
+
+    for (int i = from; i < to; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        bed_added(key, 1, BED_START + 1000 + i);
+    }
+}
+
 static void test_bounded_rows(void **state)
 {
     char key[16];
@@ -380,10 +391,7 @@ static void test_bounded_rows(void **state)
     (void)state;
     bed_settings.rows_max = 50;
     bed_open_store();
-    for (int i = 0; i < 300; i++) {
-        snprintf(key, sizeof(key), "k%d", i);
-        bed_added(key, 1, BED_START + 1000 + i);
-    }
+    add_rows(0, 300);
     t_case("a table holds no more rows than its limit", NULL);
     t_true(bed_ask_file("SELECT count(*) FROM rows") <= 50);
     t_true(bed_ask_file("SELECT count(*) FROM rows") >= 40);
@@ -400,11 +408,24 @@ static void test_bounded_rows(void **state)
     t_case("the count survives a restart", NULL);
     store_close(&bed_store);
     bed_open_store();
-    for (int i = 300; i < 400; i++) {
-        snprintf(key, sizeof(key), "k%d", i);
-        bed_added(key, 1, BED_START + 1000 + i);
-    }
+    add_rows(300, 400);
     t_true(bed_ask_file("SELECT count(*) FROM rows WHERE expires > 0") <= 50);
+}
+
+static void test_limit_of_a_table(void **state)
+{
+    static const struct store_table tables[] = {{.name = "other", .rows_max = 10},
+                                                {.name = "test", .rows_max = 80}};
+
+    (void)state;
+    bed_settings.rows_max = 50;
+    bed_settings.tables = tables;
+    bed_settings.tables_count = COUNT(tables);
+    bed_open_store();
+    add_rows(0, 300);
+    t_case("a table may have a limit of its own", NULL);
+    t_true(bed_ask_file("SELECT count(*) FROM rows") <= 80);
+    t_true(bed_ask_file("SELECT count(*) FROM rows") > 50);
 }
 
 /* ---- reading it all ---- */
@@ -458,9 +479,9 @@ static void test_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ROW(test_round_trip),    ROW(test_restart),      ROW(test_close_finishes), ROW(test_two_loops),
-        ROW(test_groups),        ROW(test_overflow),     ROW(test_cancel),         ROW(test_expiry),
-        ROW(test_expiry_slices), ROW(test_bounded_rows), ROW(test_each),
+        ROW(test_round_trip),    ROW(test_restart),      ROW(test_close_finishes),   ROW(test_two_loops),
+        ROW(test_groups),        ROW(test_overflow),     ROW(test_cancel),           ROW(test_expiry),
+        ROW(test_expiry_slices), ROW(test_bounded_rows), ROW(test_limit_of_a_table), ROW(test_each),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
