@@ -170,12 +170,17 @@ struct backends_offer backends_offer(const struct backends *backends)
     return offer;
 }
 
+static bool is_unknown(const struct backend *backend, int64_t now_ms)
+{
+    return !backend->is_known || (!takes_logins(backend) && backend->heard_ms + AUTH_ABSENT_MS <= now_ms);
+}
+
 struct backend *backends_unknown(const struct backends *backends)
 {
     int64_t now = loop_now_ms(backends->loop);
 
     for (size_t i = 0; i < backends->count; i++)
-        if (!backends->list[i].is_known && backends->list[i].down_until_ms <= now)
+        if (is_unknown(&backends->list[i], now) && backends->list[i].down_until_ms <= now)
             return &backends->list[i];
     return NULL;
 }

@@ -54,6 +54,7 @@ struct backend {
     struct tls_context *tls;  /* to speak TLS with; NULL: not possible */
 
     bool is_known;                         /* we have heard its EHLO */
+    int64_t heard_ms;                      /* the last time */
     bool keeps_requiretls;                 /* it offers REQUIRETLS, on a verified link */
     bool is_private;                       /* on a link that a password may cross */
     struct smtp_capabilities capabilities; /* the last one heard */
@@ -72,7 +73,9 @@ struct backend {
 struct loop *backends_loop(const struct backends *backends);
 struct partials *backends_partials(const struct backends *backends);
 size_t backends_count(const struct backends *backends);
-/* One that could be reached at the last try, and whose EHLO was never heard; NULL when there is none. */
+/* One that could be reached at the last try, and of which we had better hear what AUTH it has: its EHLO was never heard, or
+ * AUTH_ABSENT_MS ago and had none. NULL when there is none. */
+enum { AUTH_ABSENT_MS = 5000 };
 struct backend *backends_unknown(const struct backends *backends);
 /* Whether it is one for recipients of this domain: of those that name it, else of those that name none. "" (a bare
  * postmaster, a login) is for those that name none, else for any. */

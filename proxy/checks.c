@@ -239,10 +239,11 @@ static void on_offer(void *arg)
     session_got(s, WAIT_OFFER);
 }
 
-/* Who finds no AUTH gives up, so the first one waits for a backend's EHLO. */
+/* Who finds no AUTH gives up, so the first one waits for a backend's EHLO; and so does now and then who would find none,
+ * for the backend may have been ill when it was heard, or been told to take logins since. */
 void check_offer(struct session *s)
 {
-    if (!session_takes_logins(s) || backends_offer(s->service->backends).known)
+    if (!session_takes_logins(s) || backends_offer(s->service->backends).auth[0] != '\0')
         return;
     s->probe = login_probe_start(s->service->backends, on_offer, s);
     if (s->probe != NULL)

@@ -401,6 +401,7 @@ static void on_greeted(struct link *link)
     backend->works_at = link->at;
     backend->capabilities = *link_can(link);
     backend->is_known = true;
+    backend->heard_ms = loop_now_ms(backend->loop);
     backend->is_private = link_is_private(link);
     backend->keeps_requiretls = link_keeps_requiretls(link);
     note_xclient(backend);
@@ -698,7 +699,8 @@ static struct link *wake_link(struct backend *backend)
 struct link *link_open(struct backend *backend, const struct smtp_identity *client,
                        const struct link_events *events, void *arg)
 {
-    struct link *link = backend->pool != NULL ? wake_link(backend) : new_link(backend, client);
+    bool wake = backend->pool != NULL && client != NULL;
+    struct link *link = wake ? wake_link(backend) : new_link(backend, client);
 
     if (link == NULL)
         return NULL;

@@ -39,7 +39,8 @@ struct link_events {
     void (*on_broke)(bool stale, void *arg);
 };
 
-/* `client` NULL: nobody is introduced. NULL when there are no descriptors left. */
+/* One that was kept, or a new one. `client` NULL: nobody is introduced, and it is a new one, whose EHLO is heard. NULL when
+ * there are no descriptors left. */
 struct link *link_open(struct backend *backend, const struct smtp_identity *client,
                        const struct link_events *events, void *arg);
 

@@ -72,8 +72,8 @@ static void on_ready(void *arg)
     struct str mechanism = buf_str(&login->mechanism);
 
     if (!link_is_private(login->link) || !smtp_capabilities_has_auth(link_can(login->link), mechanism)) {
-        link_rest(&login->link);
-        go_on_soon(login); /* with the next */
+        link_close(&login->link); /* it may be one that was ill when we said EHLO */
+        go_on_soon(login);        /* with the next */
         return;
     }
     login->said = true;

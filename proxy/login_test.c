@@ -448,6 +448,19 @@ static void test_offer(void **state)
         t_same_int(fakebackend_heard(fakes[0], "XCLIENT"), 0);
         reopen();
     }
+    t_case("one that had no AUTH is asked again after a while, and says so by a new EHLO", NULL);
+    fakebackend_offer(fakes[0], "");
+    fakebackend_offer(fakes[1], "");
+    probe();
+    probe();
+    fakebackend_offer(fakes[0], "250-AUTH LOGIN\r\n");
+    t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+    backends_choose(backends, (bool[FAKES]){false}, STR(""))->heard_ms -= AUTH_ABSENT_MS;
+    probe();
+    t_same_z(offered(), "LOGIN");
+    backends_choose(backends, (bool[FAKES]){false}, STR(""))->heard_ms -= AUTH_ABSENT_MS;
+    t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+    reopen();
     t_case("a probe that finds nobody ends, too, and leaves the backend alone for a while", NULL);
     fakebackend_close_door(fakes[0]);
     fakebackend_close_door(fakes[1]);
