@@ -1,17 +1,18 @@
-"""The fault table of docs/smtp.md: every fault at every step, on a fresh, a kept and a stale connection, as measured."""
+"""The fault tables of docs/: every fault at every step, as measured: of a message, and of a login."""
 
 import concurrent.futures
 import socket
 from pathlib import Path
 
 from lib.backend import CLOSE, HANG
-from lib.check import Failed, same, starts, true
-from lib.client import stuffed
+from lib.check import Failed, has, same, starts, true
+from lib.client import stuffed, trusting
 from lib.mail import message
 from lib.process import free_port
-from lib.world import GOOD
+from lib.world import GOOD, OTHER
+from test_login import EHLO, PLAIN, outbound
 
-DOCUMENT = Path(__file__).parents[2] / "docs/smtp.md"
+DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- measured by tests/e2e/test_fault_table.py -->\n", "<!-- until here -->\n"
 MAIL = message()
 STEPS = {"banner": "greeting", "ehlo": "EHLO", "mail": "MAIL", "rcpt": "RCPT", "data": "DATA", "dot": "end of message"}
@@ -96,12 +97,102 @@ def table(measured):
     return "\n".join(lines) + "\n"
 
 
+def is_written(document, measured):
+    written = (DOCS / document).read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    if written.strip() != measured.strip():
+        raise Failed(f"docs/{document} says otherwise; measured was:\n{measured}")
+
+
 def test_fault_table(t):
     """What the client hears and how many copies there are, for every fault, is as docs/smtp.md says."""
-    measured = table({fault: measure_fault(t, fault) for fault in FAULTS})
-    written = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
-    if written.strip() != measured.strip():
-        raise Failed(f"docs/smtp.md says otherwise; measured was:\n{measured}")
+    is_written("smtp.md", table({fault: measure_fault(t, fault) for fault in FAULTS}))
+
+
+# ---- logins ----
+
+LOGIN_STEPS = {
+    "banner": "greeting",
+    "ehlo": "EHLO",
+    "kept": "AUTH, kept",
+    "auth": "AUTH",
+    "response": "response",
+    "rcpt": "RCPT",
+    "dot": "end of message",
+}
+NOT_235 = {"2xx, not 235": "250 2.0.0 Ok"}  # a fault within AUTH only
+LOGIN_FAULTS = {**FAULTS, **NOT_235}
+TAKEN = "235 2.7.0 Ok"
+REFUSED = "535 5.7.8 No"
+
+
+def log_in(client, by_response=False):
+    if not by_response:
+        return client.say(f"AUTH PLAIN {PLAIN}")
+    client.say("AUTH PLAIN", "334 ")
+    return client.say(PLAIN)
+
+
+def ask(client, text):
+    """The reply, which may be the last word of a session that has ended meanwhile."""
+    try:
+        client.send(text)
+    except OSError:
+        pass
+    return client.read()
+
+
+def send(client):
+    """Mail by somebody who has logged in: the first refusal, or the reply to the message."""
+    for line in (b"RSET\r\n", b"MAIL FROM:<carol@example.org>\r\n", b"RCPT TO:<bob@elsewhere.test>\r\n", b"DATA\r\n"):
+        reply = ask(client, line)
+        if reply[:1] not in ("2", "3"):
+            return reply
+    return ask(client, stuffed(MAIL))
+
+
+def try_login(guard, backend, step, fault):
+    """A cell: what is heard at the fault, and at the next try of the same within the session."""
+    backend.script(banner=None, ehlo=[EHLO], auth=[TAKEN], rcpt=None, dot=None)
+    with guard.client(OTHER, tls=trusting()) as client:
+        has(client.ehlo(), "AUTH")
+        if step == "kept":
+            backend.script(auth=[REFUSED, fault, TAKEN])
+            starts(log_in(client), REFUSED)
+        else:
+            backend.hang_up()  # what the daemon asked for what the backend offers
+        if step in ("rcpt", "dot"):
+            starts(log_in(client), TAKEN)
+            backend.script(**{step: [fault, backend.ANSWERS[step]]})
+            replies = [send(client), send(client)]
+        else:
+            usual = {"banner": [backend.ANSWERS["banner"]], "ehlo": [EHLO], "auth": [TAKEN], "response": [TAKEN]}
+            if step in usual:
+                challenge = ["334 "] if step == "response" else []
+                backend.script(**{"auth" if step == "response" else step: [*challenge, fault, *usual[step]]})
+            replies = [log_in(client, step == "response"), log_in(client)]
+        same([reply for reply in replies if "421" in reply and not client.ended()], [], "421 and no end")
+        return " · ".join(reply[:3] or "closed" for reply in replies)
+
+
+def for_logins(t):
+    backend = t.backend(ehlo=EHLO)
+    return outbound(t, backend, "implicit", backends=[{"address": backend.address, "reply_timeout": "2s"}]), backend
+
+
+def measure_logins(step, guard, backend):
+    """A column, with a daemon of its own."""
+    faults = LOGIN_FAULTS if step in ("kept", "auth", "response") else FAULTS
+    return {fault: try_login(guard, backend, step, faults[fault]) for fault in faults}
+
+
+def test_login_fault_table(t):
+    """What a client that logs in hears, for every fault of the backend, is as docs/faults.md says."""
+    beds = [for_logins(t) for _ in LOGIN_STEPS]
+    with concurrent.futures.ThreadPoolExecutor(len(beds)) as pool:
+        columns = list(pool.map(measure_logins, LOGIN_STEPS, *zip(*beds)))
+    lines = ["| the backend | " + " | ".join(LOGIN_STEPS.values()) + " |", "|---" + "|---" * len(LOGIN_STEPS) + "|"]
+    lines += [f"| {fault} | " + " | ".join(column.get(fault, "") for column in columns) + " |" for fault in LOGIN_FAULTS]
+    is_written("faults.md", "\n".join(lines) + "\n")
 
 
 def test_connection_that_hangs(t):
