@@ -4,6 +4,7 @@ import base64
 import smtplib
 
 from lib import certificate
+from lib.backend import UnixBackend
 from lib.check import has, has_not, same, starts, true, wait_for
 from lib.client import trusting
 from lib.passwords import POSTFIX, Passwords
@@ -183,6 +184,33 @@ def test_long_lines_and_pipelined_secrets(t):
         starts(client.read(), "250 ")
     same([line for session in backend.sessions for line in session if line == "*"], ["*", "*"], "called off at the backend")
     silent_about(guard, b64("s3cret"), "what is that")
+
+
+def test_unix_socket(t):
+    """By a Unix socket as by TCP: a password may cross it without TLS, the mail takes the same connection, and trouble is the same."""
+    path = t.dir / "backend.sock"
+    offer = EHLO.replace("250-AUTH", "250-XCLIENT NAME ADDR LOGIN\r\n250-AUTH")
+    backend = t.start(UnixBackend(path, ehlo=offer, xcli="220 backend.test", auth=["535 5.7.8 No", "235 2.7.0 Ok"]))
+    guard = outbound(t, backend, tls="implicit", backends=[{"address": backend.address, "pass_client": "xclient"}])
+    with guard.client(OTHER, tls=trusting()) as client:
+        has(client.ehlo(), "250-AUTH PLAIN LOGIN\n")
+        client.say(f"AUTH PLAIN {PLAIN}", "535 5.7.8 No")
+        client.say(f"AUTH PLAIN {PLAIN}", "235 ")
+        client.envelope("carol@example.org", "bob@elsewhere.test")
+        starts(client.data(message()), "250 ")
+        backend.stop()
+        starts(client.read(), "421 4.3.0 ")
+        true(client.ended(), "the session goes on")
+    session = next(session for session in backend.sessions if "RCPT TO:<bob@elsewhere.test>" in session)
+    has(session, f"AUTH PLAIN {PLAIN}")
+    has(next(line for line in session if line.startswith("XCLIENT")), OTHER.address)
+    with guard.client(OTHER, tls=trusting()) as client:
+        client.ehlo()
+        client.say(f"AUTH PLAIN {PLAIN}", "454 4.7.0 ")
+        has(guard.event(event="backend.down")["text"], "backend.sock: No such file or directory")
+        t.start(UnixBackend(path, ehlo=EHLO, auth="235 2.7.0 Ok"))
+        client.say(f"AUTH PLAIN {PLAIN}", "235 ")
+    silent_about(guard, PLAIN, PASSWORD)
 
 
 def test_backend_in_trouble(t):

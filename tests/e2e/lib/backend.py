@@ -41,6 +41,9 @@ class Backend:
         self.envelopes = []  # for each message, the commands from its MAIL on
         self.connections = []
         self.lock = threading.Lock()
+        self.listen(port)
+
+    def listen(self, port):
         self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -74,7 +77,8 @@ class Backend:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family == socket.AF_INET:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     # ---- a connection ----
@@ -164,6 +168,22 @@ def opened(commands, message):
 
 class LmtpBackend(Backend):
     LMTP = True
+
+
+class UnixBackend(Backend):
+    """On a Unix socket, which it takes away when it stops."""
+
+    def listen(self, path):
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        path.chmod(0o666)
+        self.listener.listen()
+        self.address = f"unix:{path}"
+
+    def stop(self):
+        super().stop()
+        self.path.unlink(missing_ok=True)
 
 
 class TlsBackend(Backend):
