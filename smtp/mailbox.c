@@ -455,7 +455,7 @@ static bool is_name_octet(char c)
 }
 
 /* The name that stands in front, if nobody reads it longer: obsolete syntax may go on behind blanks and comments
- * (RFC 5322 4.4). */
+ * (RFC 5322 4.4), and behind any other sign but these a reader may take what follows for a part of it. */
 static struct str name_in_front(struct str s)
 {
     static const struct str none = {NULL, 0};
@@ -465,6 +465,8 @@ static struct str name_in_front(struct str s)
         n++;
     for (next = n; next < s.n && str_has(STR(" \t\r\n"), s.p[next]); next++)
         ;
+    if (n < s.n && !str_has(STR(" \t\r\n<>,;\"')]}("), s.p[n]))
+        return none;
     if (n == 0 || s.p[n - 1] == '.' || (next < s.n && (s.p[next] == '.' || s.p[next] == '(')))
         return none;
     return str_upto(s, n);
