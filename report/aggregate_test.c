@@ -351,6 +351,9 @@ static void test_unpack(void **state)
 {
     static const char zip[] = "PK\003\004\024\0\0\0\0\0\0\0!\0\0\0\0\0\0\0\0\0\0\0\0\0\002\0\0\0d/"
                               "PK\003\004\024\0\0\0\0\0\0\0!\0\0\0\0\0\005\0\0\0\005\0\0\0\001\0\0\0ahello";
+    static const char readme[] =
+        "PK\003\004\024\0\0\0\0\0\0\0!\0\0\0\0\0\005\0\0\0\005\0\0\0\001\0\0\0ahello"
+        "PK\003\004\024\0\0\0\0\0\0\0!\0\0\0\0\0\004\0\0\0\004\0\0\0\005\0\0\0a.XML<a/>";
     struct fail fail;
     struct gzip *gzip = gzip_new(&gz);
     char zeros[4096] = {0};
@@ -359,6 +362,11 @@ static void test_unpack(void **state)
     t_case("a zip file's first member behind its folders", NULL);
     t_same_int(gzip_unpack(str_make(zip, sizeof(zip) - 1), &text, &fail), 0);
     t_same_str_z(buf_str(&text), "hello");
+    t_case("the member that is called .xml comes before others", NULL);
+    buf_clear(&text);
+    t_same_int(gzip_unpack(str_make(readme, sizeof(readme) - 1), &text, &fail), 0);
+    t_same_str_z(buf_str(&text), "<a/>");
+    buf_clear(&text);
     t_case("a zip file that ends too early is damaged", NULL);
     for (size_t n = 2; n < sizeof(zip) - 1; n++) {
         buf_clear(&text);

@@ -122,31 +122,62 @@ static size_t little(struct str s, size_t at, size_t octets)
     return value;
 }
 
-/* Local headers one after the other; folders have no data, so the next one follows at once. */
+struct member {
+    size_t flags, method, packed;
+    struct str name, data; /* data: up to the end of the file */
+};
+
+static bool take_member(struct str *zip, struct member *m)
+{
+    size_t name, data_at;
+
+    if (zip->n < ZIP_HEADER || !str_starts(*zip, STR("PK\003\004")))
+        return false;
+    name = little(*zip, 26, 2);
+    data_at = ZIP_HEADER + name + little(*zip, 28, 2);
+    if (data_at > zip->n)
+        return false;
+    *m = (struct member){little(*zip, 6, 2), little(*zip, 8, 2), little(*zip, 18, 4),
+                         str_upto(str_from(*zip, ZIP_HEADER), name), str_from(*zip, data_at)};
+    *zip = m->flags & ZIP_LENGTHS_BEHIND ? STR("")
+                                         : str_from(m->data, m->packed); /* nobody knows where the next is */
+    return true;
+}
+
+/* The first that is called .xml; of others the first that is no folder. */
+static bool find_member(struct str zip, struct member *found)
+{
+    struct member m;
+
+    *found = (struct member){0};
+    while (take_member(&zip, &m)) {
+        bool is_xml = str_ends_same(m.name, STR(".xml"));
+
+        if (is_xml || (found->name.n == 0 && m.name.n > 0 && m.name.p[m.name.n - 1] != '/'))
+            *found = m;
+        if (is_xml)
+            break;
+    }
+    return found->name.n > 0;
+}
+
 static int unzip(struct str zip, struct buf *out, struct fail *fail)
 {
-    while (zip.n >= ZIP_HEADER && str_starts(zip, STR("PK\003\004"))) {
-        size_t flags = little(zip, 6, 2), method = little(zip, 8, 2), packed = little(zip, 18, 4);
-        size_t name = little(zip, 26, 2), data_at = ZIP_HEADER + name + little(zip, 28, 2);
-        struct str data = str_from(zip, data_at);
+    struct member m;
+    bool is_streamed;
 
-        if (data_at > zip.n)
-            break;
-        if (name > 0 && zip.p[ZIP_HEADER + name - 1] == '/') {
-            zip = data;
-            continue;
-        }
-        if (flags & ZIP_ENCRYPTED)
-            return fail_set(fail, "the zip file is encrypted");
-        if (!(flags & ZIP_LENGTHS_BEHIND))
-            data = str_upto(data, packed);
-        if (method == ZIP_DEFLATED)
-            return inflate_from(data, WINDOW_RAW, GZIP_RATIO_MAX, out, fail);
-        if (method != ZIP_STORED || (flags & ZIP_LENGTHS_BEHIND) || data.n != packed)
-            return fail_set(fail, "the zip file's method %zu is not understood", method);
-        return buf_add_str(out, data) ? 0 : fail_set(fail, "it has more than %zu bytes", out->max);
-    }
-    return fail_set(fail, "the zip file is damaged, or there is nothing in it");
+    if (!find_member(zip, &m))
+        return fail_set(fail, "the zip file is damaged, or there is nothing in it");
+    if (m.flags & ZIP_ENCRYPTED)
+        return fail_set(fail, "the zip file is encrypted");
+    is_streamed = m.flags & ZIP_LENGTHS_BEHIND;
+    if (!is_streamed)
+        m.data = str_upto(m.data, m.packed);
+    if (m.method == ZIP_DEFLATED)
+        return inflate_from(m.data, WINDOW_RAW, GZIP_RATIO_MAX, out, fail);
+    if (m.method != ZIP_STORED || is_streamed || m.data.n != m.packed)
+        return fail_set(fail, "the zip file's method %zu is not understood", m.method);
+    return buf_add_str(out, m.data) ? 0 : fail_set(fail, "it has more than %zu bytes", out->max);
 }
 
 int gzip_unpack(struct str packed, struct buf *out, struct fail *fail)

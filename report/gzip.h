@@ -20,8 +20,8 @@ struct gzip *gzip_new(struct buf *out);
 void gzip_write(struct gzip *gzip, struct str piece); /* what does not fit sets out->overflow */
 void gzip_end(struct gzip **gzip);                    /* leaves NULL */
 
-/* A gzip file, a zip file (its first member that is not a folder), or neither: then the octets as they are.
- */
+/* A gzip file, a zip file (its first member called .xml, else the first that is no folder), or neither: then the
+ * octets as they are. */
 int gzip_unpack(struct str packed, struct buf *out, struct fail *fail);
 
 /* The same for what gzip_new() has written: without the ratio, which our own reports may well pass. */

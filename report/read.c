@@ -52,7 +52,8 @@ struct reading {
     struct read_head *head;
     struct read_record record;
     char domain[READ_TEXT_MAX + 1], selector[READ_TEXT_MAX + 1], result[READ_TEXT_MAX + 1];
-    bool has_root, has_doctype;
+    bool has_root;
+    const char *stopped; /* why the reading was ended, or NULL */
     read_record_fn *each;
     void *arg;
 };
@@ -65,6 +66,12 @@ static const char *local_name(const char *name)
     return bar != NULL ? bar + 1 : name;
 }
 
+static void stop(struct reading *r, const char *why)
+{
+    r->stopped = why;
+    XML_StopParser(r->parser, XML_FALSE);
+}
+
 static void on_start(void *arg, const char *name, const char **attributes)
 {
     struct reading *r = arg;
@@ -73,6 +80,8 @@ static void on_start(void *arg, const char *name, const char **attributes)
     r->text_n = 0;
     name = local_name(name);
     r->depth++;
+    if (r->depth > READ_DEPTH_END)
+        stop(r, "its elements are nested too deeply");
     if (r->depth == 1)
         r->has_root = strcmp(name, "feedback") == 0;
     else if (r->depth <= READ_DEPTH_MAX)
@@ -155,14 +164,13 @@ static void on_doctype(void *arg, const char *name, const char *system, const ch
     struct reading *r = arg;
 
     (void)name, (void)system, (void)public_id, (void)has_subset;
-    r->has_doctype = true;
-    XML_StopParser(r->parser, XML_FALSE);
+    stop(r, "it has a document type declaration, which no report needs");
 }
 
 static int judge(const struct reading *r, bool well, struct fail *fail)
 {
-    if (r->has_doctype)
-        return fail_set(fail, "it has a document type declaration, which no report needs");
+    if (r->stopped != NULL)
+        return fail_set(fail, "%s", r->stopped);
     if (!well)
         return fail_set(fail, "line %lu: %s", (unsigned long)XML_GetCurrentLineNumber(r->parser),
                         XML_ErrorString(XML_GetErrorCode(r->parser)));

@@ -4,8 +4,8 @@
  * Both shapes and their drafts: elements are known by their path, whatever their namespace; what is unknown
  * is skipped. A document type declaration ends the reading: no report has one, and entities are a weapon.
  *
- * Limits  Texts are cut at READ_TEXT_MAX octets, elements deeper than READ_DEPTH_MAX are skipped. The rest is
- * the caller's: he bounded the document (report/gzip.h).
+ * Limits  Texts are cut at READ_TEXT_MAX octets, elements deeper than READ_DEPTH_MAX are skipped; deeper than
+ * READ_DEPTH_END the reading ends. The rest is the caller's: he bounded the document (report/gzip.h).
  */
 #ifndef REPORT_READ_H
 #define REPORT_READ_H
@@ -13,7 +13,7 @@
 #include "base/fail.h"
 #include "base/str.h"
 
-enum { READ_TEXT_MAX = 255, READ_RESULTS_MAX = 1023, READ_DEPTH_MAX = 12 };
+enum { READ_TEXT_MAX = 255, READ_RESULTS_MAX = 1023, READ_DEPTH_MAX = 12, READ_DEPTH_END = 100 };
 
 struct read_head {
     char org_name[READ_TEXT_MAX + 1], email[READ_TEXT_MAX + 1], report_id[READ_TEXT_MAX + 1];

@@ -83,6 +83,15 @@ static void test_refused(void **state)
     }
 }
 
+static void nest(struct buf *xml, int depth)
+{
+    for (int i = 0; i < depth; i++)
+        buf_add_z(xml, "<record>");
+    buf_add_z(xml, "x");
+    for (int i = 0; i < depth; i++)
+        buf_add_z(xml, "</record>");
+}
+
 static void test_bounds(void **state)
 {
     struct buf xml;
@@ -92,11 +101,7 @@ static void test_bounds(void **state)
     (void)state;
     buf_init(&xml, 1024 * 1024);
     buf_add_z(&xml, "<feedback>");
-    for (int i = 0; i < 5000; i++)
-        buf_add_z(&xml, "<record>");
-    buf_add_z(&xml, "x");
-    for (int i = 0; i < 5000; i++)
-        buf_add_z(&xml, "</record>");
+    nest(&xml, READ_DEPTH_END - 1);
     buf_add_z(&xml, "<report_metadata><org_name>");
     for (int i = 0; i < 5000; i++)
         buf_add_z(&xml, "long");
@@ -104,6 +109,12 @@ static void test_bounds(void **state)
     t_case("deep and long ones are cut", NULL);
     t_same_int(read_it(buf_z(&xml), &head, &fail), 0);
     t_same_int(strlen(head.org_name), READ_TEXT_MAX);
+    t_case("too deep", NULL);
+    buf_clear(&xml);
+    buf_add_z(&xml, "<feedback>");
+    nest(&xml, READ_DEPTH_END);
+    t_same_int(read_it(buf_z(&xml), &head, &fail), -1);
+    t_same_z(fail.text, "its elements are nested too deeply");
     buf_fini(&xml);
 }
 
