@@ -90,7 +90,7 @@ static const char *row_key(struct arena *mem, const struct history_entry *e)
 
 static bool is_reportable(const struct reading *r)
 {
-    return r->received > 0 && r->rua[0] != '\0' && r->e.source.family != 0 && r->e.policy_domain != NULL &&
+    return r->received > 0 && r->received <= (cli_report_yesterday() + 3) * HISTORY_DAY_S && r->rua[0] != '\0' && r->e.source.family != 0 && r->e.policy_domain != NULL &&
            r->e.header_from != NULL;
 }
 

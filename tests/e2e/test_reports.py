@@ -496,6 +496,76 @@ def test_import_beside_the_daemon(t):
     wait_for(lambda: listed(guard, date())["watch.test"][0] == count, f"{count} messages in the list")
 
 
+def test_files_that_are_no_export(t):
+    """What is not whole, no export, or of the future is refused with its line and 65, and the store stays as it is."""
+    guard = reporter(t, mixed_world(t, boxes_of(t)), t.backend())
+    play(t, guard, [passing("watch.test"), own_signature("mark.test", 1)], "bob@example.net")
+    counted(guard, date_number(), {"watch.test": (1, 1, 1, 1), "mark.test": (1, 1, 1, 1)})
+    whole = export(guard)
+    first, row, *rest = whole.splitlines()
+    cases = {  # what is imported: the complaint
+        "": "line 0: the file ends too early",
+        first + "\n": "line 1: the file ends too early",
+        whole.replace("history 2", "history 1"): "line 1: this is no export",
+        opendmarc_message(0, "x.test"): "line 1: this is no export",
+        whole.replace(row, row + "0"): "line 2: this is no row",
+        whole.replace(row, row[:-2] + "00"): "line 2: this is no row",
+        whole.replace(row, ""): "line 2: this is no row",
+        whole.replace(row, "\0"): "line 2: it is cut",
+        whole.replace(row, row * 50): "line 2: it is cut, or too long",
+        moved(whole, -3): "line 2: this is no row of the history, or one of the future",
+        whole.replace(row + "\n", ""): "rows are missing",
+        whole[: whole.index("end ")]: "the file ends too early",
+        whole[:-1]: "it is cut",
+    }
+    for text, complaint in cases.items():
+        code, said = guard.cli("report", "import", stdin=text.encode())
+        same(code, 65, f"exit code of the import that shall say {complaint}")
+        has(said, complaint)
+    same(export(guard), whole, "the store afterwards")
+
+
+def opendmarc_message(number, domain, received=None, aligned=4, result=0, action=2):
+    """A message of OpenDMARC's history file."""
+    received = int(time.time()) - DAY_S if received is None else received
+    return (
+        f"job {number}\nreporter mx1\nreceived {received}\nipaddr 192.0.2.1\nfrom {domain}\nmfrom {domain}\n"
+        f"spf {result}\npdomain {domain}\npolicy 15\nrua mailto:dmarc@{domain}\npct 100\nadkim 114\naspf 115\n"
+        f"p 113\nsp 0\nalign_dkim 5\nalign_spf {aligned}\naction {action}\ndkim {domain} s1 2\n"
+    )
+
+
+def test_import_from_opendmarc(t):
+    """OpenDMARC's history counts like our own messages: once, though the file comes again, and has grown."""
+    guard = t.prepare()
+    now = int(time.time())
+    file = [
+        opendmarc_message(1, "a.test"),
+        opendmarc_message(2, "a.test"),
+        opendmarc_message(3, "a.test", aligned=5, result=7, action=0),
+        opendmarc_message(4, "b.test").replace("rua mailto:dmarc@b.test", "rua -"),
+        opendmarc_message(5, "c.test", received=now + 5 * DAY_S),
+        "unknown line\n",
+    ]
+    grown = [*file, opendmarc_message(6, "a.test")]
+    for lines, messages, rows in ((file, 5, (3, 2, 2, 2)), (file, 5, (3, 2, 2, 2)), (grown, 6, (4, 3, 3, 2))):
+        said = answer(guard, "report", "import", "--from", "opendmarc", "-", stdin="".join(lines).encode())
+        same(said, {"messages": messages, "skipped": 2, "rows": 2}, "the import")
+        same(listed(guard, date(1)), {"a.test": rows}, "report list")
+    names = ("a.test", "a.test", None)
+    wanted = {
+        ("192.0.2.1", "none", "fail", "pass", "", *names, "dkim=fail (a.test s1) spf=pass (a.test)"): 3,
+        ("192.0.2.1", "reject", "fail", "fail", "", *names, "dkim=fail (a.test s1) spf=fail (a.test)"): 1,
+    }
+    xml = preview(guard, "a.test", date(1))
+    same(dict(rows_of(xml)), wanted, "the report")
+    policy = ET.fromstring(xml).find("policy_published")
+    got = [policy.findtext(name) for name in ("p", "sp", "adkim", "aspf")]
+    same(got, ["quarantine", "quarantine", "r", "s"], "the policy")
+    code, said = guard.cli("report", "import", "--from", "opendmarc", "-", stdin=b"hello\n")
+    same(code, 65, said)
+
+
 # ---- reports that are sent ----
 
 
@@ -732,6 +802,10 @@ def at(day, hour, minute=0):
 
 def named(day):
     return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_S))
+
+
+def date_number():
+    return int(time.time()) // DAY_S
 
 
 def counted(guard, day, wanted):
