@@ -1,10 +1,13 @@
 #include "cli/report.h"
 
+#include "base/bug.h"
 #include "base/json.h"
 #include "report/lease.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { LINE_MAX_BYTES = 64 * 1024 };
 
@@ -12,8 +15,8 @@ struct listing {
     struct cli_report *report;
     struct buf out;
     struct json json;
-    struct lease_row lease; /* of the domain that is being listed */
-    bool has_lease;
+    struct lease_row *leases; /* in the order of the domains */
+    size_t leases_count, leases_room, lease;
     uint64_t count;
 };
 
@@ -21,21 +24,34 @@ static bool on_lease(const struct lease_row *row, void *arg)
 {
     struct listing *l = arg;
 
-    l->lease = *row;
-    l->has_lease = true;
-    return false;
+    if (l->leases_count == l->leases_room) {
+        l->leases_room = l->leases_room > 0 ? 2 * l->leases_room : 64;
+        l->leases = realloc(l->leases, l->leases_room * sizeof(*l->leases));
+        if (l->leases == NULL)
+            out_of_memory();
+    }
+    l->leases[l->leases_count] = *row;
+    l->leases[l->leases_count++].domain = str_dup(l->report->lookup.mem, str_of(row->domain));
+    return true;
+}
+
+static bool is_before(const struct lease_row *lease, int64_t day, const char *domain)
+{
+    return lease->day != day ? lease->day < day : strcmp(lease->domain, domain) < 0;
 }
 
 static const char *state_of(struct listing *l, int64_t day, const char *domain)
 {
-    struct fail fail;
+    const struct lease_row *lease;
 
-    l->has_lease = false;
-    if (lease_find(l->report->store, day, domain, on_lease, l, &fail) != 0 || !l->has_lease)
+    while (l->lease < l->leases_count && is_before(&l->leases[l->lease], day, domain))
+        l->lease++;
+    lease = &l->leases[l->lease];
+    if (l->lease == l->leases_count || lease->day != day || strcmp(lease->domain, domain) != 0)
         return "-";
-    if (!l->lease.finished)
+    if (!lease->finished)
         return "pending";
-    return l->lease.sent ? "sent" : "given-up";
+    return lease->sent ? "sent" : "given-up";
 }
 
 static void list_json(struct listing *l, const char *date, const char *domain, const struct history_sums *s,
@@ -92,13 +108,16 @@ static int list(struct cli_report *r)
         json_key(&l.json, "domains");
         json_array(&l.json);
     }
-    outcome = history_each_domain(r->store, r->options.day, on_domain, &l, &fail);
+    outcome = lease_each(r->store, r->options.day, on_lease, &l, &fail);
+    if (outcome == 0)
+        outcome = history_each_domain(r->store, r->options.day, on_domain, &l, &fail);
     if (r->options.json) {
         json_array_end(&l.json);
         json_object_end(&l.json);
         puts(buf_z(&l.out));
     }
     buf_fini(&l.out);
+    free(l.leases);
     if (outcome != 0)
         fprintf(stderr, "smtpguard report list: %s\n", fail.text);
     return outcome != 0 ? CLI_UNREACHABLE : l.count > 0 ? CLI_FINE : CLI_NO;

@@ -223,18 +223,6 @@ int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg,
     return outcome;
 }
 
-int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
-               struct fail *fail)
-{
-    struct arena *mem = arena_new(0);
-    struct reading r = {arena_new(0), each, arg};
-    int outcome = store_find(store, table, lease_key(mem, day, domain), on_row, &r, fail);
-
-    arena_free(&r.mem);
-    arena_free(&mem);
-    return outcome;
-}
-
 static bool on_cap(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
     (void)key, (void)expires_unix;

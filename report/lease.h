@@ -63,9 +63,6 @@ struct lease_row {
 typedef bool lease_each_fn(const struct lease_row *row, void *arg); /* false: enough */
 /* Of a day, or with day < 0 of all, in order. */
 int lease_each(struct store *store, int64_t day, lease_each_fn *each, void *arg, struct fail *fail);
-/* Of one domain; `each` is called once at the most. */
-int lease_find(struct store *store, int64_t day, const char *domain, lease_each_fn *each, void *arg,
-               struct fail *fail);
 /* How many reports count for the daily cap of the day of now_unix. */
 int lease_count(struct store *store, int64_t now_unix, uint64_t *count_out, struct fail *fail);
 

@@ -500,7 +500,7 @@ def test_files_that_are_no_export(t):
     """What is not whole, no export, or of the future is refused with its line and 65, and the store stays as it is."""
     guard = reporter(t, mixed_world(t, boxes_of(t)), t.backend())
     play(t, guard, [passing("watch.test"), own_signature("mark.test", 1)], "bob@example.net")
-    counted(guard, date_number(), {"watch.test": (1, 1, 1, 1), "mark.test": (1, 1, 1, 1)})
+    counted(guard, date(), {"watch.test": (1, 1, 1, 1), "mark.test": (1, 1, 1, 1)})
     whole = export(guard)
     first, row, *rest = whole.splitlines()
     cases = {  # what is imported: the complaint
@@ -523,6 +523,20 @@ def test_files_that_are_no_export(t):
         same(code, 65, f"exit code of the import that shall say {complaint}")
         has(said, complaint)
     same(export(guard), whole, "the store afterwards")
+
+
+def test_expire(t):
+    """report expire forgets the days that are older, whole, and no other."""
+    guard = reporter(t, mixed_world(t, boxes_of(t)), t.backend())
+    play(t, guard, [passing("watch.test")], "bob@example.net")
+    counted(guard, date(), {"watch.test": (1, 1, 1, 1)})
+    today = export(guard)
+    for days in range(1, 6):
+        answer(guard, "report", "import", stdin=moved(today, days).encode())
+    same(answer(guard, "report", "expire", "--keep", "2"), {"rows": 3 * 3}, "three days of a count, a record and a tally")
+    days = [line["day"] for line in answer(guard, "report", "list")["domains"]]
+    same(days, [date(2), date(1), date(0)], "the days that are left")
+    same(answer(guard, "report", "expire", "--keep", "2"), {"rows": 0}, "the second time")
 
 
 def opendmarc_message(number, domain, received=None, aligned=4, result=0, action=2):
@@ -791,6 +805,13 @@ def test_who_gets_none(t):
     )
     wanted = sorted(rua for rua, fate in cases.values() if fate == "sent")
     same(reports_at(backend), wanted, "reports at the backend")
+    states = {"sent": "sent", "too-large": "given-up"}
+    list_of_domains = answer(guard, "report", "list", "--day", date(1))["domains"]
+    same(
+        {line["domain"]: line["state"] for line in list_of_domains},
+        {domain: states.get(fate, "-") for domain, (_, fate) in cases.items()},
+        "states in report list",
+    )
 
 
 # ---- days that pass ----
@@ -804,12 +825,9 @@ def named(day):
     return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_S))
 
 
-def date_number():
-    return int(time.time()) // DAY_S
-
-
-def counted(guard, day, wanted):
-    wait_for(lambda: listed(guard, named(day)) == wanted, f"{wanted} in the list of {guard.dir.name}")
+def counted(guard, when, wanted):
+    """Waits until the counts of a day are these."""
+    wait_for(lambda: listed(guard, when) == wanted, f"{wanted} in the list of {guard.dir.name}")
 
 
 def reported(guard, day, number):
@@ -848,7 +866,7 @@ def test_days_that_pass(t):
         for mails in MIXED.values():
             play(t, guard, mails, bob)
     for guard in guards:
-        counted(guard, day, {domain: sums(domain) for domain in MIXED})
+        counted(guard, named(day), {domain: sums(domain) for domain in MIXED})
 
     clock.put(at(day + 1, 0, 10))  # the line of cron
     for guard in guards[1:]:
@@ -869,10 +887,10 @@ def test_days_that_pass(t):
     has(reported(sender, day, 2), "0 of 4 domains")
 
     play(t, sender, MIXED["watch.test"], bob)
-    counted(sender, day + 1, {"watch.test": sums("watch.test")})
+    counted(sender, named(day + 1), {"watch.test": sums("watch.test")})
     clock.put(at(day + 2, 0, 20))
     play(t, sender, MIXED["watch.test"], bob)
-    counted(sender, day + 2, {"watch.test": sums("watch.test")})
+    counted(sender, named(day + 2), {"watch.test": sums("watch.test")})
     sender.stop()
     clock.put(at(day + 4, 9))
     sender.start_again()
