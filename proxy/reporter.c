@@ -10,23 +10,28 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LOOK_MS = 5000 };
 
 struct reporter {
-    const struct config *config;
-    struct dkim_keyring *keyring; /* NULL: nothing is signed */
     struct store *store;
     struct loop *loop;
+    pthread_t thread;
+    struct metric *fates[DAILY_FATES];
+
+    /* What the settings say; config is NULL while there are no reports. */
+    const struct config *config;
+    struct dkim_keyring *keyring; /* NULL: nothing is signed */
     struct dns *dns;
     struct arena *mem;
-    pthread_t thread;
+    struct daily_settings settings;
+
+    struct schedule schedule;
     struct timer look;
     struct daily *daily;
-    struct daily_settings settings;
-    struct schedule schedule;
-    struct metric *fates[DAILY_FATES];
 };
 
 static int64_t now_unix(void)
@@ -138,11 +143,62 @@ static void make_settings(struct reporter *r)
         .sign = r->keyring != NULL ? sign_report : NULL,
         .sign_arg = r,
     };
-    for (int i = 0; i < DAILY_FATES; i++)
-        r->fates[i] = metric_counter("smtpguard_reports_total",
-                                     "Domains at report time, by what became of their report.",
-                                     str_fmt(r->mem, "result=\"%s\"", daily_fate_name((enum daily_fate)i)));
 }
+
+/* ---- settings that come and go ---- */
+
+static void drop_settings(struct reporter *r)
+{
+    daily_cancel(&r->daily);
+    timer_stop(&r->look);
+    if (r->dns != NULL)
+        resolver_free(&r->dns);
+    arena_free(&r->mem);
+    dkim_keyring_unref(&r->keyring);
+    config_unref(&r->config);
+}
+
+struct order {
+    struct reporter *reporter;
+    const struct config *config;
+    struct dkim_keyring *keyring;
+};
+
+/* At the start, too, whatever of the last days was not sent yet is due. What was sent is known by its lease. */
+static void on_order(void *arg)
+{
+    struct order order = *(struct order *)arg;
+    struct reporter *r = order.reporter;
+    struct fail fail;
+
+    free(arg);
+    drop_settings(r);
+    r->config = order.config;
+    r->keyring = order.keyring;
+    if (!r->config->reports.aggregate)
+        return;
+    r->dns = resolver_new(r->loop, &r->config->dns, &fail);
+    if (r->dns == NULL) {
+        log_note(LOG_ERROR, "reports.stopped", "%s", fail.text);
+        return;
+    }
+    r->mem = arena_new(0);
+    make_settings(r);
+    schedule_init(&r->schedule, r->config->reports.at_s);
+    timer_start(&r->look, r->loop, 0, on_look, r);
+}
+
+void reporter_change(struct reporter *reporter, const struct config *config, struct dkim_keyring *keyring)
+{
+    struct order *order = calloc(1, sizeof(*order));
+
+    if (order == NULL)
+        out_of_memory();
+    *order = (struct order){reporter, config_ref(config), keyring != NULL ? dkim_keyring_ref(keyring) : NULL};
+    loop_post(reporter->loop, on_order, order);
+}
+
+/* ---- the thread ---- */
 
 static void *run(void *arg)
 {
@@ -155,37 +211,21 @@ static void *run(void *arg)
     return NULL;
 }
 
-static void release(struct reporter *r)
-{
-    if (r->dns != NULL)
-        resolver_free(&r->dns);
-    loop_free(&r->loop);
-    arena_free(&r->mem);
-    dkim_keyring_unref(&r->keyring);
-    config_unref(&r->config);
-    free(r);
-}
-
-struct reporter *reporter_start(const struct config *config, struct dkim_keyring *keyring,
-                                struct store *store, struct fail *fail)
+struct reporter *reporter_start(struct store *store)
 {
     struct reporter *r = calloc(1, sizeof(*r));
 
     if (r == NULL)
         out_of_memory();
-    r->config = config_ref(config);
     r->store = store;
-    r->keyring = keyring != NULL ? dkim_keyring_ref(keyring) : NULL;
-    r->mem = arena_new(0);
     r->loop = loop_new();
-    r->dns = resolver_new(r->loop, &config->dns, fail);
-    if (r->dns == NULL) {
-        release(r);
-        return NULL;
+    for (int i = 0; i < DAILY_FATES; i++) {
+        char label[64];
+
+        snprintf(label, sizeof(label), "result=\"%s\"", daily_fate_name((enum daily_fate)i));
+        r->fates[i] = metric_counter("smtpguard_reports_total",
+                                     "Domains at report time, by what became of their report.", label);
     }
-    make_settings(r);
-    schedule_init(&r->schedule, config->reports.at_s);
-    timer_start(&r->look, r->loop, 0, on_look, r);
     if (pthread_create(&r->thread, NULL, run, r) != 0)
         out_of_memory();
     return r;
@@ -195,13 +235,14 @@ static void on_stop(void *arg)
 {
     struct reporter *r = arg;
 
-    daily_cancel(&r->daily);
-    timer_stop(&r->look);
+    drop_settings(r);
     loop_stop(r->loop);
 }
 
 void reporter_stop(struct reporter *reporter)
 {
+    if (reporter == NULL)
+        return;
     loop_post(reporter->loop, on_stop, reporter);
     pthread_join(reporter->thread, NULL);
 }
@@ -209,6 +250,7 @@ void reporter_stop(struct reporter *reporter)
 void reporter_free(struct reporter **reporter)
 {
     if (*reporter != NULL)
-        release(*reporter);
+        loop_free(&(*reporter)->loop);
+    free(*reporter);
     *reporter = NULL;
 }

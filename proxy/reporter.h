@@ -12,11 +12,12 @@
 
 struct reporter;
 
-/* Takes references of config and keyring (NULL: reports leave unsigned). The store is shared. */
-struct reporter *reporter_start(const struct config *config, struct dkim_keyring *keyring,
-                                struct store *store, struct fail *fail);
-void reporter_stop(struct reporter *reporter); /* before store_close() */
-void reporter_free(
-    struct reporter **reporter); /* after it: answers may be on their way; NULL is fine; leaves NULL */
+struct reporter *reporter_start(struct store *store); /* it waits for settings */
+/* These hold from now on; with reports.aggregate.enabled: false it waits for others. Takes references of both
+ * (keyring NULL: reports leave unsigned). What is being sent is called off, and begun anew. */
+void reporter_change(struct reporter *reporter, const struct config *config, struct dkim_keyring *keyring);
+void reporter_stop(struct reporter *reporter); /* before store_close(); NULL is fine */
+/* After it: answers may be on their way. NULL is fine; leaves NULL. */
+void reporter_free(struct reporter **reporter);
 
 #endif

@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 5000, WORKERS_MAX = 64, REPORTERS_MAX = 100 };
+enum { WATCH_MS = 5000, WORKERS_MAX = 64 };
 
 struct server {
     struct loop *loop;
@@ -35,10 +35,7 @@ struct server {
     struct clients *clients;
     struct partials *partials;
     struct admin *admin;
-    struct reporter
-        *reporters[REPORTERS_MAX]; /* the last is at work; those before were replaced by reloads */
-    size_t reporters_count;
-    bool reports;
+    struct reporter *reporter; /* NULL: there were no reports yet */
     struct worker *workers[WORKERS_MAX];
     size_t workers_count;
     struct timer watch;
@@ -203,32 +200,12 @@ static int bind_all(const struct config *config, const struct config *old, size_
 
 /* ---- reports ---- */
 
-static void stop_reporter(struct server *server)
+static void tell_reporter(struct server *server)
 {
-    if (server->reports)
-        reporter_stop(server->reporters[server->reporters_count - 1]);
-    server->reports = false;
-}
-
-static void start_reporter(struct server *server)
-{
-    struct reporter *reporter;
-    struct fail fail;
-
-    if (!server->config->reports.aggregate)
-        return;
-    if (server->reporters_count == REPORTERS_MAX) {
-        log_note(LOG_WARNING, "reports.stopped",
-                 "reloaded too often: reports are sent again after a restart");
-        return;
-    }
-    reporter = reporter_start(server->config, server->keyring, server->store, &fail);
-    if (reporter == NULL) {
-        log_note(LOG_ERROR, "reports.stopped", "%s", fail.text);
-        return;
-    }
-    server->reporters[server->reporters_count++] = reporter;
-    server->reports = true;
+    if (server->reporter == NULL && server->config->reports.aggregate)
+        server->reporter = reporter_start(server->store);
+    if (server->reporter != NULL)
+        reporter_change(server->reporter, server->config, server->keyring);
 }
 
 /* ---- reload ---- */
@@ -292,8 +269,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
         worker_adopt(server->workers[i], &setup);
     }
     log_open(&fresh->log);
-    stop_reporter(server);
-    start_reporter(server);
+    tell_reporter(server);
     server->certificates_seen = mark_of_certificates(&fresh->tls);
     server->lists_seen = mark_of_lists(fresh);
     metric_set(gauges.reload_ok, 1);
@@ -525,7 +501,7 @@ static int start(struct server *server, struct fail *fail)
     server->lists_seen = mark_of_lists(config);
     if (start_workers(server, fds, fail) != 0)
         return -1;
-    start_reporter(server);
+    tell_reporter(server);
     return 0;
 }
 
@@ -537,10 +513,9 @@ static void stop(struct server *server)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
-    stop_reporter(server);
+    reporter_stop(server->reporter);
     store_close(&server->store);
-    for (size_t i = 0; i < server->reporters_count; i++)
-        reporter_free(&server->reporters[i]);
+    reporter_free(&server->reporter);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_free(&server->workers[i]);
     clients_free(&server->clients);

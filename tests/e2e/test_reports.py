@@ -745,7 +745,8 @@ def test_killed_while_sending(t):
 
 
 def test_dry_run(t):
-    """With dry_run_dir the mails are written there and not sent; without, after a reload, they are sent."""
+    """With dry_run_dir the mails are written there and not sent; after a reload without, they are sent, and not
+    again after they were switched off and on."""
     backend, boxes = t.backend(), boxes_of(t)
     folder = t.dir / "dry"
     folder.mkdir()
@@ -761,6 +762,12 @@ def test_dry_run(t):
     same(reports_at(backend), [], "reports at the backend")
     same(guard.change(reports={"aggregate": {"dry_run_dir": ""}})["event"], "reload", "the reload")
     wait_for(lambda: reports_at(backend) == sorted(boxes.values()), "the reports at the backend")
+    runs = len(guard.events(event="reports"))
+    for enabled in (False, True):
+        same(guard.change(reports={"aggregate": {"enabled": enabled}})["event"], "reload", "the reload")
+    wait_for(lambda: len(guard.events(event="reports")) > runs, "a run after they were off")
+    has(guard.events(event="reports")[-1]["text"], "0 of 4 domains")
+    same(reports_at(backend), sorted(boxes.values()), "reports at the backend")
 
 
 def test_who_gets_none(t):
