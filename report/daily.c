@@ -43,6 +43,7 @@ struct daily {
     struct send *send;
     const char *to;
     bool capped;     /* no more reports today */
+    bool no_backend; /* it cannot be reached: the next run */
     uint64_t looked; /* domains whose addresses were asked for */
     int64_t begun_ms;
     bool waits_for_store; /* the one wait that cannot be called off */
@@ -131,9 +132,14 @@ static void on_lease_ended(enum store_status status, const void *result, void *a
 static void end_mails(struct daily *d)
 {
     struct lease lease = lease_of(d);
+    bool is_untried = d->no_backend && d->delivered + d->refused == 0;
 
     d->waits_for_store = true;
-    lease_end(&lease, d->later == 0 && !d->unclear, on_lease_ended, d);
+    lease_end(&lease,
+              is_untried                     ? LEASE_UNTRIED
+              : d->later == 0 && !d->unclear ? LEASE_DONE
+                                             : LEASE_AGAIN,
+              on_lease_ended, d);
 }
 
 static void on_noted(enum store_status status, const void *result, void *arg)
@@ -169,6 +175,7 @@ static void on_sent(const struct send_outcome *outcome, void *arg)
     d->send = NULL;
     if (outcome->result == SEND_LATER) {
         d->later++;
+        d->no_backend = !outcome->was_ready;
         d->to = str_fmt(d->mem, "%s%s%s: %s", d->to, d->to[0] != '\0' ? ", " : "", address, outcome->text);
         d->mailing++;
         next_mail(d);
@@ -239,7 +246,7 @@ static void next_mail(struct daily *d)
 
     while (d->mailing < d->destinations.count && !is_for_mail(d, &d->destinations.list[d->mailing]))
         d->mailing++;
-    if (d->mailing == d->destinations.count) {
+    if (d->mailing == d->destinations.count || d->no_backend) {
         end_mails(d);
         return;
     }
@@ -417,6 +424,8 @@ static bool is_over(struct daily *d)
         end_domain(d, DAILY_ALL_REFUSED, "");
     else if (strcmp(c->domain, d->ask.settings->identity.submitter) == 0)
         end_domain(d, DAILY_OURSELVES, "");
+    else if (d->no_backend)
+        end_domain(d, DAILY_LATER, "the backend cannot be reached");
     else
         return false;
     return true;

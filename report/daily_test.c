@@ -542,6 +542,27 @@ static void test_trouble(void **state)
     t_same_int(backend.mails, 1);
 }
 
+static void test_no_backend(void **state)
+{
+    (void)state;
+    add("a.test", "mailto:d@a.test,mailto:e@a.test", 2, true);
+    add("b.test", "mailto:d@b.test", 1, true);
+    backend.greeting = "421 not now\r\n";
+    t_case("a backend that cannot be reached is asked once a run, however often, and no report is given up",
+           NULL);
+    for (int i = 0; i < 2 * LEASE_ATTEMPTS; i++) {
+        run();
+        t_same_z(fate("a.test"), "later");
+        t_same_z(fate("b.test"), "later");
+        t_same_int(backend.connections, i + 1);
+    }
+    backend.greeting = "220 backend\r\n";
+    run();
+    t_same_z(fate("a.test"), "sent");
+    t_same_z(fate("b.test"), "sent");
+    t_same_int(backend.mails, 3);
+}
+
 static void test_refused(void **state)
 {
     const char *why;
@@ -566,7 +587,7 @@ static void test_attempts(void **state)
 {
     (void)state;
     add("good.test", "mailto:d@good.test", 1, true);
-    backend.greeting = "554 no\r\n";
+    backend.rcpt_reply = "451 4.3.0 not now\r\n";
     for (int i = 0; i < LEASE_ATTEMPTS; i++) {
         run();
         t_same_z(fate("good.test"), "later");
@@ -732,6 +753,7 @@ int main(void)
         ROW(test_time),
         ROW(test_status),
         ROW(test_trouble),
+        ROW(test_no_backend),
         ROW(test_refused),
         ROW(test_attempts),
         ROW(test_two_addresses),

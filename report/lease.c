@@ -29,7 +29,7 @@ struct question {
     uint64_t holder, address;
     int64_t now_unix, day;
     unsigned daily_cap;
-    bool finished;
+    enum lease_end how;
     char hostname[LEASE_NAME_MAX + 1];
     struct bounce_key fresh;
 };
@@ -106,8 +106,8 @@ static void serve(const struct question *q, struct row *row)
 
 static void end(const struct question *q, struct row *row)
 {
-    row->attempts++;
-    row->finished = q->finished || row->attempts >= LEASE_ATTEMPTS;
+    row->attempts += q->how != LEASE_UNTRIED;
+    row->finished = q->how == LEASE_DONE || row->attempts >= LEASE_ATTEMPTS;
     row->holder = 0;
     row->until_unix = 0;
 }
@@ -178,9 +178,9 @@ void lease_served(const struct lease *lease, const char *address, store_done_fn 
     ask(lease, &q, done, arg);
 }
 
-void lease_end(const struct lease *lease, bool finished, store_done_fn *done, void *arg)
+void lease_end(const struct lease *lease, enum lease_end how, store_done_fn *done, void *arg)
 {
-    struct question q = {.action = END, .finished = finished};
+    struct question q = {.action = END, .how = how};
 
     ask(lease, &q, done, arg);
 }

@@ -49,8 +49,9 @@ void lease_claim(const struct lease *lease, unsigned daily_cap, const char *host
                  void *arg);
 /* The backend has taken the mail to this address; the lease goes on. */
 void lease_served(const struct lease *lease, const char *address, store_done_fn *done, void *arg);
-/* finished: never again; else another try later, LEASE_ATTEMPTS at the most. */
-void lease_end(const struct lease *lease, bool finished, store_done_fn *done, void *arg);
+/* Else another try later: LEASE_ATTEMPTS at the most, but for those that nobody was asked in. */
+enum lease_end { LEASE_AGAIN, LEASE_UNTRIED, LEASE_DONE };
+void lease_end(const struct lease *lease, enum lease_end how, store_done_fn *done, void *arg);
 
 /* For the list and the status: the state of each domain and day. */
 struct lease_row {

@@ -22,6 +22,7 @@ struct send {
     struct smtp_data_encoder encoder;
     struct str unsent;
     bool sending;
+    bool was_ready;
     bool over; /* the outcome stands */
     struct send_outcome outcome;
     char text[SEND_TEXT_MAX + 1];
@@ -65,7 +66,7 @@ static void finish(struct send *s, enum send_result result, int code, struct str
     text = str_upto(text, SEND_TEXT_MAX);
     for (size_t i = 0; i < text.n; i++)
         s->text[i] = text.p[i] >= ' ' && text.p[i] <= '~' ? text.p[i] : ' ';
-    s->outcome = (struct send_outcome){result, code, s->text};
+    s->outcome = (struct send_outcome){result, code, s->text, s->was_ready};
     timer_stop(&s->deadline);
     later_start(&s->end, s->loop, on_end_later, s);
 }
@@ -132,6 +133,7 @@ static void handle(struct send *s, const struct smtp_client_event *event)
 
     switch (event->kind) {
     case SMTP_CLIENT_READY:
+        s->was_ready = true;
         smtp_client_mail(s->dialogue, str_of(s->ask.mail_from), s->ask.message.n, false, STR(""));
         break;
     case SMTP_CLIENT_MAIL:

@@ -37,6 +37,7 @@ struct send_outcome {
     enum send_result result;
     int code;         /* of the reply that decided; 0: there was none */
     const char *text; /* of it, or what went wrong; printable */
+    bool was_ready;   /* the backend was there, and took EHLO; else nobody was asked anything */
 };
 
 struct send;
