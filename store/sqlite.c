@@ -235,13 +235,17 @@ static void create_file(const char *path)
     close(fd);
 }
 
+/* New rows lie side by side, in the order in which they come, and so do their entries by hour: of many new rows in a
+ * transaction each writes one page of its own, that of the index by key. Files of before have rows in the order of their
+ * keys (PRIMARY KEY (tbl, key), WITHOUT ROWID), where each wrote two. All statements serve both, so such a file stays
+ * as it is, and has the same version. */
 static enum sqlite_outcome create_schema(sqlite3 *db, struct fail *fail)
 {
     static const char sql[] =
         "BEGIN IMMEDIATE;"
         "CREATE TABLE rows (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
-        " expires INTEGER NOT NULL, expires_hour INTEGER NOT NULL, PRIMARY KEY (tbl, key))"
-        " STRICT, WITHOUT ROWID;"
+        " expires INTEGER NOT NULL, expires_hour INTEGER NOT NULL) STRICT;"
+        "CREATE UNIQUE INDEX rows_by_key ON rows (tbl, key);"
         "CREATE INDEX rows_by_hour ON rows (tbl, expires_hour) WHERE expires_hour > 0;"
         "PRAGMA application_id = %d; PRAGMA user_version = %d;"
         "COMMIT";
