@@ -5,7 +5,8 @@
  * Timing     `done` runs exactly once, never before dns_query() has returned (an answer from the cache
  *            comes on the next turn of the loop), and never after dns_cancel(). Each question ends by
  *            its own deadline (dns.timeout times dns.tries at most).
- * Limits     100 records an answer, CNAME chains of 8, TXT of 64 KiB in all.
+ * Limits     An answer has as many records as a message of 64 KiB holds; of those that are names (PTR, MX, NS) the first
+ *            DNS_NAMES_MAX are given. CNAME chains of 8.
  * Errors     None to return: every trouble is a status, and travels as a value to the verdict.
  *
  * Names are text with dots between labels, no final dot. In a question every octet but the dot stands for
@@ -43,7 +44,7 @@ enum dns_status {
     DNS_BADNAME, /* the question could not be asked: never sent */
 };
 
-enum { DNS_NAME_MAX = 253, DNS_RECORDS_MAX = 100 };
+enum { DNS_NAME_MAX = 253, DNS_NAMES_MAX = 100 };
 
 struct dns_record {
     struct ip ip;        /* A, AAAA */

@@ -1,15 +1,16 @@
 #include "dns/message.h"
 
-#include "base/bug.h"
+#include "base/hash.h"
 
 #include <string.h>
 
 enum {
     HEADER_BYTES = 12,
+    RECORD_BYTES = 11, /* the least: the root's, without data */
     CLASS_IN = 1,
     TYPE_OPT = 41,
     LABEL_MAX = 63,
-    ANSWERS_MAX = 128, /* DNS_RECORDS_MAX, a chain of aliases, and the DNAMEs they were made from */
+    OWNERS_SPARE = 32 * DNS_WIRE_NAME_MAX, /* more than aliases and their DNAMEs can have */
     TEXT_NAME_MAX = 4 * DNS_NAME_MAX + 1,
     NEGATIVE_TTL_MAX_S = 3 * 3600, /* RFC 2308 5: one to three hours have been found to work well */
 };
@@ -205,18 +206,6 @@ static bool is_name(const struct packet *packet, size_t offset, const unsigned c
     return length == 0 && *wire == 0;
 }
 
-/* Can it be read to its end? */
-static bool is_sound_name(const struct packet *packet, size_t offset)
-{
-    struct labels walk = labels_at(offset);
-    const unsigned char *label;
-    int length;
-
-    while ((length = next_label(packet, &walk, &label)) > 0)
-        ;
-    return length == 0;
-}
-
 static bool is_plain(unsigned char c)
 {
     return c > ' ' && c < 0x7f && c != '.' && c != '\\';
@@ -260,6 +249,7 @@ static const char *text_name(struct arena *mem, const struct packet *packet, siz
 
 struct rr {
     size_t owner; /* offset of its name */
+    uint64_t owner_hash;
     unsigned type, class;
     uint32_t ttl_s;
     size_t data, data_n;
@@ -374,25 +364,58 @@ static bool read_record(struct arena *mem, const struct packet *packet, const st
 
 /* What a packet holds, section by section, before anything is made of it. */
 struct sections {
-    struct rr answers[ANSWERS_MAX];
+    struct rr *answers;
     size_t answers_count;
+    size_t owners_bytes; /* of their names, unpacked */
     struct rr soa;
     bool has_soa, has_ns;
     unsigned extended_rcode; /* the upper eight bits, of the OPT record (RFC 6891 6.1.3) */
 };
 
-static bool read_sections(const struct packet *packet, size_t at, struct sections *s)
+static bool is_same_pointer(const unsigned char *a, const unsigned char *b)
 {
-    unsigned answers = get16(packet->p + 6), authority = get16(packet->p + 8),
-             additional = get16(packet->p + 10);
+    return a[0] >= 0xc0 && memcmp(a, b, 2) == 0;
+}
+
+/* Owners are compared with each alias in turn. They are few, or written out in full, or the same pointer again and
+ * again; thousands of pointers to and fro are a bomb. False: that, or one without an end. */
+static bool read_owner(const struct packet *packet, struct rr *rr, struct sections *s)
+{
+    unsigned char name[DNS_WIRE_NAME_MAX];
+    size_t n;
+
+    if (s->answers_count > 0 && is_same_pointer(packet->p + rr->owner, packet->p + rr[-1].owner)) {
+        rr->owner_hash = rr[-1].owner_hash;
+        return true;
+    }
+    n = unpack_name(packet, rr->owner, name);
+    rr->owner_hash = hash_bytes(name, n);
+    s->owners_bytes += n;
+    return n > 0 && s->owners_bytes <= packet->n + OWNERS_SPARE;
+}
+
+static bool read_answers(struct arena *mem, const struct packet *packet, size_t *at, size_t count,
+                         struct sections *s)
+{
+    if (count > (packet->n - *at) / RECORD_BYTES)
+        return false;
+    s->answers = ARENA_ARRAY(mem, struct rr, count);
+    for (; s->answers_count < count; s->answers_count++) {
+        struct rr *rr = &s->answers[s->answers_count];
+
+        if (!next_rr(packet, at, rr) || !read_owner(packet, rr, s))
+            return false;
+    }
+    return true;
+}
+
+static bool read_sections(struct arena *mem, const struct packet *packet, size_t at, struct sections *s)
+{
+    unsigned authority = get16(packet->p + 8), additional = get16(packet->p + 10);
     struct rr rr;
 
-    if (answers > ANSWERS_MAX)
+    if (!read_answers(mem, packet, &at, get16(packet->p + 6), s))
         return false;
-    for (; s->answers_count < answers; s->answers_count++)
-        if (!next_rr(packet, &at, &s->answers[s->answers_count]) ||
-            !is_sound_name(packet, s->answers[s->answers_count].owner)) /* else it would be somebody else's */
-            return false;
     for (; authority > 0; authority--) {
         if (!next_rr(packet, &at, &rr))
             return false;
@@ -416,22 +439,44 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* All records of the wanted type that the owner has. False: one of them cannot be read, or they are too many.
- */
-static bool collect(struct arena *mem, const struct packet *packet, const struct sections *s, unsigned type,
-                    const unsigned char *owner, struct dns_answer *answer)
+/* What is asked for next: a type that the owner has. */
+struct owner {
+    unsigned char name[DNS_WIRE_NAME_MAX];
+    uint64_t hash;
+};
+
+static void set_owner(struct owner *owner, const unsigned char *name, size_t n)
 {
+    memmove(owner->name, name, n);
+    owner->hash = hash_bytes(name, n);
+}
+
+static bool is_of(const struct packet *packet, const struct rr *rr, unsigned type, const struct owner *owner)
+{
+    return rr->type == type && rr->class == CLASS_IN && rr->owner_hash == owner->hash &&
+           is_name(packet, rr->owner, owner->name);
+}
+
+static bool has_text_or_address(unsigned type)
+{
+    return type == DNS_TXT || type == DNS_A || type == DNS_AAAA;
+}
+
+/* All records of the wanted type that the owner has. False: one of them cannot be read. */
+static bool collect(struct arena *mem, const struct packet *packet, const struct sections *s, unsigned type,
+                    const struct owner *owner, struct dns_answer *answer)
+{
+    size_t most = has_text_or_address(type) ? s->answers_count : DNS_NAMES_MAX;
     struct dns_record *records = NULL;
 
-    for (size_t i = 0; i < s->answers_count; i++) {
+    for (size_t i = 0; i < s->answers_count && answer->count < most; i++) {
         const struct rr *rr = &s->answers[i];
 
-        if (rr->type != type || rr->class != CLASS_IN || !is_name(packet, rr->owner, owner))
+        if (!is_of(packet, rr, type, owner))
             continue;
         if (records == NULL)
-            records =
-                ARENA_ARRAY(mem, struct dns_record, least((uint32_t)(s->answers_count - i), DNS_RECORDS_MAX));
-        if (answer->count == DNS_RECORDS_MAX || !read_record(mem, packet, rr, &records[answer->count]))
+            records = ARENA_ARRAY(mem, struct dns_record, s->answers_count - i);
+        if (!read_record(mem, packet, rr, &records[answer->count]))
             return false;
         answer->count++;
         answer->ttl_s = least(answer->ttl_s, rr->ttl_s);
@@ -441,11 +486,10 @@ static bool collect(struct arena *mem, const struct packet *packet, const struct
 }
 
 static const struct rr *find_alias(const struct packet *packet, const struct sections *s,
-                                   const unsigned char *owner)
+                                   const struct owner *owner)
 {
     for (size_t i = 0; i < s->answers_count; i++)
-        if (s->answers[i].type == DNS_CNAME && s->answers[i].class == CLASS_IN &&
-            is_name(packet, s->answers[i].owner, owner))
+        if (is_of(packet, &s->answers[i], DNS_CNAME, owner))
             return &s->answers[i];
     return NULL;
 }
@@ -454,21 +498,22 @@ static const struct rr *find_alias(const struct packet *packet, const struct sec
 static bool follow(struct arena *mem, const struct packet *packet, const struct sections *s,
                    const struct dns_question *question, struct dns_answer *answer)
 {
-    unsigned char owner[DNS_WIRE_NAME_MAX];
+    struct owner owner;
 
-    memcpy(owner, question->key + 2, question->n - 2);
+    set_owner(&owner, question->key + 2, question->n - 2);
     for (int aliases = 0; aliases <= DNS_CHAIN_MAX; aliases++) {
         const struct rr *alias;
-        size_t at;
+        size_t at, n;
 
-        if (!collect(mem, packet, s, get16(question->key), owner, answer))
+        if (!collect(mem, packet, s, get16(question->key), &owner, answer))
             return false;
-        if (answer->count > 0 || (alias = find_alias(packet, s, owner)) == NULL)
+        if (answer->count > 0 || (alias = find_alias(packet, s, &owner)) == NULL)
             return true;
         at = alias->data;
         if (!skip_name(packet, &at) || at != alias->data + alias->data_n ||
-            unpack_name(packet, alias->data, owner) == 0)
+            (n = unpack_name(packet, alias->data, owner.name)) == 0)
             return false;
+        set_owner(&owner, owner.name, n);
         answer->ttl_s = least(answer->ttl_s, alias->ttl_s);
     }
     return false;
@@ -518,7 +563,8 @@ static enum dns_status read_answer(struct arena *mem, const struct packet *packe
     if (rcode == 5)
         return DNS_REFUSED;
     if ((rcode != 0 && rcode != 3) || !is_answer_to(packet, question, &at) ||
-        !read_sections(packet, at, &s) || s.extended_rcode != 0 || !follow(mem, packet, &s, question, answer))
+        !read_sections(mem, packet, at, &s) || s.extended_rcode != 0 ||
+        !follow(mem, packet, &s, question, answer))
         return DNS_GARBLED;
     answer->authenticated = (packet->p[3] & AD) != 0;
     if (answer->count > 0)

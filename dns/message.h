@@ -2,9 +2,10 @@
  * dns/message.h - DNS messages: questions out, answers in          RFC 1035, 2308, 6891
  *
  * Ownership  What dns_message_parse() finds is allocated from `mem` and copied out of the packet.
- * Limits     Questions are 255 octets at most by RFC 1035 2.3.4. Of an answer: 128 records in its answer
- *            section, DNS_RECORDS_MAX of the wanted type, DNS_CHAIN_MAX aliases; beyond that DNS_GARBLED.
- *            Work is linear in the packet (compression pointers only lead backward).
+ * Limits     Questions are 255 octets at most by RFC 1035 2.3.4. An answer has DNS_CHAIN_MAX aliases, and owners that do not
+ *            unpack to far more than the packet; beyond that DNS_GARBLED. Of records that are names the first DNS_NAMES_MAX
+ *            are read: a name of a thousand characters may take two octets in the packet. Work is linear in the packet
+ *            (compression pointers only lead backward).
  * Errors     None to return: what cannot be read is DNS_GARBLED.
  *
  * A name in an answer may be four times DNS_NAME_MAX long when its octets had to be written \DDD. Such a name

@@ -189,22 +189,28 @@ static void build_owner_of_itself(struct wire *w)
     wire_a(w, "@24", 300, "192.0.2.1"); /* behind the question of a.test */
 }
 
-static void build_100(struct wire *w)
+enum { A_IN_64_KIB = (65535 - 12 - 8 - 4) / 16 };
+
+static void build_64_kib(struct wire *w)
 {
-    for (int i = 0; i < DNS_RECORDS_MAX; i++)
+    for (int i = 0; i < A_IN_64_KIB; i++)
         wire_a(w, "@12", 300, "192.0.2.1");
 }
 
-static void build_101(struct wire *w)
+static void build_behind_1000_strangers(struct wire *w)
 {
-    build_100(w);
-    wire_a(w, "@12", 300, "192.0.2.1");
+    for (int i = 0; i < 1000; i++)
+        wire_a(w, "b.test", 300, "192.0.2.1");
+    wire_a(w, "a.test", 300, "192.0.2.1");
 }
 
-static void build_129_strangers(struct wire *w)
+static void build_to_and_fro(struct wire *w)
 {
-    for (int i = 0; i < 129; i++)
-        wire_a(w, "b.test", 300, "192.0.2.1");
+    static const char *const owners[] = {"@24", "@12"}; /* the owner of the first record, and the question */
+
+    wire_a(w, "a-name-that-is-longer-than-the-record-of-which-it-is-the-owner.test", 300, "192.0.2.1");
+    for (int i = 0; i < 3000; i++)
+        wire_a(w, owners[i % 2], 300, "192.0.2.1");
 }
 
 static void answers_are_read(void **state)
@@ -249,9 +255,10 @@ static void answers_are_read(void **state)
         {"an SOA cut short", "1035 3.3.13", WIRE_OK, build_short_soa, DNS_GARBLED, 0, 0},
         {"an owner whose name leads to itself", "1035 4.1.4", WIRE_OK, build_owner_of_itself, DNS_GARBLED, 0,
          0},
-        {"100 records", "", WIRE_OK, build_100, DNS_OK, 100, 300},
-        {"101 records", "", WIRE_OK, build_101, DNS_GARBLED, 0, 0},
-        {"129 records of others", "", WIRE_OK, build_129_strangers, DNS_GARBLED, 0, 0},
+        {"as many as 64 KiB hold", "1035 4.2.2", WIRE_OK, build_64_kib, DNS_OK, A_IN_64_KIB, 300},
+        {"thousands that unpack to far more than the packet", "1035 4.1.4", WIRE_OK, build_to_and_fro,
+         DNS_GARBLED, 0, 0},
+        {"behind 1000 of others", "", WIRE_OK, build_behind_1000_strangers, DNS_OK, 1, 300},
     };
     struct wire w;
     struct dns_answer answer;
@@ -459,6 +466,23 @@ static void mail_exchangers(void **state)
     t_same_int(answer.status, DNS_GARBLED);
 }
 
+static void of_many_names_the_first(void **state)
+{
+    struct wire w;
+    struct dns_answer answer;
+
+    (void)state;
+    t_case("more names than anybody looks at are an answer, too: the first of them", "7208 4.6.4");
+    wire_header(&w, 1, WIRE_OK);
+    wire_question(&w, "a.test", DNS_MX);
+    for (unsigned i = 0; i < DNS_NAMES_MAX + 50; i++)
+        wire_mx(&w, "@12", i, "@12");
+    parse(&w, DNS_MX, &answer);
+    t_same_z(dns_status_name(answer.status), "ok");
+    t_same_int(answer.count, DNS_NAMES_MAX);
+    t_same_int(answer.records[DNS_NAMES_MAX - 1].preference, DNS_NAMES_MAX - 1);
+}
+
 static void odd_octets_are_escaped(void **state)
 {
     static const char odd[] = "\x09.\\ \x01\xff\"@Z\x7f\x04test";
@@ -620,6 +644,7 @@ int main(void)
         cmocka_unit_test(a_text_of_64_kilobytes),
         cmocka_unit_test(addresses_of_both_families),
         cmocka_unit_test(mail_exchangers),
+        cmocka_unit_test(of_many_names_the_first),
         cmocka_unit_test(odd_octets_are_escaped),
         cmocka_unit_test(the_longest_name_of_odd_octets),
         cmocka_unit_test(bad_names),

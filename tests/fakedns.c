@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-enum { CHAIN_MOST = 8, QUESTIONS_MOST = 100000 };
+enum { CHAIN_MOST = 8, QUESTIONS_MOST = 100000, RECORDS_MOST = 100 };
 
 struct entry {
     struct entry *next;
@@ -361,7 +361,7 @@ static size_t collect(const struct entry *e, enum dns_type type, struct dns_reco
     size_t n = 0;
 
     for (const struct fact *f = e->facts; f != NULL; f = f->next)
-        if (f->type == type && n < DNS_RECORDS_MAX)
+        if (f->type == type && n < RECORDS_MOST)
             records[n++] = f->record;
     return n;
 }
@@ -396,7 +396,7 @@ static void resolve(struct fakedns *fake, enum dns_type type, const char *name, 
 
 bool fakedns_run_one(struct fakedns *fake)
 {
-    static struct dns_record records[DNS_RECORDS_MAX];
+    static struct dns_record records[RECORDS_MOST];
     struct question *q = fake->first;
     struct dns_answer answer = {.ttl_s = 300, .records = records};
 

@@ -192,10 +192,11 @@ class FaultyDns:
         return [query.answer(filling + [self.good(query)])]
 
     def fault_many(self, query):
-        """More records than anybody needs."""
+        """All that fits into 64 KiB, and in the end what was asked for."""
         if not query.tcp:
             return [query.answer(flags=0x8380)]
-        return [query.answer([self.good(query)] * 2000)]
+        other = record(TXT, text("a=b")) if query.kind == TXT else self.good(query)
+        return [query.answer([other] * 4000 + [self.good(query)])]
 
     def fault_long_record(self, query):
         """One TXT of 60,000 octets."""
