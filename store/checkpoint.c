@@ -7,7 +7,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 
-enum { PAGE_BYTES = 4096, FEW_PAGES = 32, ROUNDS_MAX = 8, LOGS_MAX = 4 };
+enum { PAGE_BYTES = 4096, FEW_PAGES = 32, ROUNDS_MAX = 5, LOGS_MAX = 4, PARTS = 8 };
 
 /* Who may use the connection: its thread while it works, else the store's. */
 enum state { STATE_RESTS, STATE_WORKS, STATE_NEARLY_DONE };
@@ -23,7 +23,8 @@ struct checkpoint {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake, stopped;
     enum state state;
-    size_t begin_at; /* pages in the log */
+    size_t pages;    /* in the log */
+    size_t begin_at; /* with so many */
     bool closing;
 };
 
@@ -40,17 +41,17 @@ static bool has_failed(struct checkpoint *c, int code)
     return true;
 }
 
-/* Brings in what is committed now. False: it cannot be done, or not now. */
-static bool bring_in(struct checkpoint *c, size_t *left_out)
+/* Brings in what is committed now: `done` pages from the log's beginning. False: it cannot be done, or not now. */
+static bool bring_in(struct checkpoint *c, size_t *done_out)
 {
     int pages = 0, done = 0;
     int code = sqlite3_wal_checkpoint_v2(c->db, "main", SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
 
     if (has_failed(c, code))
         return false;
-    *left_out = (size_t)(pages - done);
-    if (*left_out == 0)
+    if (done == pages)
         c->said_failed = false;
+    *done_out = (size_t)done;
     return true;
 }
 
@@ -60,20 +61,32 @@ static bool sync_file(struct checkpoint *c)
     return !has_failed(c, c->file->pMethods->xSync(c->file, SQLITE_SYNC_NORMAL));
 }
 
+/* SQLite only tells how many there were when it began. */
+static size_t pages_now(struct checkpoint *c)
+{
+    size_t pages;
+
+    pthread_mutex_lock(&c->lock);
+    pages = c->pages;
+    pthread_mutex_unlock(&c->lock);
+    return pages;
+}
+
 /* Each round has what was written during the one before. */
 static enum state work(struct checkpoint *c)
 {
-    size_t left;
-
     for (int i = 0; i < ROUNDS_MAX; i++) {
-        if (!bring_in(c, &left) || left == 0)
-            return STATE_RESTS; /* when nothing is left the next transaction begins the log anew */
-        if (!sync_file(c))
+        size_t done, pages;
+
+        if (!bring_in(c, &done) || !sync_file(c))
             return STATE_RESTS;
-        if (left <= FEW_PAGES)
-            return STATE_NEARLY_DONE;
+        pages = pages_now(c);
+        if (pages < c->log_pages || pages <= done)
+            return STATE_RESTS; /* when nothing is left, the next transaction begins the log anew */
+        if (pages <= done + FEW_PAGES)
+            break;
     }
-    return STATE_RESTS;
+    return STATE_NEARLY_DONE;
 }
 
 /* ---- the thread ---- */
@@ -102,28 +115,29 @@ static void *run_thread(void *arg)
 
 /* ---- the store's thread ---- */
 
-static void begin(struct checkpoint *c, size_t pages)
+static void finish(struct checkpoint *c)
 {
-    c->state = STATE_WORKS;
-    c->begin_at = pages + c->log_pages / 4; /* when this one does not get to the end */
-    pthread_cond_signal(&c->wake);
+    size_t done;
+
+    bring_in(c, &done);
+    c->state = STATE_RESTS;
 }
 
 void checkpoint_after_commit(struct checkpoint *c, size_t pages)
 {
-    size_t left;
-
     pthread_mutex_lock(&c->lock);
-    if (pages < c->log_pages) /* begun anew */
-        c->begin_at = c->log_pages;
-    if (c->state == STATE_RESTS && pages >= c->begin_at)
-        begin(c, pages);
+    if (pages < c->pages) /* begun anew */
+        c->begin_at = c->log_pages / PARTS;
+    c->pages = pages;
+    if (c->state == STATE_RESTS && pages >= c->begin_at) {
+        c->state = STATE_WORKS;
+        c->begin_at = pages + c->log_pages / PARTS;
+        pthread_cond_signal(&c->wake);
+    }
     while (c->state == STATE_WORKS && pages >= LOGS_MAX * c->log_pages)
         pthread_cond_wait(&c->stopped, &c->lock);
-    if (c->state == STATE_NEARLY_DONE) {
-        bring_in(c, &left);
-        c->state = STATE_RESTS;
-    }
+    if (c->state == STATE_NEARLY_DONE)
+        finish(c);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -151,7 +165,8 @@ enum sqlite_outcome checkpoint_start(const char *path, size_t log_bytes, struct 
         out_of_memory();
     *checkpoint_out = NULL;
     c->path = path;
-    c->begin_at = c->log_pages = log_bytes / PAGE_BYTES;
+    c->log_pages = log_bytes / PAGE_BYTES;
+    c->begin_at = c->log_pages / PARTS;
     if (open_connection(c) != SQLITE_OK) {
         fail_set(fail, "%s", sqlite3_errmsg(c->db));
         sqlite3_close(c->db);
