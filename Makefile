@@ -135,7 +135,7 @@ bench:
 bench-binaries: $(BENCHES)
 $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS) -lm
 
 # ---- long tests: against other people's programs, and thousands of cases ----
 LONG = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/long/*.c))

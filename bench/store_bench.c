@@ -1,6 +1,8 @@
 /*
- * What an update of the store costs, and how long it takes: two rows read and written, as greylisting does,
- * with 1, 10 and 100 outstanding. CPU is of the whole process: asking loop, store's threads, and kernel.
+ * What an update of the store costs, and how long it takes: two rows read and written, as greylisting does. First with
+ * 1, 10 and 100 outstanding, which is as many as it can do; then so many a second, at times that chance
+ * names, whether or not those before have been answered: what a sender waits for, counted from the time at which it
+ * was to be asked. CPU is of the whole process: who asks, store's threads, and kernel.
  *
  *   store_bench [FOLDER [URL]]       (default /tmp; URL: of a Redis, with its local file in FOLDER)
  */
@@ -8,6 +10,8 @@
 #include "store/store.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { UPDATES = 100000, UPDATES_ALONE = 20000, ROWS = 200000 };
+enum { UPDATES = 100000, UPDATES_ALONE = 20000, ROWS = 200000, OFFERED_S = 10 };
 
 struct run {
     struct store *store;
     struct loop *loop;
     unsigned asked, answered, updates;
+    unsigned rate; /* offered, a second; 0: whoever is answered asks again */
     uint64_t seed;
     float *took_us;
 };
@@ -62,7 +67,7 @@ static uint64_t next_number(struct run *run)
     return run->seed >> 33;
 }
 
-static void ask(struct run *run)
+static void ask(struct run *run, double begun_us)
 {
     struct asked *asked = malloc(sizeof(*asked));
     char triple[128], client[64];
@@ -76,7 +81,7 @@ static void ask(struct run *run)
     run->asked++;
     if (asked == NULL)
         out_of_memory();
-    *asked = (struct asked){run, wall_us()};
+    *asked = (struct asked){run, begun_us};
     store_update(run->store, run->loop, &request, on_done, asked);
 }
 
@@ -92,8 +97,27 @@ static void on_done(enum store_status status, const void *result, void *arg)
         bug("the store did not answer");
     if (++run->answered == run->updates)
         loop_stop(run->loop);
-    else if (run->asked < run->updates)
-        ask(run);
+    else if (run->rate == 0 && run->asked < run->updates)
+        ask(run, wall_us());
+}
+
+/* Gaps as those of senders who do not know of each other. */
+static void *ask_at_random(void *arg)
+{
+    struct run *run = arg;
+    double at_us = wall_us();
+
+    while (run->asked < run->updates) {
+        double chance = ((double)next_number(run) + 0.5) / 2147483648.0;
+        struct timespec at;
+
+        at_us -= log(chance) / run->rate * 1e6;
+        at.tv_sec = (time_t)(at_us / 1e6);
+        at.tv_nsec = (long)((at_us - (double)at.tv_sec * 1e6) * 1e3);
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+        ask(run, at_us);
+    }
+    return NULL;
 }
 
 static double cpu_us(void)
@@ -112,30 +136,45 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void measure(struct store *store, unsigned outstanding, const char *title)
+static double within_ms(const struct run *run, double share)
 {
-    struct run run = {
-        .store = store, .loop = loop_new(), .updates = outstanding == 1 ? UPDATES_ALONE : UPDATES, .seed = 7};
-    struct store_counts before = store_counts(store), after;
-    double cpu = cpu_us(), wall = wall_us(), group;
+    return (double)run->took_us[(unsigned)((run->updates - 1) * share)] / 1e3;
+}
 
+static void report(struct run *run, const char *title, const char *how, double wall, double cpu, double group)
+{
+    qsort(run->took_us, run->updates, sizeof(float), by_size);
+    printf("%-27s%-18s%7.0f updates/s, %5.1f us CPU each, p50 %5.2f ms, p99 %6.2f ms, p99.9 %6.2f ms, %5.1f "
+           "a commit\n",
+           title, how, run->updates / wall * 1e6, cpu / run->updates, within_ms(run, 0.5),
+           within_ms(run, 0.99), within_ms(run, 0.999), group);
+    fflush(stdout);
+}
+
+/* Either so many outstanding, or so many a second. */
+static void measure(struct store *store, const char *title, unsigned outstanding, unsigned rate)
+{
+    struct run run = {.store = store, .loop = loop_new(), .rate = rate, .seed = 7};
+    struct store_counts before = store_counts(store), after;
+    double cpu = cpu_us(), wall = wall_us();
+    char how[32];
+    pthread_t asker;
+
+    run.updates = rate > 0 ? rate * OFFERED_S : outstanding == 1 ? UPDATES_ALONE : UPDATES;
     run.took_us = calloc(run.updates, sizeof(float));
-    if (run.took_us == NULL)
+    if (run.took_us == NULL || (rate > 0 && pthread_create(&asker, NULL, ask_at_random, &run) != 0))
         out_of_memory();
     for (unsigned i = 0; i < outstanding; i++)
-        ask(&run);
+        ask(&run, wall_us());
     loop_run(run.loop);
+    if (rate > 0)
+        pthread_join(asker, NULL);
     cpu = cpu_us() - cpu;
     wall = wall_us() - wall;
     after = store_counts(store);
-    qsort(run.took_us, run.updates, sizeof(float), by_size);
-    group = (double)(after.updates - before.updates) / (double)(after.commits - before.commits);
-    printf("%-28s %3u outstanding: %7.0f updates/s, %5.1f us CPU an update, half within %5.2f ms, 99 of 100 "
-           "within "
-           "%5.2f ms, %5.1f updates a commit\n",
-           title, outstanding, run.updates / wall * 1e6, cpu / run.updates,
-           (double)run.took_us[run.updates / 2] / 1e3, (double)run.took_us[run.updates / 100 * 99] / 1e3,
-           group);
+    snprintf(how, sizeof(how), rate > 0 ? "%u/s offered" : "%u outstanding", rate > 0 ? rate : outstanding);
+    report(&run, title, how, wall, cpu,
+           (double)(after.updates - before.updates) / (double)(after.commits - before.commits));
     free(run.took_us);
     loop_free(&run.loop);
 }
@@ -169,13 +208,17 @@ int main(int argc, char **argv)
     store = store_open(&settings, clock_system(), &fail);
     if (store == NULL || !store_is_available(store) || store_sharing(store) == STORE_SHARES_LATER)
         bug("cannot open %s", settings.url);
-    measure(store, 1, "into an empty table");
-    measure(store, 100, "filling the table");
-    measure(store, 1, "used again within the hour");
-    measure(store, 10, "used again within the hour");
-    measure(store, 100, "used again within the hour");
+    measure(store, "into an empty table", 1, 0);
+    measure(store, "filling the table", 100, 0);
+    measure(store, "used again within the hour", 1, 0);
+    measure(store, "used again within the hour", 10, 0);
+    measure(store, "used again within the hour", 100, 0);
     keep_s += 86400;
-    measure(store, 100, "used again a day later");
+    measure(store, "used again a day later", 100, 0);
+    measure(store, "used again within the hour", 0, 1000);
+    measure(store, "used again within the hour", 0, 3000);
+    keep_s += 86400;
+    measure(store, "used again a day later", 0, 1000);
     store_close(&store);
     unlink(path);
     return 0;
