@@ -10,8 +10,11 @@ enum { WORDS_MAX = 1024 };
 
 struct resp_reader {
     redisReader *hiredis;
-    struct arena *mem; /* of the last reply */
+    struct arena *mem; /* of the reply that is read, or of the last one */
     size_t fed;        /* since the last reply */
+    size_t items;      /* of the arrays of this one */
+    bool whole;        /* it has been given away */
+    const char *why;   /* it is too much; NULL: it is not */
 };
 
 bool resp_format(struct buf *out, const struct str *words, size_t count)
@@ -36,15 +39,121 @@ bool resp_format(struct buf *out, const struct str *words, size_t count)
     return fits;
 }
 
+/* ---- what hiredis has read, in our memory ---- */
+
+/* NULL, which breaks the reader: a count is only a word, so it is no measure of what may be allocated. */
+static struct resp *too_much(struct resp_reader *reader, const char *why)
+{
+    reader->why = why;
+    return NULL;
+}
+
+static struct resp *place_of(const redisReadTask *task, enum resp_type type)
+{
+    struct resp_reader *reader = task->privdata;
+    struct resp *array = task->parent != NULL ? task->parent->obj : NULL;
+    struct resp *place =
+        array != NULL ? (struct resp *)&array->items[task->idx] : ARENA_NEW(reader->mem, struct resp);
+
+    place->type = type;
+    return place;
+}
+
+static void *on_string(const redisReadTask *task, char *bytes, size_t n)
+{
+    enum resp_type type = task->type == REDIS_REPLY_ERROR    ? RESP_ERROR
+                          : task->type == REDIS_REPLY_STATUS ? RESP_STATUS
+                                                             : RESP_STRING;
+    struct resp_reader *reader = task->privdata;
+    struct resp *place = place_of(task, type);
+
+    place->text = str_copy(reader->mem, str_make(bytes, n));
+    return place;
+}
+
+static void *array_of(const redisReadTask *task, size_t count)
+{
+    struct resp_reader *reader = task->privdata;
+    struct resp *place = place_of(task, RESP_ARRAY);
+    int depth = 0;
+
+    for (const redisReadTask *above = task->parent; above != NULL; above = above->parent)
+        depth++;
+    if (depth == RESP_DEPTH_MAX)
+        return too_much(reader, "a reply of too many levels");
+    if (count > RESP_ITEMS_MAX - reader->items)
+        return too_much(reader, "a reply of too many items");
+    reader->items += count;
+    place->count = count;
+    place->items = ARENA_ARRAY(reader->mem, struct resp, count);
+    return place;
+}
+
+static void *on_integer(const redisReadTask *task, long long number)
+{
+    struct resp *place = place_of(task, RESP_INTEGER);
+
+    place->number = number;
+    return place;
+}
+
+static void *on_nil(const redisReadTask *task)
+{
+    return place_of(task, RESP_NIL);
+}
+
+static void on_free(void *object)
+{
+    (void)object; /* the arena's */
+}
+
+#if HIREDIS_MAJOR >= 1 /* which also reads RESP3; nobody asks for that */
+typedef size_t array_count;
+
+static void *on_double(const redisReadTask *task, double number, char *bytes, size_t n)
+{
+    (void)number, (void)bytes, (void)n;
+    return place_of(task, RESP_NIL);
+}
+
+static void *on_bool(const redisReadTask *task, int number)
+{
+    (void)number;
+    return place_of(task, RESP_NIL);
+}
+#else
+typedef int array_count;
+#endif
+
+static void *on_array(const redisReadTask *task, array_count count)
+{
+    return array_of(task, (size_t)count);
+}
+
+static redisReplyObjectFunctions functions = {
+    .createString = on_string,
+    .createArray = on_array,
+    .createInteger = on_integer,
+#if HIREDIS_MAJOR >= 1
+    .createDouble = on_double,
+    .createBool = on_bool,
+#endif
+    .createNil = on_nil,
+    .freeObject = on_free,
+};
+
+/* ---- reading ---- */
+
 struct resp_reader *resp_reader_new(void)
 {
     struct resp_reader *reader = calloc(1, sizeof(*reader));
 
     if (reader == NULL)
         out_of_memory();
-    reader->hiredis = redisReaderCreate();
+    reader->hiredis = redisReaderCreateWithFunctions(&functions);
     if (reader->hiredis == NULL)
         out_of_memory();
+    reader->hiredis->privdata = reader;
     reader->mem = arena_new(0);
     return reader;
 }
@@ -61,7 +170,8 @@ void resp_reader_free(struct resp_reader **reader)
 
 static int broken(const struct resp_reader *reader, struct fail *fail)
 {
-    return fail_set(fail, "what came is no reply of a Redis: %s", reader->hiredis->errstr);
+    return fail_set(fail, "what came is no reply of a Redis: %s",
+                    reader->why != NULL ? reader->why : reader->hiredis->errstr);
 }
 
 int resp_feed(struct resp_reader *reader, const char *bytes, size_t n, struct fail *fail)
@@ -72,46 +182,22 @@ int resp_feed(struct resp_reader *reader, const char *bytes, size_t n, struct fa
     return redisReaderFeed(reader->hiredis, bytes, n) == REDIS_OK ? 0 : broken(reader, fail);
 }
 
-/* hiredis reads seven levels at the most, so this goes no deeper. */
-static void copy(struct arena *mem, const redisReply *from, struct resp *to)
-{
-    static const enum resp_type types[] = {
-        [REDIS_REPLY_STRING] = RESP_STRING,   [REDIS_REPLY_ARRAY] = RESP_ARRAY,
-        [REDIS_REPLY_INTEGER] = RESP_INTEGER, [REDIS_REPLY_NIL] = RESP_NIL,
-        [REDIS_REPLY_STATUS] = RESP_STATUS,   [REDIS_REPLY_ERROR] = RESP_ERROR,
-    };
-    struct resp *items;
-
-    if (from == NULL || from->type < 1 || (size_t)from->type >= sizeof(types) / sizeof(types[0]))
-        return; /* RESP3, which nobody asked for */
-    to->type = types[from->type];
-    if (to->type == RESP_INTEGER)
-        to->number = from->integer;
-    if (to->type == RESP_STRING || to->type == RESP_STATUS || to->type == RESP_ERROR)
-        to->text = str_copy(mem, str_make(from->str, (size_t)from->len));
-    if (to->type != RESP_ARRAY)
-        return;
-    to->count = from->elements;
-    to->items = items = ARENA_ARRAY(mem, struct resp, to->count);
-    for (size_t i = 0; i < to->count; i++)
-        copy(mem, from->element[i], &items[i]);
-}
-
 int resp_next(struct resp_reader *reader, const struct resp **reply_out, struct fail *fail)
 {
     void *reply = NULL;
-    struct resp *copied;
 
+    if (reader->whole) {
+        arena_reset(reader->mem);
+        reader->items = 0;
+        reader->whole = false;
+    }
     if (redisReaderGetReply(reader->hiredis, &reply) != REDIS_OK)
         return broken(reader, fail);
     if (reply == NULL)
         return 0;
     reader->fed = 0;
-    arena_reset(reader->mem);
-    copied = ARENA_NEW(reader->mem, struct resp);
-    copy(reader->mem, reply, copied);
-    freeReplyObject(reply);
-    *reply_out = copied;
+    reader->whole = true;
+    *reply_out = reply;
     return 1;
 }
 

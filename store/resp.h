@@ -4,7 +4,8 @@
  * Commands are made and replies are read by hiredis; sockets, TLS and timers are ours (store/redis_link.h).
  *
  * Ownership  A reply and its strings are good until the next resp_next() or resp_reader_free().
- * Limits     A reply of RESP_BYTES_MAX octets: who sends more is no Redis that we asked.
+ * Limits     A reply of RESP_BYTES_MAX octets, with RESP_ITEMS_MAX items in all its arrays, RESP_DEPTH_MAX of them inside
+ *            each other: who sends more, or says that more will come, is no Redis that we asked.
  * Errors     -1 once what came is no RESP; the reader then stays broken. An error reply is a reply.
  */
 #ifndef STORE_RESP_H
@@ -13,7 +14,7 @@
 #include "base/buf.h"
 #include "base/fail.h"
 
-enum { RESP_BYTES_MAX = 64 * 1024 * 1024 };
+enum { RESP_BYTES_MAX = 64 * 1024 * 1024, RESP_ITEMS_MAX = 1000000, RESP_DEPTH_MAX = 7 };
 
 enum resp_type { RESP_NIL, RESP_STRING, RESP_STATUS, RESP_ERROR, RESP_INTEGER, RESP_ARRAY };
 
