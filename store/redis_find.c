@@ -173,8 +173,8 @@ static void open_sentinel(struct redis_find *find, const struct endpoint *at)
     struct redis_link_settings settings = {.at = *at,
                                            .tls = find->tls,
                                            .name = find->url->places[find->asked - 1].host,
-                                           .user = "",
-                                           .password = ""};
+                                           .user = find->url->sentinel_user,
+                                           .password = find->url->sentinel_password};
 
     find->link = redis_link_open(find->loop, &settings, &events, find);
     if (find->link == NULL)

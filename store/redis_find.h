@@ -2,7 +2,7 @@
  * store/redis_find.h - from the URL to the address of the server that takes writes
  *
  * Of redis:// it is the address of the host. Sentinels are asked one after the other, FIND_SENTINEL_MS each,
- * which master they name (without a password: the URL's is the master's).
+ * which master they name.
  *
  * Ownership  The URL is borrowed and lives longer.
  * Timing     `done` exactly once, later, never after redis_find_cancel(). Names are looked up on a thread of the

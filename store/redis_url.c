@@ -65,18 +65,19 @@ static size_t credentials_end(struct str authority)
     return authority.n;
 }
 
-static int read_credentials(struct arena *mem, struct str text, struct redis_url *url, struct fail *fail)
+static int read_credentials(struct arena *mem, struct str text, const char *where, const char **user_out,
+                            const char **password_out, struct fail *fail)
 {
     struct str user, password;
 
     if (!str_cut(text, ':', &user, &password))
-        return fail_set(fail, "before the \"@\" must be USER:PASSWORD or :PASSWORD");
-    url->user = decoded(mem, user);
-    url->password = decoded(mem, password);
-    if (url->user == NULL || url->password == NULL)
+        return fail_set(fail, "%s must be USER:PASSWORD or :PASSWORD", where);
+    *user_out = decoded(mem, user);
+    *password_out = decoded(mem, password);
+    if (*user_out == NULL || *password_out == NULL)
         return fail_set(fail,
                         "a \"%%\" in the user or the password must be followed by two hexadecimal digits");
-    if (*url->password == '\0')
+    if (**password_out == '\0')
         return fail_set(fail, "the password is empty");
     return 0;
 }
@@ -154,19 +155,39 @@ static int read_path(struct arena *mem, struct str path, struct redis_url *url, 
     return 0;
 }
 
-static int read_query(struct arena *mem, struct str query, struct redis_url *url, struct fail *fail)
+static int read_ca(struct arena *mem, struct str path, struct redis_url *url, struct fail *fail)
 {
-    struct str key, value;
-
-    if (query.n == 0)
-        return 0;
-    str_cut(query, '=', &key, &value);
-    if (!str_eq_z(key, "ca"))
-        return fail_set(fail, "?%.*s is not known; there is ?ca=PATH", STR_ARG(key));
     if (!url->tls)
         return fail_set(fail, "?ca= is for rediss://, which has TLS");
-    url->ca = decoded(mem, value);
+    url->ca = decoded(mem, path);
     return url->ca != NULL && *url->ca != '\0' ? 0 : fail_set(fail, "?ca= needs a path");
+}
+
+static int read_sentinel(struct arena *mem, struct str credentials, struct redis_url *url, struct fail *fail)
+{
+    if (url->kind != REDIS_SENTINEL)
+        return fail_set(fail, "?sentinel= is for redis+sentinel://");
+    return read_credentials(mem, credentials, "behind \"?sentinel=\"", &url->sentinel_user,
+                            &url->sentinel_password, fail);
+}
+
+static int read_query(struct arena *mem, struct str query, struct redis_url *url, struct fail *fail)
+{
+    int outcome = 0;
+
+    while (query.n > 0 && outcome == 0) {
+        struct str one, key, value;
+
+        str_cut(query, '&', &one, &query);
+        str_cut(one, '=', &key, &value);
+        if (str_eq_z(key, "ca"))
+            outcome = read_ca(mem, value, url, fail);
+        else if (str_eq_z(key, "sentinel"))
+            outcome = read_sentinel(mem, value, url, fail);
+        else
+            outcome = fail_set(fail, "behind the \"?\" there may be ca=PATH and sentinel=[USER]:PASSWORD");
+    }
+    return outcome;
 }
 
 int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_out, struct fail *fail)
@@ -183,12 +204,15 @@ int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_ou
                               .ca = "",
                               .user = "",
                               .password = "",
+                              .sentinel_user = "",
+                              .sentinel_password = "",
                               .master = ""};
     str_cut(str_from(text, schemes[scheme].scheme.n), '?', &text, &query);
     at = credentials_end(text);
     places = at < text.n ? str_from(text, at + 1) : text;
     authority = str_upto(text, at < text.n ? at : 0);
-    if (at < text.n && read_credentials(mem, authority, url, fail) != 0)
+    if (at < text.n &&
+        read_credentials(mem, authority, "before the \"@\"", &url->user, &url->password, fail) != 0)
         return -1;
     str_cut(places, '/', &places, &path);
     if (read_places(mem, places, url, fail) != 0 || read_path(mem, path, url, fail) != 0)
@@ -196,19 +220,30 @@ int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_ou
     return read_query(mem, query, url, fail);
 }
 
+/* Up to the end of "sentinel=": all that follows may be a secret, or one that was written wrongly. */
+static struct str before_sentinel(struct str text)
+{
+    static const struct str mark = {"sentinel=", 9};
+
+    for (size_t i = 1; i < text.n; i++)
+        if ((text.p[i - 1] == '?' || text.p[i - 1] == '&') && str_starts(str_from(text, i), mark))
+            return str_upto(text, i + mark.n);
+    return text;
+}
+
 const char *redis_url_shown(struct arena *mem, struct str text)
 {
-    size_t scheme = scheme_of(text), start, at, colon;
-    struct str rest;
+    struct str shown = before_sentinel(text), rest;
+    const char *stars = shown.n < text.n ? "***" : "";
+    size_t scheme = scheme_of(text), at, colon;
 
     if (scheme == SCHEMES)
         return str_dup(mem, text);
-    start = schemes[scheme].scheme.n;
-    rest = str_from(text, start);
-    at = credentials_end(rest); /* whatever stands before an "@" may be a secret that was written wrongly */
+    rest = str_from(shown, schemes[scheme].scheme.n);
+    at = credentials_end(rest); /* the same holds for what stands before an "@" */
     if (at == rest.n)
-        return str_dup(mem, text);
+        return str_fmt(mem, "%.*s%s", STR_ARG(shown), stars);
     colon = str_find(str_upto(rest, at), ':');
-    return str_fmt(mem, "%.*s%.*s:***%.*s", STR_ARG(str_upto(text, start)), STR_ARG(str_upto(rest, colon)),
-                   STR_ARG(str_from(rest, at)));
+    return str_fmt(mem, "%.*s%.*s:***%.*s%s", STR_ARG(schemes[scheme].scheme), STR_ARG(str_upto(rest, colon)),
+                   STR_ARG(str_from(rest, at)), stars);
 }

@@ -6,7 +6,9 @@
  *     redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],…                       a cluster; port 6379
  *
  * "rediss" instead of "redis" is the same by TLS, where ?ca=PATH names a file of certificates to trust instead
- * of the system's. User, password and path may have %XX. An IPv6 address stands in brackets.
+ * of the system's. ?sentinel=[USER]:PASSWORD is for the sentinels, when they ask for one; the other password is the
+ * master's. Several of these are joined by "&". User, password and path may have %XX. An IPv6 address stands in
+ * brackets.
  *
  * Ownership  All strings come from `mem`.
  */
@@ -30,6 +32,7 @@ struct redis_url {
     bool tls;
     const char *ca;              /* "": the system's */
     const char *user, *password; /* "": none */
+    const char *sentinel_user, *sentinel_password;
     struct redis_place places[REDIS_PLACES_MAX];
     size_t places_count;
     const char *master; /* of the sentinels; else "" */
@@ -39,7 +42,7 @@ struct redis_url {
 bool redis_url_is(struct str text); /* does it begin like one? */
 int redis_url_parse(struct arena *mem, struct str text, struct redis_url *url_out, struct fail *fail);
 
-/* The same text with "***" in place of the password, for logs and for people. Of any URL. */
+/* The same text with "***" in place of passwords, for logs and for people. Of any URL. */
 const char *redis_url_shown(struct arena *mem, struct str text);
 
 #endif

@@ -42,7 +42,16 @@ static const struct {
      "! a \"%\" in the user or the password must be followed by two hexadecimal digits"},
     {"an encoded NUL", "redis://:a%00@a",
      "! a \"%\" in the user or the password must be followed by two hexadecimal digits"},
-    {"a query that nobody knows", "rediss://a?cert=x", "! ?cert is not known; there is ?ca=PATH"},
+    {"a query that nobody knows", "rediss://a?cert=x",
+     "! behind the \"?\" there may be ca=PATH and sentinel=[USER]:PASSWORD"},
+    {"sentinels with a password", "redis+sentinel://:m@a/main?sentinel=:s%26",
+     "sentinel - - - m main 0 a 26379 for sentinels - s&"},
+    {"sentinels with a user, by TLS", "rediss+sentinel://a/main/1?sentinel=u:s@x&ca=/x",
+     "sentinel tls /x - - main 1 a 26379 for sentinels u s@x"},
+    {"a password for sentinels that are none", "redis://a?sentinel=:s",
+     "! ?sentinel= is for redis+sentinel://"},
+    {"a user of sentinels without a password", "redis+sentinel://a/main?sentinel=s",
+     "! behind \"?sentinel=\" must be USER:PASSWORD or :PASSWORD"},
     {"certificates without TLS", "redis://a?ca=x", "! ?ca= is for rediss://, which has TLS"},
     {"certificates from nowhere", "rediss://a?ca=", "! ?ca= needs a path"},
     {"seventeen servers", "redis+cluster://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "! more than 16 servers"},
@@ -62,6 +71,9 @@ static const char *told(struct arena *mem, const struct redis_url *url)
 
     for (size_t i = 0; i < url->places_count; i++)
         text = str_fmt(mem, "%s %s %u", text, url->places[i].host, (unsigned)url->places[i].port);
+    if (*url->sentinel_password != '\0')
+        text =
+            str_fmt(mem, "%s for sentinels %s %s", text, or_dash(url->sentinel_user), url->sentinel_password);
     return text;
 }
 
@@ -90,6 +102,10 @@ static void test_secrets(void **state)
         {"nor one with an @", "rediss://:se@cret@a?ca=x", "rediss://:***@a?ca=x"},
         {"without one all is shown", "redis+cluster://a,b", "redis+cluster://a,b"},
         {"nor one with a ? that is not encoded", "redis://mx:se?cret@a", "redis://mx:***@a"},
+        {"nor that of the sentinels", "redis+sentinel://:m@a/x?sentinel=u:s@&t&ca=x",
+         "redis+sentinel://:***@a/x?sentinel=***"},
+        {"nor when it is all there is", "rediss+sentinel://a/x?ca=y&sentinel=:s",
+         "rediss+sentinel://a/x?ca=y&sentinel=***"},
         {"a file is shown as it is", "sqlite:/a:b@c", "sqlite:/a:b@c"},
     };
     struct arena *mem = arena_new(0);

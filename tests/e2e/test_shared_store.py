@@ -213,7 +213,8 @@ def test_sentinel(t):
     wait_for(lambda: "master_link_status:up" in replica.ask("info", "replication"), "a replica")
     sentinel = t.start(Sentinel(t.dir / "sentinel", master))
     url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/main"  # the first one is not there
-    first, second = (host(t, master, url=url) for _ in range(2))
+    first = host(t, master, url=f"{url}?sentinel=:{sentinel.PASSWORD}")
+    second = host(t, master, url=f"{url}?sentinel=default:{sentinel.PASSWORD}")
     second.recipient = first.recipient
     for guard in (first, second):
         wait_until_shared(guard)
@@ -228,6 +229,8 @@ def test_sentinel(t):
     wait_out(second, "before@good.test")
     wait_out(second, "during@good.test")
     try_once(first, "during@good.test", "250 ")
+    for guard in (first, second):
+        true(sentinel.PASSWORD not in guard.log.read_text(), "the sentinels' password is nowhere to be seen")
 
 
 def test_cluster(t):

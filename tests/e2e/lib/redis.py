@@ -74,7 +74,9 @@ class Redis:
 
 
 class Sentinel:
-    """One redis-sentinel that watches `master` under the name "main" and decides alone."""
+    """One redis-sentinel that watches `master` under the name "main", decides alone, and asks for a password."""
+
+    PASSWORD = "sentinels-word"
 
     def __init__(self, directory, master):
         if not shutil.which("redis-sentinel"):
@@ -83,7 +85,7 @@ class Sentinel:
         self.port, self.log = free_port(), directory / "sentinel.log"
         file = directory / "sentinel.conf"
         file.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
+            f"port {self.port}\nbind 127.0.0.1\ndir {directory}\nrequirepass {self.PASSWORD}\n"
             f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
             "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
         )
