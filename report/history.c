@@ -13,23 +13,26 @@ const char history_table[] = "dmarc";
 /* The change as the store's thread sees it. It lies in the token, which lives until the answer: the store
  * copies no more than STORE_RESULT_MAX octets of a question. */
 struct change {
-    struct str tuple, record;
-    bool accepted, passed;
-    bool is_total; /* number is what the count is at least, else what it grows by */
-    uint64_t number;
+    struct history_lot lot;
+    uint64_t passed;
+    bool is_total; /* the lot's messages are what the count is at least, else what it grows by */
+    uint64_t mark; /* 0: of a total, which needs none */
     uint64_t rows_max;
     int64_t expires_unix;
 };
 
 enum { ROW_COUNT, ROW_RECORD, ROW_TALLY, ROWS };
 
-struct history_token {
+/* What the change found, for who asked. */
+enum found { FOUND_NO_ROW, FOUND_NO_ROOM, FOUND_ROW };
+
+struct token {
     struct arena *mem;
     struct store *store;
     struct loop *loop;
     struct change change;
     struct str keys[ROWS];
-    history_done_fn *done; /* NULL: cancelled */
+    history_done_fn *done;
     void *arg;
 };
 
@@ -65,46 +68,40 @@ const char *history_date(int64_t day, char text[HISTORY_DATE_MAX])
 
 /* ---- counting; pure, on the store's thread ---- */
 
-static uint64_t grown_by(const struct change *c, uint64_t messages)
+static uint64_t grown_by(const struct change *c, const struct history_count *count)
 {
     if (!c->is_total)
-        return c->number;
-    return c->number > messages ? c->number - messages : 0;
+        return count->mark == c->mark ? 0 : c->lot.messages;
+    return c->lot.messages > count->messages ? c->lot.messages - count->messages : 0;
 }
 
 static void grow(struct arena *mem, const struct change *c, struct history_count count, struct store_row *row)
 {
-    uint64_t more = grown_by(c, count.messages);
+    uint64_t more = grown_by(c, &count);
 
+    if (more == 0)
+        return;
     count.messages += more;
-    count.accepted += c->accepted ? more : 0;
-    if (more > 0)
-        *row = (struct store_row){history_count_pack(mem, &count), c->expires_unix};
+    count.accepted += more < c->lot.accepted ? more : c->lot.accepted;
+    count.mark = c->is_total ? count.mark : c->mark;
+    *row = (struct store_row){history_count_pack(mem, &count), c->expires_unix};
 }
 
-/* Nearly every message has a row already, and no other row changes then. */
+/* Nearly every lot has a row already, and no other row changes then. */
 static void change_known(struct arena *mem, const void *question, struct store_row *rows, size_t keys,
                          void *result)
 {
     const struct change *c;
     struct history_count count;
-    bool known;
+    enum found found = FOUND_NO_ROW;
 
     (void)keys;
     memcpy(&c, question, sizeof(const struct change *));
-    known = history_count_unpack(rows[ROW_COUNT].value, &count) && str_eq(count.tuple, c->tuple);
-    if (known)
+    if (history_count_unpack(rows[ROW_COUNT].value, &count) && str_eq(count.tuple, c->lot.tuple)) {
+        found = FOUND_ROW;
         grow(mem, c, count, &rows[ROW_COUNT]);
-    memcpy(result, &known, sizeof(known));
-}
-
-static void leave_out(const struct change *c, struct history_tally *tally)
-{
-    uint64_t more = c->is_total ? 0 : c->number; /* a total that comes again would be left out again */
-
-    tally->left_out += more;
-    tally->accepted += c->accepted ? more : 0;
-    tally->passed += c->passed ? more : 0;
+    }
+    memcpy(result, &found, sizeof(found));
 }
 
 static void change_new(struct arena *mem, const void *question, struct store_row *rows, size_t keys,
@@ -113,28 +110,93 @@ static void change_new(struct arena *mem, const void *question, struct store_row
     const struct change *c;
     struct history_count count = {0};
     struct history_tally tally;
-    bool is_new, has_room;
+    enum found found;
+    bool is_new;
 
-    (void)keys, (void)result;
+    (void)keys;
     memcpy(&c, question, sizeof(const struct change *));
     is_new = !history_count_unpack(rows[ROW_COUNT].value, &count);
     history_tally_unpack(rows[ROW_TALLY].value, &tally);
-    has_room = is_new ? tally.rows < c->rows_max : str_eq(count.tuple, c->tuple);
     if (is_new)
-        count = (struct history_count){.tuple = c->tuple};
-    if (has_room)
-        grow(mem, c, count, &rows[ROW_COUNT]);
-    else
-        leave_out(c, &tally);
+        found = tally.rows < c->rows_max ? FOUND_ROW : FOUND_NO_ROOM;
+    else /* two tuples have one hash: the second has no place */
+        found = str_eq(count.tuple, c->lot.tuple) ? FOUND_ROW : FOUND_NO_ROOM;
+    memcpy(result, &found, sizeof(found));
+    if (found != FOUND_ROW)
+        return;
+    if (is_new)
+        count = (struct history_count){.tuple = c->lot.tuple};
+    grow(mem, c, count, &rows[ROW_COUNT]);
     tally.rows += is_new && rows[ROW_COUNT].value.n > 0;
     rows[ROW_TALLY] = (struct store_row){history_tally_pack(mem, &tally), c->expires_unix};
     if (rows[ROW_COUNT].value.n > 0 && rows[ROW_RECORD].value.n == 0)
-        rows[ROW_RECORD] = (struct store_row){c->record, c->expires_unix};
+        rows[ROW_RECORD] = (struct store_row){c->lot.record, c->expires_unix};
+}
+
+static void change_left_out(struct arena *mem, const void *question, struct store_row *rows, size_t keys,
+                            void *result)
+{
+    const enum found found = FOUND_ROW;
+    const struct change *c;
+    struct history_tally tally;
+
+    (void)keys;
+    memcpy(&c, question, sizeof(const struct change *));
+    memcpy(result, &found, sizeof(found));
+    history_tally_unpack(rows[0].value, &tally);
+    if (tally.mark == c->mark)
+        return;
+    tally.left_out += c->lot.messages;
+    tally.accepted += c->lot.accepted;
+    tally.passed += c->passed;
+    tally.mark = c->mark;
+    rows[0] = (struct store_row){history_tally_pack(mem, &tally), c->expires_unix};
+}
+
+/* ---- lots ---- */
+
+struct history_lot history_lot_of(const struct history *history, struct arena *mem,
+                                  const struct history_entry *e)
+{
+    struct str record = history_record_cut(e->record);
+
+    return (struct history_lot){.day = e->day,
+                                .origin = history->origin,
+                                .domain = str_of(e->policy_domain),
+                                .record = record,
+                                .tuple = history_tuple_pack(mem, e, history_record_hash(record)),
+                                .messages = 1,
+                                .accepted = e->accepted};
+}
+
+/* The hash of the record lies in the tuple, behind its version. */
+static uint64_t record_hash_of(const struct history_lot *lot)
+{
+    return history_number(str_upto(str_from(lot->tuple, 1), 8));
+}
+
+bool history_lot_is_valid(const struct history_lot *lot)
+{
+    struct arena *mem = arena_new(0);
+    struct history_entry entry;
+    uint64_t record_hash;
+    bool valid = lot->domain.n > 0 && lot->domain.n <= HISTORY_NAME_MAX && !str_has(lot->domain, '\0') &&
+                 lot->record.n <= HISTORY_RECORD_MAX && lot->accepted <= lot->messages &&
+                 history_tuple_unpack(mem, lot->tuple, &entry, &record_hash) &&
+                 record_hash == history_record_hash(lot->record);
+
+    arena_free(&mem);
+    return valid;
+}
+
+bool history_lot_passes(const struct history_lot *lot)
+{
+    return history_tuple_passes(lot->tuple);
 }
 
 /* ---- adding ---- */
 
-static void ask(struct history_token *token, size_t keys_count, store_change_fn *change, size_t result_bytes,
+static void ask(struct token *token, struct str *keys, size_t keys_count, store_change_fn *change,
                 store_done_fn *done)
 {
     const struct change *c = &token->change;
@@ -143,31 +205,30 @@ static void ask(struct history_token *token, size_t keys_count, store_change_fn 
                                     .change = change,
                                     .question = &c,
                                     .question_bytes = sizeof(const struct change *),
-                                    .result_bytes = result_bytes,
-                                    .patient = !token->change.is_total /* which can come again */};
+                                    .result_bytes = sizeof(enum found)};
 
-    memcpy(request.keys, token->keys, keys_count * sizeof(struct str));
+    memcpy(request.keys, keys, keys_count * sizeof(struct str));
     store_update(token->store, token->loop, &request, done, token);
 }
 
 static void on_counted(enum store_status status, const void *result, void *arg)
 {
-    struct history_token *token = arg;
-    history_done_fn *done = token->done;
+    struct token *token = arg;
     struct arena *mem = token->mem; /* the token is in it */
+    enum history_outcome outcome = HISTORY_UNAVAILABLE;
 
-    (void)result;
-    token->done = NULL;
-    if (done != NULL)
-        done(status == STORE_DONE ? STORE_DONE : STORE_UNAVAILABLE, token->arg);
-    if (status != STORE_LATER)
-        arena_free(&mem);
+    if (status == STORE_DONE)
+        outcome = *(const enum found *)result == FOUND_ROW ? HISTORY_COUNTED : HISTORY_FULL;
+    token->done(outcome, token->arg);
+    arena_free(&mem);
 }
 
 static void on_known(enum store_status status, const void *result, void *arg)
 {
-    if (status == STORE_DONE && !*(const bool *)result)
-        ask(arg, ROWS, change_new, 0, on_counted);
+    struct token *token = arg;
+
+    if (status == STORE_DONE && *(const enum found *)result != FOUND_ROW)
+        ask(token, token->keys, ROWS, change_new, on_counted);
     else
         on_counted(status, result, arg);
 }
@@ -177,60 +238,72 @@ static int64_t expires_at(const struct history *history, int64_t day)
     return (day + 1 + history->keep_days) * HISTORY_DAY_S;
 }
 
-static void make_keys(struct history_token *token, int64_t day, const char *policy_domain,
-                      uint64_t record_hash, uint64_t origin)
+static struct token *token_new(const struct history *history, struct loop *loop, const struct history_lot *lot,
+                               history_done_fn *done, void *arg)
 {
-    struct str domain = str_of(policy_domain), host = history_octets(token->mem, origin);
-    struct str tuple = history_hash(token->mem, token->change.tuple, host);
+    struct arena *mem = arena_new(4 * 1024);
+    struct token *token = ARENA_NEW(mem, struct token);
 
-    token->keys[ROW_COUNT] = history_key_make(token->mem, day, domain, HISTORY_COUNT, tuple);
-    token->keys[ROW_RECORD] =
-        history_key_make(token->mem, day, domain, HISTORY_RECORD, history_octets(token->mem, record_hash));
-    token->keys[ROW_TALLY] = history_key_make(token->mem, day, domain, HISTORY_TALLY, host);
-}
-
-static struct history_token *start(const struct history *history, struct loop *loop,
-                                   const struct history_entry *e, uint64_t origin, bool is_total,
-                                   uint64_t number, history_done_fn *done, void *arg)
-{
-    struct arena *mem = arena_new(8 * 1024);
-    struct history_token *token = ARENA_NEW(mem, struct history_token);
-    struct str record = history_record_cut(e->record);
-    uint64_t record_hash = history_record_hash(record);
-
-    *token =
-        (struct history_token){.mem = mem, .store = history->store, .loop = loop, .done = done, .arg = arg};
-    token->change = (struct change){.tuple = history_tuple_pack(mem, e, record_hash),
-                                    .record = str_copy(mem, record),
-                                    .accepted = e->accepted,
-                                    .passed = e->dkim_aligned || e->spf_aligned,
-                                    .is_total = is_total,
-                                    .number = number,
-                                    .rows_max = history->rows_max,
-                                    .expires_unix = expires_at(history, e->day)};
-    make_keys(token, e->day, e->policy_domain, record_hash, origin);
-    ask(token, 1, change_known, sizeof(bool), on_known);
+    *token = (struct token){.mem = mem, .store = history->store, .loop = loop, .done = done, .arg = arg};
+    token->change = (struct change){
+        .lot = *lot, .rows_max = history->rows_max, .expires_unix = expires_at(history, lot->day)};
+    token->change.lot.domain = str_copy(mem, lot->domain);
+    token->change.lot.record = str_copy(mem, lot->record);
+    token->change.lot.tuple = str_copy(mem, lot->tuple);
     return token;
 }
 
-struct history_token *history_add(const struct history *history, struct loop *loop,
-                                  const struct history_entry *entry, history_done_fn *done, void *arg)
+static void count(struct token *token)
 {
-    return start(history, loop, entry, history->origin, false, 1, done, arg);
+    const struct history_lot *lot = &token->change.lot;
+    struct str host = history_octets(token->mem, lot->origin);
+    struct str tuple = history_hash(token->mem, lot->tuple, host);
+    struct str record = history_octets(token->mem, record_hash_of(lot));
+
+    token->keys[ROW_COUNT] = history_key_make(token->mem, lot->day, lot->domain, HISTORY_COUNT, tuple);
+    token->keys[ROW_RECORD] = history_key_make(token->mem, lot->day, lot->domain, HISTORY_RECORD, record);
+    token->keys[ROW_TALLY] = history_key_make(token->mem, lot->day, lot->domain, HISTORY_TALLY, host);
+    ask(token, token->keys, 1, change_known, on_known);
 }
 
-struct history_token *history_set(const struct history *history, struct loop *loop,
-                                  const struct history_entry *entry, uint64_t origin, uint64_t total,
-                                  history_done_fn *done, void *arg)
+void history_add(const struct history *history, struct loop *loop, const struct history_lot *lot, uint64_t mark,
+                 history_done_fn *done, void *arg)
 {
-    return start(history, loop, entry, origin, true, total, done, arg);
+    struct token *token = token_new(history, loop, lot, done, arg);
+
+    if (mark == 0 || mark >= HISTORY_MARK_END)
+        bug("a lot with the mark %llu", (unsigned long long)mark);
+    token->change.mark = mark;
+    count(token);
 }
 
-void history_cancel(struct history_token **token)
+void history_leave_out(const struct history *history, struct loop *loop, const struct history_lot *lot,
+                       uint64_t passed, uint64_t mark, history_done_fn *done, void *arg)
 {
-    if (*token != NULL)
-        (*token)->done = NULL;
-    *token = NULL;
+    struct token *token = token_new(history, loop, lot, done, arg);
+    struct str host = history_octets(token->mem, lot->origin);
+
+    token->change.passed = passed;
+    token->change.mark = mark;
+    token->keys[ROW_TALLY] = history_key_make(token->mem, lot->day, lot->domain, HISTORY_TALLY, host);
+    ask(token, &token->keys[ROW_TALLY], 1, change_left_out, on_counted);
+}
+
+/* A total that finds no room is not left out: it would be so again each time it comes. */
+void history_set(const struct history *history, struct loop *loop, const struct history_entry *entry,
+                 uint64_t origin, uint64_t total, history_done_fn *done, void *arg)
+{
+    struct arena *mem = arena_new(0);
+    struct history_lot lot = history_lot_of(history, mem, entry);
+    struct token *token;
+
+    lot.origin = origin;
+    lot.messages = total;
+    lot.accepted = entry->accepted ? total : 0;
+    token = token_new(history, loop, &lot, done, arg);
+    token->change.is_total = true;
+    arena_free(&mem);
+    count(token);
 }
 
 /* ---- merging ---- */
@@ -294,7 +367,8 @@ static struct str merged_tally(struct arena *mem, struct str ours, struct str th
     history_tally_unpack(ours, &a);
     history_tally_unpack(theirs, &b);
     a = (struct history_tally){greater(a.rows, b.rows), greater(a.left_out, b.left_out),
-                               greater(a.accepted, b.accepted), greater(a.passed, b.passed)};
+                               greater(a.accepted, b.accepted), greater(a.passed, b.passed),
+                               a.left_out >= b.left_out ? a.mark : b.mark};
     return history_tally_pack(mem, &a);
 }
 
@@ -343,7 +417,7 @@ void history_merge(const struct history *history, struct loop *loop, struct str 
     struct arena *mem = arena_new(0);
     struct merge *m = ARENA_NEW(mem, struct merge);
     struct store_request request = {history_table,          {key},        1,    change_merge, &m,
-                                    sizeof(struct merge *), sizeof(bool), false};
+                                    sizeof(struct merge *), sizeof(bool)};
     struct history_key parts;
 
     if (!history_key_read(key, &parts))

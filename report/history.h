@@ -9,22 +9,21 @@
  *     <day> <domain> NUL r <hash of the record>           the record as published
  *     <day> <domain> NUL t <origin>                       how many rows c there are, and messages without one
  *
- * A message whose row is there changes that one row; only a new one looks at the other two.
+ * Messages come in lots (report/journal.h gathers them). A lot whose row is there changes that one row; only a
+ * new one looks at the other two. Each row remembers the mark of the last lot that it took, so the same lot may
+ * come twice, as long as no other one of this origin came between.
  *
  * Merging hosts takes the greater count of the same origin, and a report adds up the origins: so a row may be
  * imported any number of times.
  *
- * Ownership  An entry is copied. history_cancel() only means that `done` will not be called: the message is
- *            counted all the same.
- * Timing     `done` exactly once on the asking loop, never before history_add() has returned: the row has
- *            been committed then (store/store.h groups commits), so the client may have its 250. Without an
- *            answer before the loop ends, the little memory is lost with it.
+ * Ownership  What is asked with is copied.
+ * Timing     `done` exactly once on the asking loop, never before the call has returned: the row has been
+ *            committed then. Without an answer before the loop ends, the little memory is lost with it.
  * Limits     HISTORY_ROWS_MAX distinct rows a domain, a day and an origin. Messages beyond are counted as left
  *            out, and the report says how many: a row that said "other" would need a source address and
  *            results that nobody had. Ten signatures a message, names of 255 octets, comments of 100, records
  *            of HISTORY_RECORD_MAX: cut at the last whole tag or address.
- * Errors     STORE_UNAVAILABLE is a value: the store cannot be used now, and the mail goes on. A message of
- *            history_add() is kept meanwhile and counted when it can (the store's patient requests).
+ * Errors     HISTORY_UNAVAILABLE is a value: the store cannot be used now, and it is the caller's to come again.
  */
 #ifndef REPORT_HISTORY_H
 #define REPORT_HISTORY_H
@@ -34,6 +33,7 @@
 
 enum { HISTORY_DKIM_MAX = 10, HISTORY_ROWS_MAX = 10000, HISTORY_RECORD_MAX = 4000, HISTORY_KEEP_DAYS = 14 };
 enum { HISTORY_DAY_S = 86400 };
+#define HISTORY_MARK_END ((uint64_t)1 << 56)
 
 /* Why the policy was not applied as published (RFC 9990 3.1.1.9). */
 enum history_override {
@@ -82,11 +82,35 @@ void history_init(struct history *history, struct store *store, const char *host
 /* Only messages under a policy whose owner asks for reports are kept: nobody else could ever be told. */
 bool history_is_wanted(const struct dmarc_discovery *discovery);
 
-struct history_token;
-typedef void history_done_fn(enum store_status status, void *arg);
-struct history_token *history_add(const struct history *history, struct loop *loop,
-                                  const struct history_entry *entry, history_done_fn *done, void *arg);
-void history_cancel(struct history_token **token); /* NULL is fine; leaves NULL */
+/* Messages of one origin that a report cannot tell apart. */
+struct history_lot {
+    int64_t day;
+    uint64_t origin;
+    struct str domain, record, tuple;
+    uint64_t messages, accepted;
+};
+
+/* One message. What the lot points to is from `mem`, or the entry's. */
+struct history_lot history_lot_of(const struct history *history, struct arena *mem,
+                                  const struct history_entry *entry);
+bool history_lot_is_valid(const struct history_lot *lot); /* of one that comes from a file */
+bool history_lot_passes(const struct history_lot *lot);   /* DMARC: something was aligned */
+
+enum history_outcome {
+    HISTORY_COUNTED,
+    HISTORY_FULL, /* there is no row, and no room for one: history_leave_out() */
+    HISTORY_UNAVAILABLE,
+};
+typedef void history_done_fn(enum history_outcome outcome, void *arg);
+
+/* `mark` names what the lot belongs to; not 0, and less than HISTORY_MARK_END. */
+void history_add(const struct history *history, struct loop *loop, const struct history_lot *lot, uint64_t mark,
+                 history_done_fn *done, void *arg);
+
+/* Messages of a domain's day that have no row; `passed` of them had something aligned. The lot's record and tuple are
+ * not looked at. */
+void history_leave_out(const struct history *history, struct loop *loop, const struct history_lot *lot,
+                       uint64_t passed, uint64_t mark, history_done_fn *done, void *arg);
 
 /* ---- reading, on the calling thread ---- */
 
@@ -118,7 +142,7 @@ int history_record(struct store *store, struct arena *mem, int64_t day, const ch
 
 /* ---- moving rows between hosts ---- */
 
-/* Is this a row that history_add() could have written? */
+/* Is this a row that history_add() or history_leave_out() could have written? */
 bool history_row_is_valid(struct str key, struct str value);
 
 /* Puts a valid row of another host beside ours: the greater count wins. */
@@ -131,9 +155,8 @@ int64_t history_day_of(struct str key); /* -1: not a row of ours */
 
 /* What another program has counted: the origin's count of this tuple is `total` at least, and the sums grow
  * by what is new. */
-struct history_token *history_set(const struct history *history, struct loop *loop,
-                                  const struct history_entry *entry, uint64_t origin, uint64_t total,
-                                  history_done_fn *done, void *arg);
+void history_set(const struct history *history, struct loop *loop, const struct history_entry *entry,
+                 uint64_t origin, uint64_t total, history_done_fn *done, void *arg);
 
 enum { HISTORY_DATE_MAX = 16 };
 const char *history_date(int64_t day, char text[HISTORY_DATE_MAX]); /* "2026-11-23"; returns text */

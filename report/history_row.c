@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { VERSION_1 = 1, NAME_MAX_OCTETS = 255, COMMENT_MAX = 100, DAY_OCTETS = 4, HASH_OCTETS = 16 };
+enum { VERSION_1 = 1, COMMENT_MAX = 100, DAY_OCTETS = 4, HASH_OCTETS = 16 };
 
 /* ---- numbers and hashes ---- */
 
@@ -74,7 +74,7 @@ static struct str taken(struct arena *mem, struct buf *b)
 
 static void add_domain(struct buf *b, struct str domain)
 {
-    buf_add_str(b, str_upto(domain, NAME_MAX_OCTETS));
+    buf_add_str(b, str_upto(domain, HISTORY_NAME_MAX));
     buf_add_char(b, '\0');
 }
 
@@ -120,7 +120,7 @@ bool history_key_read(struct str key, struct history_key *key_out)
     key_out->kind = (enum history_kind)(unsigned char)rest.p[0];
     key_out->tail = str_from(rest, 1);
     return tail_octets(key_out->kind) > 0 && key_out->tail.n == tail_octets(key_out->kind) &&
-           key_out->domain.n > 0 && key_out->domain.n <= NAME_MAX_OCTETS;
+           key_out->domain.n > 0 && key_out->domain.n <= HISTORY_NAME_MAX;
 }
 
 /* ---- the tuple ---- */
@@ -135,7 +135,7 @@ static void add_text(struct buf *b, const char *text, size_t most)
 
 static void add_name(struct buf *b, const char *name)
 {
-    struct str s = str_upto(str_of(name), NAME_MAX_OCTETS);
+    struct str s = str_upto(str_of(name), HISTORY_NAME_MAX);
 
     buf_add_char(b, (char)s.n);
     for (size_t i = 0; i < s.n; i++)
@@ -159,11 +159,11 @@ static void add_signatures(struct buf *b, const struct history_entry *e)
 
     buf_add_char(b, 0);
     for (size_t i = 0; i < e->dkim_count && i < HISTORY_DKIM_MAX; i++) {
-        if (is_again(e, i) || b->n + 3 + 2 * NAME_MAX_OCTETS > HISTORY_TUPLE_MAX)
+        if (is_again(e, i) || b->n + 3 + 2 * HISTORY_NAME_MAX > HISTORY_TUPLE_MAX)
             continue;
         buf_add_char(b, (char)e->dkim[i].result);
         add_name(b, e->dkim[i].domain);
-        add_text(b, e->dkim[i].selector, NAME_MAX_OCTETS);
+        add_text(b, e->dkim[i].selector, HISTORY_NAME_MAX);
         count++;
     }
     b->p[count_at] = (char)count;
@@ -218,7 +218,7 @@ static unsigned take_byte(struct reader *r, unsigned most)
 
 static const char *take_text(struct reader *r, struct arena *mem)
 {
-    struct str text = take(r, take_byte(r, NAME_MAX_OCTETS));
+    struct str text = take(r, take_byte(r, HISTORY_NAME_MAX));
 
     r->bad |= str_has(text, '\0');
     return str_dup(mem, text);
@@ -292,9 +292,19 @@ static struct str pack_numbers(struct arena *mem, const uint64_t *numbers, size_
     return str_make(p, 8 * count + rest.n);
 }
 
+/* A mark is less than HISTORY_MARK_END, so it begins with a zero octet; a tuple begins with its version. Rows of
+ * before there were marks are read, too. */
+static uint64_t take_mark(struct reader *r)
+{
+    bool has_mark = r->rest.n >= 8 && r->rest.p[0] == '\0';
+
+    return has_mark ? history_number(take(r, 8)) : 0;
+}
+
 struct str history_count_pack(struct arena *mem, const struct history_count *count)
 {
-    return pack_numbers(mem, (const uint64_t[]){count->messages, count->accepted}, 2, count->tuple);
+    return pack_numbers(mem, (const uint64_t[]){count->messages, count->accepted, count->mark},
+                        count->mark > 0 ? 3 : 2, count->tuple);
 }
 
 bool history_count_unpack(struct str value, struct history_count *count)
@@ -303,14 +313,15 @@ bool history_count_unpack(struct str value, struct history_count *count)
 
     count->messages = history_number(take(&r, 8));
     count->accepted = history_number(take(&r, 8));
+    count->mark = take_mark(&r);
     count->tuple = r.rest;
     return !r.bad && r.rest.n > 0;
 }
 
 struct str history_tally_pack(struct arena *mem, const struct history_tally *t)
 {
-    return pack_numbers(mem, (const uint64_t[]){t->rows, t->left_out, t->accepted, t->passed}, 4,
-                        (struct str){0});
+    return pack_numbers(mem, (const uint64_t[]){t->rows, t->left_out, t->accepted, t->passed, t->mark},
+                        t->mark > 0 ? 5 : 4, (struct str){0});
 }
 
 bool history_tally_unpack(struct str value, struct history_tally *t)
@@ -324,5 +335,6 @@ bool history_tally_unpack(struct str value, struct history_tally *t)
     t->left_out = history_number(take(&r, 8));
     t->accepted = history_number(take(&r, 8));
     t->passed = history_number(take(&r, 8));
+    t->mark = take_mark(&r);
     return !r.bad && r.rest.n == 0;
 }

@@ -1,5 +1,5 @@
 /*
- * report/history_row.h - the rows of the history as octets; for report/history*.c only
+ * report/history_row.h - the rows of the history as octets; for report/history*.c and the tests only
  *
  * Pure. The unpacking is total: any octets give an entry or false. Strings of an unpacked entry are from
  * `mem`.
@@ -10,7 +10,7 @@
 #include "report/history.h"
 
 enum history_kind { HISTORY_ANY = 0, HISTORY_COUNT = 'c', HISTORY_RECORD = 'r', HISTORY_TALLY = 't' };
-enum { HISTORY_TUPLE_MAX = 3500, HISTORY_DOMAIN_AT = 4 /* where the domain begins in a key */ };
+enum { HISTORY_NAME_MAX = 255, HISTORY_TUPLE_MAX = 3500, HISTORY_DOMAIN_AT = 4 /* where the domain begins in a key */ };
 
 struct history_key {
     int64_t day;
@@ -39,9 +39,10 @@ bool history_tuple_unpack(struct arena *mem, struct str tuple, struct history_en
 
 bool history_tuple_passes(struct str tuple); /* DMARC: something was aligned */
 
-/* The value of a count: how many messages, how many of them were accepted, and the tuple. */
+/* The value of a count: how many messages, how many of them were accepted, the mark of the last lot (0: none), and
+ * the tuple. */
 struct history_count {
-    uint64_t messages, accepted;
+    uint64_t messages, accepted, mark;
     struct str tuple;
 };
 struct str history_count_pack(struct arena *mem, const struct history_count *count);
@@ -51,6 +52,7 @@ bool history_count_unpack(struct str value, struct history_count *count_out); /*
  * have none. */
 struct history_tally {
     uint64_t rows, left_out, accepted, passed;
+    uint64_t mark; /* of the last messages that were left out; 0: none */
 };
 struct str history_tally_pack(struct arena *mem, const struct history_tally *tally);
 bool history_tally_unpack(struct str value, struct history_tally *tally_out); /* of n = 0: zeros */

@@ -411,6 +411,11 @@ bool local_is_available(const struct local *local)
     return atomic_load(&local->available);
 }
 
+const char *local_file(const struct local *local)
+{
+    return local->file.path;
+}
+
 struct store_counts local_counts(const struct local *local)
 {
     return (struct store_counts){.updates = atomic_load(&local->updates),

@@ -33,6 +33,7 @@ void local_close(struct local **local); /* what was asked before is done first; 
 bool local_take(struct local *local, struct store_token *token);
 
 bool local_is_available(const struct local *local);
+const char *local_file(const struct local *local); /* its path */
 struct store_counts local_counts(const struct local *local);
 int local_each(struct local *local, const char *table, struct str prefix, store_each_fn *each, void *arg,
                struct fail *fail); /* as store_each() */

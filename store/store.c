@@ -112,6 +112,11 @@ bool store_is_available(const struct store *store)
     return local_is_available(store->local);
 }
 
+const char *store_file(const struct store *store)
+{
+    return local_file(store->local);
+}
+
 enum store_sharing store_sharing(const struct store *store)
 {
     if (store->shared == NULL)

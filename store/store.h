@@ -120,6 +120,7 @@ struct store_settings {
 struct store *store_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail);
 void store_close(struct store **store);             /* what was asked before is done first */
 bool store_is_available(const struct store *store); /* the file, that is */
+const char *store_file(const struct store *store);  /* its path, as long as the store lives */
 
 enum store_sharing { STORE_SHARES_NOTHING, STORE_SHARES, STORE_SHARES_LATER /* it does not answer now */ };
 enum store_sharing store_sharing(const struct store *store);
