@@ -1,6 +1,7 @@
 #include "cli/report.h"
 
 #include "config/value.h"
+#include "report/journal.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -221,6 +222,8 @@ int cli_report_open(const char *verb, struct cli_report *r)
     if (r->store == NULL)
         return code;
     history_init(&r->history, r->store, r->daily.identity.hostname);
+    if (!journal_catch_up(r->lookup.loop, &r->history))
+        fprintf(stderr, "smtpguard %s: messages of the last moments are not in the counters yet\n", verb);
     return CLI_FINE;
 }
 

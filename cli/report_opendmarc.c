@@ -224,9 +224,9 @@ static void take_line(struct reading *r, struct str line)
 
 /* ---- the file ---- */
 
-static void on_counted(enum store_status status, void *arg)
+static void on_counted(enum history_outcome outcome, void *arg)
 {
-    cli_on_change(status, NULL, arg);
+    cli_on_change(outcome == HISTORY_UNAVAILABLE ? STORE_UNAVAILABLE : STORE_DONE, NULL, arg);
 }
 
 static int keep(struct reading *r, struct cli_report *report)

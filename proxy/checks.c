@@ -543,81 +543,6 @@ void check_alignment(struct session *s)
     session_wait_for(s, WAIT_ALIGNMENT);
 }
 
-/* ---- DMARC's counters ---- */
-
-static const char *domain_of(struct arena *mem, const struct smtp_address *address)
-{
-    const char *ascii =
-        address->kind == SMTP_DOMAIN_NAME ? mailbox_domain_to_ascii(mem, address->domain) : NULL;
-
-    return ascii != NULL ? ascii : "";
-}
-
-static void add_signatures(struct history_entry *entry, const struct dkim_answer *dkim)
-{
-    for (size_t i = 0; dkim != NULL && i < dkim->count && entry->dkim_count < HISTORY_DKIM_MAX; i++)
-        entry->dkim[entry->dkim_count++] = (struct history_dkim){
-            dkim->signatures[i].domain, dkim->signatures[i].selector, dkim->signatures[i].result};
-}
-
-/* Was it refused, by us or by the backend, or taken? */
-static bool was_accepted(const struct session *s)
-{
-    return !verdict_refuses(&s->verdict) && s->reply_code < 300;
-}
-
-static struct history_entry history_entry(const struct session *s)
-{
-    const struct message_facts *m = &s->facts.message;
-    const struct spf_answer *spf = s->facts.transaction.spf;
-    struct arena *mem = s->tx->mem;
-    struct smtp_address to = {0};
-    struct history_entry entry = {
-        .day = clock_unix(s->service->clock) / HISTORY_DAY_S,
-        .policy_domain = m->discovery->record_domain,
-        .record = m->discovery->record->text,
-        .source = s->facts.session.client,
-        .disposition = decide_dmarc_disposition(s->service->config, &s->facts),
-        .dkim_aligned = m->dmarc->dkim_aligned,
-        .spf_aligned = m->dmarc->spf_aligned,
-        .accepted = was_accepted(s),
-        .header_from = m->from_domain,
-        .envelope_from = domain_of(mem, &s->facts.transaction.sender),
-        .envelope_to = "",
-        .spf_domain = spf != NULL ? spf->domain : "",
-        .spf_scope = spf != NULL ? spf->scope : SPF_MFROM,
-        .spf_result = spf != NULL ? spf->result : SPF_NONE,
-        .override = decide_dmarc_override(s->service->config, &s->facts),
-    };
-
-    if (s->tx->recipients != NULL && smtp_mailbox_parse(s->tx->recipients->address, true, &to))
-        entry.envelope_to = domain_of(mem, &to);
-    add_signatures(&entry, m->dkim);
-    return entry;
-}
-
-static void on_counted(enum store_status status, void *arg)
-{
-    struct session *s = arg;
-
-    (void)status; /* a store that is away counts later; the mail goes on */
-    s->tx->counting = NULL;
-    session_got(s, WAIT_COUNTED);
-}
-
-void check_counted(struct session *s)
-{
-    const struct message_facts *m = &s->facts.message;
-    struct history_entry entry;
-
-    if (!s->service->config->reports.aggregate || m->dmarc == NULL || m->discovery == NULL ||
-        !history_is_wanted(m->discovery) || feedback_is_about_reports(s))
-        return;
-    entry = history_entry(s);
-    s->tx->counting = history_add(&s->service->history, s->service->loop, &entry, on_counted, s);
-    session_wait_for(s, WAIT_COUNTED);
-}
-
 /* ---- when time is up ---- */
 
 static void give_up_dmarc(struct session *s)
@@ -672,8 +597,6 @@ void checks_give_up(struct session *s, unsigned what)
         timer_stop(&s->tx->from_domain_deadline);
         s->facts.message.domains = dnsbl_finish(&s->tx->from_domain);
     }
-    if (what & WAIT_COUNTED)
-        history_cancel(&s->tx->counting); /* it is counted all the same, only later */
     if (what & WAIT_GREY) {
         grey_cancel(&s->tx->grey);
         s->facts.recipient.grey = &unanswered;
@@ -697,13 +620,12 @@ void checks_cancel_transaction(struct session *s)
     dnsbl_cancel(&tx->from_domain);
     timer_stop(&tx->domains_deadline);
     timer_stop(&tx->from_domain_deadline);
-    history_cancel(&tx->counting);
     store_cancel(&tx->recall);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
     s->waits &=
         ~(unsigned)(WAIT_SPF | WAIT_SENDER | WAIT_GREY | WAIT_DKIM | WAIT_DMARC | WAIT_ALIGNMENT |
-                    WAIT_BACKEND | WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL | WAIT_ARC | WAIT_COUNTED);
+                    WAIT_BACKEND | WAIT_DOMAINS | WAIT_FROM_DOMAIN | WAIT_SPOOL | WAIT_ARC);
 }
 
 void checks_cancel_session(struct session *s)

@@ -32,6 +32,7 @@ struct server {
     struct tls_context *tls_server, *tls_client;
     struct dkim_keyring *keyring;
     struct store *store;
+    struct journal *journal;
     struct clients *clients;
     struct partials *partials;
     struct admin *admin;
@@ -246,7 +247,8 @@ static struct service_parts parts_of(const struct server *server)
                                   .keyring = server->keyring,
                                   .store = server->store,
                                   .clients = server->clients,
-                                  .partials = server->partials};
+                                  .partials = server->partials,
+                                  .journal = server->journal};
 }
 
 static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls,
@@ -329,7 +331,8 @@ static void on_signal(int signal_number, void *arg)
     struct server *server = arg;
 
     if (signal_number == SIGHUP) {
-        reload(server);
+        if (!server->draining)
+            reload(server);
         return;
     }
     if (server->draining) {
@@ -475,6 +478,7 @@ static int start(struct server *server, struct fail *fail)
     const struct config *config = server->config;
     size_t workers = count_workers(config);
     int fds[WORKERS_MAX * 64];
+    struct history history;
 
     if (config->listens_count > 64)
         return fail_set(fail, "more than 64 listeners");
@@ -492,6 +496,8 @@ static int start(struct server *server, struct fail *fail)
     if (server->store == NULL)
         return -1;
     server->partials = partials_new(server->store, clock_system());
+    history_init(&history, server->store, config->hostname);
+    server->journal = journal_open(server->loop, &history);
     if (config->admin.http.ip.family != 0) {
         server->admin = admin_start(&config->admin.http, is_ready, server, fail);
         if (server->admin == NULL)
@@ -513,6 +519,8 @@ static void stop(struct server *server)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
+    timer_stop(&server->watch);
+    journal_close(&server->journal);
     reporter_stop(server->reporter);
     store_close(&server->store);
     reporter_free(&server->reporter);

@@ -33,6 +33,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
                                 .config = config_ref(config),
                                 .dns = dns,
                                 .store = parts->store,
+                                .journal = parts->journal,
                                 .clients = parts->clients,
                                 .mem = mem};
     service->tls_server = parts->tls_server != NULL ? tls_context_ref(parts->tls_server) : NULL;
@@ -41,7 +42,6 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
     service->backends =
         backends_new(&(struct backends_parts){loop, config, parts->tls_client, parts->partials, dns});
-    history_init(&service->history, parts->store, config->hostname);
     service->failures = failures_new(loop, config, dns, parts->store, service->keyring);
     start_watching(service);
     return service;

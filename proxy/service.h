@@ -12,7 +12,7 @@
 #include "proxy/failures.h"
 #include "proxy/relay.h"
 #include "proxy/signing.h"
-#include "report/history.h"
+#include "report/journal.h"
 
 struct session;
 
@@ -28,7 +28,7 @@ struct service {
     struct dkim_keyring *keyring; /* shared; NULL: nothing is signed */
     struct signing_watch *signing;
     struct backends *backends;
-    struct history history;
+    struct journal *journal; /* shared */
     struct failures *failures; /* NULL: none are wanted */
     struct store *store;       /* shared */
     struct clients *clients;   /* shared */
@@ -46,6 +46,7 @@ struct service_parts {
     struct store *store;
     struct clients *clients;
     struct partials *partials;
+    struct journal *journal; /* NULL: nothing is counted */
 };
 struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail);
 void service_free(struct service **service); /* no session may be open */

@@ -21,7 +21,6 @@ enum {
     AT_DATA,
     AT_MESSAGE,
     AT_VERDICT,
-    AT_RECORD,
     NOWHERE
 };
 enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
@@ -45,7 +44,6 @@ static void act_data(struct session *s);
 static void act_message(struct session *s);
 static void answer_greeting(struct session *s);
 static void answer_client(struct session *s);
-static void go_record(struct session *s);
 static void answer_message(struct session *s);
 
 #define FOR_RCPT    (WAIT_RDNS | WAIT_DNSBL | WAIT_SPF_HELO | WAIT_SPF | WAIT_SENDER | WAIT_DOMAINS)
@@ -74,9 +72,7 @@ static const struct stage life[] = {
     [AT_MESSAGE]  = {"message", {intake_end, check_body}, FOR_MESSAGE,
                          NULL, NULL, NULL, AT_VERDICT, 20000},
     [AT_VERDICT]  = {"message", {check_alignment}, WAIT_ALIGNMENT,
-                         decide_message, act_message, go_record, NOWHERE, 20000},
-    [AT_RECORD]   = {"message", {check_counted}, WAIT_COUNTED,
-                         NULL, NULL, answer_message, NOWHERE, 1000},
+                         decide_message, act_message, answer_message, NOWHERE, 20000},
 };
 /* clang-format on */
 
@@ -429,13 +425,6 @@ static void act_message(struct session *s)
     relay_message(s->tx->relay, &message);
 }
 
-/* Refused or delivered, the message is counted for its author's domain before the client is told (RFC 9990):
- * a crash after the 250 loses no row. */
-static void go_record(struct session *s)
-{
-    enter(s, AT_RECORD);
-}
-
 static void answer_message(struct session *s)
 {
     const struct verdict *v = &s->verdict;
@@ -445,6 +434,7 @@ static void answer_message(struct session *s)
 
     if (code < 300)
         history_praise(s);
+    counted_message(s);
     smtp_server_answer(s->server, code, refused ? v->enhanced : s->reply_enhanced, text);
     record_message(s, code, str_dup(s->tx->mem, text));
     feedback_message(s, code);
@@ -485,7 +475,7 @@ static void on_data(const char *bytes, size_t n, void *arg)
 
 static bool is_delivering(const struct session *s)
 {
-    return s->stage == &life[AT_RECORD] || (s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND));
+    return s->stage == &life[AT_VERDICT] && (s->waits & WAIT_BACKEND);
 }
 
 /* A client that is gone can be forgotten, unless its message is with the backend: that answer is waited for

@@ -30,9 +30,8 @@ enum wait {
     WAIT_DOMAINS = 1 << 12,
     WAIT_FROM_DOMAIN = 1 << 13,
     WAIT_ARC = 1 << 14,
-    WAIT_COUNTED = 1 << 15,
-    WAIT_SPOOL = 1 << 16,
-    WAIT_OFFER = 1 << 17,
+    WAIT_SPOOL = 1 << 15,
+    WAIT_OFFER = 1 << 16,
 };
 
 enum phase { PHASE_ASK, PHASE_DECIDE, PHASE_ACT, PHASE_ANSWER };
@@ -77,7 +76,6 @@ struct transaction {
     struct dmarc_query *dmarc;
     struct dmarc_alignment *alignment;
     struct relay *relay;
-    struct history_token *counting;
     struct store_token *recall;
     struct intake *intake;
     struct buf trace; /* our fields, on top */
@@ -201,7 +199,9 @@ void check_recipient(struct session *s);
 void check_greylist(struct session *s);
 void check_body(struct session *s); /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
-void check_counted(struct session *s); /* DMARC's counters have it */
+
+/* counted.c: DMARC's counters have it. */
+void counted_message(struct session *s);
 
 /* feedback.c: a failure report to the author's domain, when it asks for one. Afterwards: `code` was the reply. */
 void feedback_message(struct session *s, int code);

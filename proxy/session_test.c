@@ -837,7 +837,7 @@ static void test_waits(void **state)
     static const enum wait waits[] = {
         WAIT_BANNER, WAIT_RDNS,    WAIT_DNSBL,       WAIT_SPF_HELO, WAIT_SPF,       WAIT_SENDER,
         WAIT_GREY,   WAIT_DKIM,    WAIT_DMARC,       WAIT_ARC,      WAIT_ALIGNMENT, WAIT_BACKEND,
-        WAIT_TLS,    WAIT_DOMAINS, WAIT_FROM_DOMAIN, WAIT_SPOOL,    WAIT_COUNTED,   WAIT_OFFER,
+        WAIT_TLS,    WAIT_DOMAINS, WAIT_FROM_DOMAIN, WAIT_SPOOL,    WAIT_OFFER,
     };
     unsigned all = 0;
 

@@ -3,9 +3,7 @@
 #include "base/bug.h"
 #include "tests/store_bed.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { DAY = 19675 }; /* of BED_START */
@@ -38,25 +36,42 @@ static struct history_entry entry_from(const char *ip)
 
 /* ---- adding and reading ---- */
 
-static enum store_status last_status;
+static enum history_outcome last_outcome;
 
-static void on_added(enum store_status status, void *arg)
+static void on_added(enum history_outcome outcome, void *arg)
 {
-    last_status = status;
+    last_outcome = outcome;
     if (--*(int *)arg == 0)
         loop_stop(bed_loop);
 }
 
-static void add(const struct history_entry *e, int times)
+static enum history_outcome add_lot(const struct history_entry *e, int times, uint64_t mark)
 {
-    int left = times;
+    struct arena *mem = arena_new(0);
+    struct history_lot lot = history_lot_of(&history, mem, e);
+    int left = 1;
 
-    for (int i = 0; i < times; i++)
-        history_add(&history, bed_loop, e, on_added, &left);
-    t_same_int(left, times);
+    lot.messages = (uint64_t)times;
+    lot.accepted = e->accepted ? lot.messages : 0;
+    history_add(&history, bed_loop, &lot, mark, on_added, &left);
+    t_same_int(left, 1);
     loop_run(bed_loop);
     t_same_int(left, 0);
-    t_same_int(last_status, STORE_DONE);
+    if (last_outcome == HISTORY_FULL) {
+        left = 1;
+        history_leave_out(&history, bed_loop, &lot, history_lot_passes(&lot) ? lot.messages : 0, mark, on_added,
+                          &left);
+        loop_run(bed_loop);
+    }
+    arena_free(&mem);
+    return last_outcome;
+}
+
+static void add(const struct history_entry *e, int times)
+{
+    static uint64_t mark;
+
+    t_same_int(add_lot(e, times, ++mark), HISTORY_COUNTED);
 }
 
 static void set(const struct history_entry *e, uint64_t origin, uint64_t total)
@@ -252,38 +267,44 @@ static void test_limits(void **state)
     t_true(str_ends_same(kept, STR("mailto:b@example.org")));
 }
 
-static void test_cancel(void **state)
+static void test_marks(void **state)
 {
-    struct history_entry e = entry_from("192.0.2.1");
-    int left = 1, never = 100;
-    struct history_token *token = history_add(&history, bed_loop, &e, on_added, &never);
+    struct history_entry first = entry_from("192.0.2.1"), other = entry_from("192.0.2.2");
 
     (void)state;
-    history_cancel(&token);
-    t_true(token == NULL);
-    history_cancel(&token);
-    history_add(&history, bed_loop, &e, on_added, &left);
-    loop_run(bed_loop);
-    t_case("cancelled, it never calls back; the message counts all the same", NULL);
-    t_same_int(never, 100);
+    history.rows_max = 1;
+    add_lot(&first, 3, 70);
+    add_lot(&other, 2, 70);
     look();
-    t_same_int(seen.messages, 2);
+    t_same_int(seen.messages, 3);
+    t_same_int(seen.sums.left_out, 2);
+    add_lot(&first, 3, 70);
+    add_lot(&other, 2, 70);
+    look();
+    t_case("the same lot a second time, by its mark: nothing is added, also to what was left out", NULL);
+    t_same_int(seen.messages, 3);
+    t_same_int(seen.sums.left_out, 2);
+    t_same_int(seen.sums.messages, 5);
+    add_lot(&first, 1, 71);
+    add_lot(&other, 1, HISTORY_MARK_END - 1);
+    look();
+    t_case("another mark is another lot", NULL);
+    t_same_int(seen.messages, 4);
+    t_same_int(seen.sums.left_out, 3);
+    t_same_int(seen.sums.accepted, 7);
 }
 
 static void test_unavailable(void **state)
 {
     struct history_entry e = entry_from("192.0.2.1");
-    int left = 1;
 
     (void)state;
     store_close(&bed_store);
     bed_use_file("/nonexistent/state.db");
     bed_open_store();
     history_init(&history, bed_store, "mx1.example.net");
-    history_add(&history, bed_loop, &e, on_added, &left);
-    loop_run(bed_loop);
     t_case("a store that is away is a value", NULL);
-    t_same_int(last_status, STORE_UNAVAILABLE);
+    t_same_int(add_lot(&e, 1, 1), HISTORY_UNAVAILABLE);
 }
 
 /* ---- moving rows ---- */
@@ -388,79 +409,16 @@ static void test_set(void **state)
     t_same_int(seen.sums.messages, 10);
 }
 
-/* ---- kill -9 ---- */
-
-static int to_parent;
-
-static void on_acknowledged(enum store_status status, void *arg)
-{
-    struct history_entry e = entry_from("192.0.2.1");
-    char one = 1;
-
-    (void)arg;
-    if (status != STORE_DONE || write(to_parent, &one, 1) != 1)
-        _exit(1);
-    history_add(&history, bed_loop, &e, on_acknowledged, NULL);
-}
-
-static _Noreturn void be_killed(void)
-{
-    bed_open_store();
-    history_init(&history, bed_store, "mx1.example.net");
-    for (int i = 0; i < 20; i++) {
-        struct history_entry e = entry_from("192.0.2.1");
-
-        history_add(&history, bed_loop, &e, on_acknowledged, NULL);
-    }
-    loop_run(bed_loop);
-    _exit(1);
-}
-
-static void test_kill(void **state)
-{
-    int ends[2], status, acknowledged = 0;
-    char one;
-    pid_t child;
-
-    (void)state;
-    for (int round = 0; round < 3; round++) {
-        t_same_int(pipe(ends), 0);
-        to_parent = ends[1];
-        child = fork();
-        if (child == 0)
-            be_killed();
-        close(ends[1]);
-        for (int i = 0; i < 500 && read(ends[0], &one, 1) == 1; i++)
-            acknowledged++;
-        kill(child, SIGKILL);
-        waitpid(child, &status, 0);
-        t_true(WIFSIGNALED(status));
-        while (read(ends[0], &one, 1) == 1)
-            acknowledged++;
-        close(ends[0]);
-    }
-    bed_open_store();
-    look();
-    t_case("kill -9 loses no message that was acknowledged", NULL);
-    t_same_int(seen.rows, 1);
-    t_true(acknowledged >= 1500);
-    t_true(seen.messages >= (uint64_t)acknowledged);
-    t_same_int(seen.sums.messages, seen.messages);
-    t_same_int(bed_notes_corrupt, 0);
-}
-
 #define ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        /* First: it forks, and there are no threads yet. */
-        cmocka_unit_test_setup_teardown(test_kill, bed_set_up, tear_down),
         ROW(test_counting),
         ROW(test_cap),
         ROW(test_expiry),
         ROW(test_limits),
-        ROW(test_cancel),
+        ROW(test_marks),
         ROW(test_unavailable),
         ROW(test_merge),
         ROW(test_set),

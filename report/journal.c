@@ -26,7 +26,7 @@
  * (a full disk would be a SIGBUS).
  */
 
-enum { AGAIN_MS = 1000, FLIGHT_MAX = 32, CATCH_UP_MS = 1000, CATCH_UP_STEP_MS = 10, PAGES_MAX = 64 };
+enum { AGAIN_MS = 500, FLIGHT_MAX = 32, CATCH_UP_MS = 2000, CATCH_UP_STEP_MS = 10, PAGES_MAX = 64 };
 enum { RECORD_VERSION = 1 };
 
 struct row {
@@ -237,6 +237,7 @@ static void begin_page(struct journal *j)
         return;
     journal_folder_close(&j->folder);
     open_folder(j, true);
+    (void)journal_folder_claim(&j->folder);
     (void)journal_file_new(&j->written->file, &j->folder, mark);
 }
 
@@ -379,7 +380,7 @@ static bool take_left_behind(struct journal *j)
     j->counted->file = file;
     unread = journal_file_read(&file, on_record, j);
     log_note(LOG_INFO, "dmarc-journal",
-             "counting what a process that was killed left behind: %llu octets, %llu of them no whole record",
+             "counting what a former process left behind: %llu octets, %llu of them no whole record",
              (unsigned long long)file.bytes, (unsigned long long)unread);
     return true;
 }
@@ -567,18 +568,18 @@ static void count_left_behind(struct loop *loop, const struct history *history,
     journal_free(&j);
 }
 
-/* Either a process is there that counts, or nobody is, and we do. */
+/* Either a process is there that counts, or nobody is, and we do what nobody writes. */
 static bool wait_or_count(struct loop *loop, const struct history *history, struct journal_folder *folder)
 {
     static const struct timespec step = {0, CATCH_UP_STEP_MS * 1000000L};
     uint64_t marks[PAGES_MAX];
     size_t count = journal_file_list(folder, marks, PAGES_MAX);
+    int64_t until_ms = clock_mono_ms(clock_system()) + CATCH_UP_MS;
 
-    for (int ms = 0; ms < CATCH_UP_MS && !is_gone(folder, marks, count); ms += CATCH_UP_STEP_MS) {
-        if (journal_folder_claim(folder)) {
+    while (!is_gone(folder, marks, count) && clock_mono_ms(clock_system()) < until_ms) {
+        if (journal_folder_claim(folder))
             count_left_behind(loop, history, folder);
-            break;
-        }
+        journal_folder_release(folder);
         nanosleep(&step, NULL);
     }
     return is_gone(folder, marks, count);
@@ -593,6 +594,7 @@ bool journal_catch_up(struct loop *loop, const struct history *history)
     if (journal_folder_open(&folder, store_file(history->store), false, &fail) != 0)
         return false;
     done = wait_or_count(loop, history, &folder);
+    (void)journal_folder_claim(&folder); /* an empty one goes */
     journal_folder_close(&folder);
     return done;
 }

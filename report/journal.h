@@ -36,7 +36,7 @@ void journal_add(struct journal *journal, struct arena *mem, const struct histor
 void journal_close(struct journal **journal); /* NULL is fine; leaves NULL */
 
 /* For a verb that reads the history, beside the daemon or without one: sees to it that what was added before is
- * counted. Runs the loop, a second at the most while another process counts. False: it is not, or not all of it. */
+ * counted. Runs the loop, two seconds at the most while another process counts. False: it is not, or not all of it. */
 bool journal_catch_up(struct loop *loop, const struct history *history);
 
 #endif

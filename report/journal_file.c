@@ -27,12 +27,12 @@ static const char counting[] = ".counting";
 static uint64_t hash_of_path(const char *store_file)
 {
     char folder[PATH_MAX], name[PATH_MAX], whole[PATH_MAX], text[2 * PATH_MAX + 2];
+    const char *parent;
 
     snprintf(folder, sizeof(folder), "%s", store_file);
     snprintf(name, sizeof(name), "%s", store_file);
-    if (realpath(dirname(folder), whole) == NULL)
-        snprintf(whole, sizeof(whole), "%s", store_file);
-    snprintf(text, sizeof(text), "%s/%s", whole, basename(name));
+    parent = dirname(folder);
+    snprintf(text, sizeof(text), "%s/%s", realpath(parent, whole) != NULL ? whole : parent, basename(name));
     return hash_stable(text, strlen(text), 0);
 }
 
@@ -76,6 +76,13 @@ bool journal_folder_claim(struct journal_folder *folder)
     if (!folder->ours)
         journal_folder_close(folder);
     return folder->ours;
+}
+
+void journal_folder_release(struct journal_folder *folder)
+{
+    if (folder->ours)
+        (void)flock(folder->fd, LOCK_UN);
+    folder->ours = false;
 }
 
 void journal_folder_close(struct journal_folder *folder)

@@ -27,8 +27,9 @@ struct journal_folder {
 
 /* `make`: it is made when it is not there. Without, a folder that is missing is no error: fd is -1. */
 int journal_folder_open(struct journal_folder *folder, const char *store_file, bool make, struct fail *fail);
-/* True: ours, from here to its closing. False and fd -1: it has gone; else somebody else has it. */
+/* True: ours, until it is released or closed. False and fd -1: it has gone; else somebody else has it. */
 bool journal_folder_claim(struct journal_folder *folder);
+void journal_folder_release(struct journal_folder *folder);
 void journal_folder_close(struct journal_folder *folder); /* an empty one goes */
 
 struct journal_file {

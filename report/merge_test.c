@@ -7,7 +7,7 @@ static struct arena *mem;
 
 static struct str count(uint64_t messages)
 {
-    return history_count_pack(mem, &(struct history_count){messages, messages / 2, STR("tuple")});
+    return history_count_pack(mem, &(struct history_count){messages, messages / 2, 0, STR("tuple")});
 }
 
 static struct str tally(uint64_t rows, uint64_t left_out, uint64_t accepted)

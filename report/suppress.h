@@ -51,7 +51,7 @@ void suppress_learn(struct store *store, struct loop *loop, const char *address,
                     int64_t now_unix, const char *reason, store_done_fn *done, void *arg);
 
 /* A mail of ours to `address` came back, with `token`. `ours` says whether it was one: only then something was
- * learnt. `done` exactly once on the loop, later; as history_add()'s it cannot be called off. */
+ * learnt. `done` exactly once on the loop, later; it cannot be called off. */
 typedef void suppress_bounced_fn(bool ours, void *arg);
 void suppress_learn_bounce(struct store *store, struct loop *loop, const char *address, const char *token,
                            int64_t now_unix, suppress_bounced_fn *done, void *arg);
