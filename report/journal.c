@@ -26,7 +26,7 @@
  * (a full disk would be a SIGBUS).
  */
 
-enum { AGAIN_MS = 500, FLIGHT_MAX = 32, CATCH_UP_MS = 2000, CATCH_UP_STEP_MS = 10, PAGES_MAX = 64 };
+enum { AGAIN_MS = 500, FLIGHT_MAX = 64, CATCH_UP_MS = 2000, CATCH_UP_STEP_MS = 10, PAGES_MAX = 64 };
 enum { RECORD_VERSION = 1 };
 
 struct row {
@@ -436,8 +436,11 @@ static void end_page(struct journal *j)
         timer_start(&j->timer, j->loop, JOURNAL_GATHER_MS, on_due, j);
 }
 
+/* A flight at a time, so that the store has them together; and not so many that others would feel it. */
 static void count_on(struct journal *j)
 {
+    if (j->flying > 0)
+        return;
     while (!j->failed && j->flying < FLIGHT_MAX && j->next != NULL)
         count_one(j);
     if (j->flying > 0)

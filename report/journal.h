@@ -1,9 +1,9 @@
 /*
  * report/journal.h - what messages add to DMARC's counters: kept before their 250, counted in bulk
  *
- * journal_add() writes one record to a file in shared memory and adds it to the lot of its like. A tenth of a
- * second later the journal's own loop brings all lots into the store (report/history.h), a few at a time, and the
- * file goes. So a message costs a write to memory, and neither the disk's pace nor the server's is a matter of the
+ * journal_add() writes one record to a file in shared memory and adds it to the lot of its like. Half a second
+ * later the journal's own loop brings all lots into the store (report/history.h), a few at a time, and the file
+ * goes. So a message costs a write to memory, and neither the disk's pace nor the server's is a matter of the
  * workers.
  *
  * Promise    A message is counted once. When journal_add() has returned, a kill -9 does not lose it: whoever opens
@@ -20,7 +20,7 @@
 
 #include "report/history.h"
 
-enum { JOURNAL_ROWS_BYTES = 8 * 1024 * 1024, JOURNAL_GATHER_MS = 100 };
+enum { JOURNAL_ROWS_BYTES = 8 * 1024 * 1024, JOURNAL_GATHER_MS = 500 };
 
 struct journal;
 
