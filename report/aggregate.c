@@ -282,16 +282,6 @@ static void name_report(struct arena *mem, const struct aggregate_ask *ask, stru
                                 ask->domain, begin, end, unique);
 }
 
-/* What had no row in the history is left out as well. */
-static bool on_domain_sums(int64_t day, const char *domain, const struct history_sums *sums, void *arg)
-{
-    struct aggregate *result = arg;
-
-    (void)day, (void)domain;
-    result->left_out += sums->left_out;
-    return false;
-}
-
 static void on_xml(struct str piece, void *arg)
 {
     gzip_write(arg, piece);
@@ -322,7 +312,7 @@ static enum aggregate_outcome look(struct arena *mem, const struct aggregate_ask
     *result = (struct aggregate){0};
     name_report(mem, ask, result);
     if (history_each_row(ask->store, ask->day, ask->domain, on_survey, &survey, fail) != 0 ||
-        history_sums_of(ask->store, ask->day, ask->domain, on_domain_sums, result, fail) != 0)
+        history_left_out(ask->store, ask->day, ask->domain, &result->left_out, fail) != 0)
         return AGGREGATE_FAILED;
     if (survey.rows == 0)
         return AGGREGATE_NOTHING;

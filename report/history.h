@@ -125,9 +125,9 @@ typedef bool history_domain_fn(int64_t day, const char *domain, const struct his
 int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg,
                         struct fail *fail);
 
-/* Of one domain; `each` is called once at the most. */
-int history_sums_of(struct store *store, int64_t day, const char *domain, history_domain_fn *each, void *arg,
-                    struct fail *fail);
+/* The messages of a domain's day that have no row. */
+int history_left_out(struct store *store, int64_t day, const char *domain, uint64_t *count_out,
+                     struct fail *fail);
 
 /* The rows of a domain's day in a stable order, origins added up. The entry's strings are good until `each`
  * returns; policy_domain is the caller's, record is empty: record_hash is the number of it. */

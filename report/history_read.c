@@ -69,12 +69,12 @@ static bool on_any(struct str key, struct str value, int64_t expires_unix, void 
     return !d->enough;
 }
 
-static int add_up(struct store *store, int64_t day, const char *domain, history_domain_fn *each, void *arg,
-                  struct fail *fail)
+int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg,
+                        struct fail *fail)
 {
     struct arena *mem = arena_new(0);
     struct domains d = {.mem = arena_new(0), .each = each, .arg = arg};
-    int outcome = store_each(store, history_table, history_key_prefix(mem, day, domain, HISTORY_ANY), on_any,
+    int outcome = store_each(store, history_table, history_key_prefix(mem, day, NULL, HISTORY_ANY), on_any,
                              &d, fail);
 
     if (outcome == 0)
@@ -84,16 +84,27 @@ static int add_up(struct store *store, int64_t day, const char *domain, history_
     return outcome;
 }
 
-int history_each_domain(struct store *store, int64_t day, history_domain_fn *each, void *arg,
-                        struct fail *fail)
+static bool on_tally(struct str key, struct str value, int64_t expires_unix, void *arg)
 {
-    return add_up(store, day, NULL, each, arg, fail);
+    struct history_tally tally;
+
+    (void)key, (void)expires_unix;
+    history_tally_unpack(value, &tally);
+    *(uint64_t *)arg += tally.left_out;
+    return true;
 }
 
-int history_sums_of(struct store *store, int64_t day, const char *domain, history_domain_fn *each, void *arg,
-                    struct fail *fail)
+int history_left_out(struct store *store, int64_t day, const char *domain, uint64_t *count_out,
+                     struct fail *fail)
 {
-    return add_up(store, day, domain, each, arg, fail);
+    struct arena *mem = arena_new(0);
+    int outcome;
+
+    *count_out = 0;
+    outcome = store_each(store, history_table, history_key_prefix(mem, day, domain, HISTORY_TALLY), on_tally,
+                         count_out, fail);
+    arena_free(&mem);
+    return outcome;
 }
 
 /* ---- rows ---- */
