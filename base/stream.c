@@ -24,7 +24,7 @@ struct stream {
     struct buf queue;
     struct later trouble; /* errors are told on a later turn, never from inside stream_write() */
     int error;
-    bool connecting, paused, ended;
+    bool connecting, paused, ended, last_words;
 };
 
 static void on_ready(unsigned ready, void *arg);
@@ -42,16 +42,22 @@ static struct stream *new_stream(struct loop *loop, int fd, size_t queue_max,
                                  const struct stream_events *events, void *arg)
 {
     struct stream *stream = get_memory(sizeof(*stream));
-    int on = 1;
 
     stream->loop = loop;
     stream->fd = fd;
     stream->events = *events;
     stream->arg = arg;
     buf_init(&stream->queue, queue_max);
-    /* Without this a reply that follows a reply waits 40 ms for the peer's delayed acknowledgement. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return stream;
+}
+
+/* Without this a reply that follows a reply waits 40 ms for the peer's delayed acknowledgement. What a listening socket
+ * accepts has it, too. */
+static void set_no_delay(int fd)
+{
+    int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 struct stream *stream_accept(struct loop *loop, int fd, size_t queue_max, const struct stream_events *events,
@@ -95,6 +101,7 @@ static struct stream *connect_to(struct loop *loop, const struct sockaddr *addr,
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return NULL;
+    set_no_delay(fd);
     stream = new_stream(loop, fd, queue_max, events, arg);
     stream->connecting = true;
     if (error == 0 && connect(fd, addr, length) != 0 && errno != EINPROGRESS)
@@ -280,7 +287,7 @@ void stream_write(struct stream *stream, const struct iovec *pieces, int count)
     for (int i = 0; i < count; i++)
         total += pieces[i].iov_len;
     if (stream->queue.n == 0 && !stream->connecting) {
-        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL | (stream->last_words ? MSG_MORE : 0));
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             fail_later(stream, errno);
             return;
@@ -290,6 +297,11 @@ void stream_write(struct stream *stream, const struct iovec *pieces, int count)
         n = 0;
     if ((size_t)n < total)
         queue_rest(stream, pieces, count, (size_t)n);
+}
+
+void stream_last_words(struct stream *stream)
+{
+    stream->last_words = true;
 }
 
 size_t stream_queued(const struct stream *stream)
@@ -428,6 +440,7 @@ struct listener *listener_start(struct loop *loop, int fd, listener_fn *on_accep
     struct listener *listener = get_memory(sizeof(*listener));
 
     *listener = (struct listener){loop, fd, open_reserve(), NULL, on_accept, arg};
+    set_no_delay(fd);
     listener->watch = watch_start(loop, fd, WATCH_READ, on_acceptable, listener);
     return listener;
 }

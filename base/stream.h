@@ -38,6 +38,8 @@ void stream_close(struct stream **stream); /* tries to send what is queued first
 void stream_abort(struct stream **stream); /* the same with a reset */
 
 void stream_write(struct stream *stream, const struct iovec *pieces, int count);
+/* What is written from here on leaves with the end, in one packet: stream_close() must follow before the loop turns. */
+void stream_last_words(struct stream *stream);
 size_t stream_queued(const struct stream *stream);
 void stream_pause(struct stream *stream);  /* no on_data until stream_resume() */
 void stream_resume(struct stream *stream); /* a new stream is reading */

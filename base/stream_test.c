@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -396,6 +397,51 @@ static void test_last_words(void **state)
     free(much);
 }
 
+static unsigned segments_to_peer(void)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof(info);
+
+    t_same_int(getsockopt(peer, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+    return info.tcpi_segs_in;
+}
+
+static void test_last_words_in_one_packet(void **state)
+{
+    struct buf text;
+    unsigned before;
+
+    (void)state;
+    open_accepted(QUEUE_MAX);
+    before = segments_to_peer();
+    t_case("the last words and the end are one packet", NULL);
+    stream_last_words(bed.stream);
+    say("221 2.0.0 ");
+    say("Bye\r\n");
+    stream_close(&bed.stream);
+    t_same_int(peer_reads_all(&text), 0);
+    t_same_str_z(buf_str(&text), "221 2.0.0 Bye\r\n");
+    t_same_int(segments_to_peer(), before + 1);
+    buf_fini(&text);
+}
+
+static void test_last_words_to_one_who_ended(void **state)
+{
+    struct buf text;
+
+    (void)state;
+    open_accepted(QUEUE_MAX);
+    t_same_int(shutdown(peer, SHUT_WR), 0);
+    WAIT(bed.ends == 1);
+    t_case("they reach one who has said all", NULL);
+    stream_last_words(bed.stream);
+    say("221 2.0.0 Bye\r\n");
+    stream_close(&bed.stream);
+    t_same_int(peer_reads_all(&text), 0);
+    t_same_str_z(buf_str(&text), "221 2.0.0 Bye\r\n");
+    buf_fini(&text);
+}
+
 static void test_abort(void **state)
 {
     struct buf text;
@@ -643,6 +689,15 @@ static int connect_to(const struct endpoint *at)
     return fd;
 }
 
+static bool has_no_delay(int fd)
+{
+    int on = 0;
+    socklen_t length = sizeof(on);
+
+    t_same_int(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &length), 0);
+    return on != 0;
+}
+
 static void test_listener(void **state)
 {
     struct door door = {0};
@@ -658,6 +713,7 @@ static void test_listener(void **state)
         WAIT(door.accepted == i + 1);
         t_same_int(with_port_of(client).port, door.ports[i]);
         t_true((fcntl(door.fds[i], F_GETFL) & O_NONBLOCK) && (fcntl(door.fds[i], F_GETFD) & FD_CLOEXEC));
+        t_true(has_no_delay(door.fds[i]));
         close(client);
         close(door.fds[i]);
     }
@@ -769,6 +825,8 @@ int main(void)
         ON_LOOP(test_reset),
         ON_LOOP(test_write_to_the_gone),
         ON_LOOP(test_last_words),
+        ON_LOOP(test_last_words_in_one_packet),
+        ON_LOOP(test_last_words_to_one_who_ended),
         ON_LOOP(test_abort),
         ON_LOOP(test_queue),
         ON_LOOP(test_queue_max),

@@ -584,6 +584,7 @@ void session_end(struct session *s, const char *why)
     s->end_why = why;
     if (s->entered)
         record_end(s);
+    conn_last_words(s->conn);
     conn_write_buf(s->conn, &s->out);
     checks_cancel_session(s);
     reset_transaction(s);

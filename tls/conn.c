@@ -162,6 +162,7 @@ void conn_close(struct conn **conn)
     *conn = NULL;
     c->closed = true;
     if (c->tls_open && !c->ended) {
+        stream_last_words(c->stream);
         buf_init(&wire, WIRE_MAX);
         tls_finish(c->tls, &wire);
         write_wire(c, &wire);
@@ -211,6 +212,11 @@ void conn_write_buf(struct conn *conn, struct buf *out)
     if (out->n > 0)
         conn_write(conn, &piece, 1);
     buf_clear(out);
+}
+
+void conn_last_words(struct conn *conn)
+{
+    stream_last_words(conn->stream);
 }
 
 size_t conn_queued(const struct conn *conn)

@@ -41,6 +41,7 @@ const struct tls_engine *conn_tls(const struct conn *conn); /* NULL in plaintext
 
 void conn_write(struct conn *conn, const struct iovec *pieces, int count);
 void conn_write_buf(struct conn *conn, struct buf *out); /* all of it; leaves it empty */
+void conn_last_words(struct conn *conn); /* as stream_last_words(): conn_close() follows at once */
 size_t conn_queued(const struct conn *conn);
 void conn_pause(struct conn *conn);
 void conn_resume(struct conn *conn);
