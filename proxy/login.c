@@ -164,7 +164,7 @@ struct login *login_start(struct backends *backends, const struct smtp_identity 
     login->owes_answer = true;
     buf_init(&login->mechanism, SMTP_AUTH_LINE);
     buf_init(&login->initial, SMTP_AUTH_LINE);
-    buf_init(&login->text, SMTP_CHALLENGE_LINE + SMTP_REPLY_LINES * SMTP_REPLY_LINE);
+    buf_init(&login->text, SMTP_LONG_LINE + SMTP_REPLY_LINES * SMTP_REPLY_LINE);
     login->initial.secret = true;
     buf_add_str(&login->mechanism, mechanism);
     buf_add_str(&login->initial, initial);

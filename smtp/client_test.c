@@ -163,7 +163,7 @@ static const struct {
 
 static void test_odd_openings(void **state)
 {
-    char line[1100];
+    static char line[SMTP_LONG_LINE + 2];
 
     (void)state;
     for (size_t i = 0; i < COUNT(openings); i++) {
@@ -172,7 +172,7 @@ static void test_odd_openings(void **state)
         hears(openings[i].bytes, openings[i].events);
         close_client();
     }
-    t_case("a line of more than 1024 octets", NULL);
+    t_case("a line of more than 12,288 octets", NULL);
     memset(line, 'x', sizeof(line));
     memcpy(line, "220 ", 4);
     line[sizeof(line) - 1] = '\0';
@@ -681,7 +681,7 @@ static void test_auth(void **state)
     smtp_client_respond(client, STR("*"));
     hears("501 5.7.0 Cancelled\r\n", "auth 501");
     close_client();
-    t_case("a challenge may be as long as a line of AUTH, other replies not", "4954 4");
+    t_case("a challenge may be as long as a line of AUTH", "4954 4");
     open_ready("250-AUTH X\r\n");
     smtp_client_auth(client, STR("X"), STR(""));
     memset(line, 'A', sizeof(line));
@@ -691,12 +691,6 @@ static void test_auth(void **state)
     buf_clear(&told);
     take_events();
     t_same_int(told.n, strlen("challenge ") + 12280);
-    smtp_client_respond(client, STR(""));
-    line[0] = '2';
-    smtp_client_feed(client, line, strlen(line));
-    buf_clear(&told);
-    take_events();
-    t_same_str_z(buf_str(&told), "broken");
     close_client();
     t_case("a challenge that is not base64 is drunken talk, and so is one that nobody asked for", NULL);
     open_ready("250-AUTH PLAIN\r\n");

@@ -56,8 +56,8 @@ enum { GARBAGE = -1 }; /* as a reader's code: there is no way back */
 void smtp_reply_reader_init(struct smtp_reply_reader *reader)
 {
     *reader = (struct smtp_reply_reader){0};
-    buf_init(&reader->line, SMTP_CHALLENGE_LINE);
-    buf_init(&reader->text, (size_t)SMTP_REPLY_LINE * SMTP_REPLY_LINES + SMTP_CHALLENGE_LINE);
+    buf_init(&reader->line, SMTP_LONG_LINE);
+    buf_init(&reader->text, (size_t)SMTP_REPLY_LINE * SMTP_REPLY_LINES + SMTP_LONG_LINE);
 }
 
 void smtp_reply_reader_fini(struct smtp_reply_reader *reader)
@@ -124,6 +124,12 @@ static enum smtp_reply_status fail(struct smtp_reply_reader *reader)
     return SMTP_REPLY_GARBAGE;
 }
 
+/* What is behind SMTP_REPLY_LINE would be cut when it is written, too; but a challenge, which has one line, is a whole. */
+static struct str kept_of(const struct smtp_reply_reader *reader, struct str line)
+{
+    return reader->code == 334 && reader->lines == 0 ? line : str_upto(line, SMTP_REPLY_LINE);
+}
+
 /* `line` ends with LF. A line end that is not CRLF, or a NUL, is garbage: a backend that writes them is not
  * one whose 250 should be believed. */
 static enum smtp_reply_status take_line(struct smtp_reply_reader *reader, struct str line)
@@ -142,7 +148,7 @@ static enum smtp_reply_status take_line(struct smtp_reply_reader *reader, struct
     last = line.n == 3 || line.p[3] == ' ';
     if (reader->lines > 0)
         buf_add_char(&reader->text, '\n');
-    buf_add_str(&reader->text, take_enhanced(reader, str_from(line, 4)));
+    buf_add_str(&reader->text, take_enhanced(reader, str_from(kept_of(reader, line), 4)));
     reader->lines++;
     if (last)
         return SMTP_REPLY_READY;
@@ -156,12 +162,6 @@ static void start_reply(struct smtp_reply_reader *reader)
     reader->code = 0;
 }
 
-/* Only a challenge, which has one line, may be a long one. */
-static bool is_too_long(struct str line, unsigned lines)
-{
-    return line.n > SMTP_REPLY_LINE && (lines > 0 || !str_starts(line, STR("334 ")));
-}
-
 enum smtp_reply_status smtp_reply_read(struct smtp_reply_reader *reader, struct str *in,
                                        struct smtp_reply *reply_out)
 {
@@ -173,7 +173,7 @@ enum smtp_reply_status smtp_reply_read(struct smtp_reply_reader *reader, struct 
         size_t end = str_find(*in, '\n');
         struct str line = str_upto(*in, end + 1);
 
-        if (!buf_add_str(&reader->line, line) || is_too_long(buf_str(&reader->line), reader->lines))
+        if (!buf_add_str(&reader->line, line))
             return fail(reader);
         *in = str_from(*in, line.n);
         if (end == line.n)

@@ -1,16 +1,17 @@
 /*
  * smtp/reply.h - replies, written to a client and read from a backend    RFC 5321 4.2, RFC 2034
  *
- * Limits  A reply we read has at most SMTP_REPLY_LINES lines of SMTP_REPLY_LINE octets (one that begins with 334,
- *         SMTP_CHALLENGE_LINE: RFC 4954 4); more, or a
- *         code that is not 2xx to 5xx, or lines with different codes, is garbage.
+ * Limits  A reply we read has at most SMTP_REPLY_LINES lines of SMTP_LONG_LINE octets; more, or a code that is not 2xx to
+ *         5xx, or lines with different codes, is garbage. RFC 5321 4.5.3.1.5 has 512, but there are servers whose 250
+ *         repeats a Message-ID of a thousand, and to disbelieve that one doubles the message. Of each line
+ *         SMTP_REPLY_LINE octets are kept, of a challenge (334, RFC 4954 4) all.
  */
 #ifndef SMTP_REPLY_H
 #define SMTP_REPLY_H
 
 #include "base/buf.h"
 
-enum { SMTP_REPLY_LINE = 1024, SMTP_REPLY_LINES = 100, SMTP_CHALLENGE_LINE = 12288 };
+enum { SMTP_REPLY_LINE = 1024, SMTP_REPLY_LINES = 100, SMTP_LONG_LINE = 12288 };
 
 struct smtp_reply {
     int code;            /* 200 to 599 */

@@ -133,6 +133,14 @@ def test_backend_talks_nonsense(t):
         starts(attempt(before(t, t.backend(**answers))), "451 4.3.")
 
 
+def test_long_reply(t):
+    """A 250 that repeats a long Message-ID is a 250, of which the client hears as much as a reply line may have."""
+    backend = t.backend(dot=f"250 2.6.0 <{'x' * 5000}@good.test> Queued mail for delivery")
+    reply = attempt(before(t, backend))
+    same(reply, "250 2.6.0 <" + "x" * (510 - 11), "the reply")
+    same(len(backend.messages), 1, "messages at the backend")
+
+
 def test_backend_says_250_twice(t):
     """An answer too many is never taken for that of another command or message."""
     backend = t.backend(dot=["250 2.0.0 First\r\n250 2.0.0 Second", "550 5.7.1 Not this one"])
