@@ -7,7 +7,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 
-enum { PAGE_BYTES = 4096, FEW_PAGES = 32, ROUNDS_MAX = 5, LOGS_MAX = 4, PARTS = 8 };
+enum { PAGE_BYTES = 4096, FEW_PAGES = 32, ROUNDS_MAX = 5, LOGS_MAX = 4 };
 
 /* Who may use the connection: its thread while it works, else the store's. */
 enum state { STATE_RESTS, STATE_WORKS, STATE_NEARLY_DONE };
@@ -75,18 +75,18 @@ static size_t pages_now(struct checkpoint *c)
 /* Each round has what was written during the one before. */
 static enum state work(struct checkpoint *c)
 {
-    for (int i = 0; i < ROUNDS_MAX; i++) {
-        size_t done, pages;
+    size_t done = 0, pages = 0;
 
+    for (int i = 0; i < ROUNDS_MAX; i++) {
         if (!bring_in(c, &done) || !sync_file(c))
             return STATE_RESTS;
         pages = pages_now(c);
-        if (pages < c->log_pages || pages <= done)
-            return STATE_RESTS; /* when nothing is left, the next transaction begins the log anew */
+        if (pages <= done)
+            return STATE_RESTS; /* nothing is left: the next transaction begins the log anew */
         if (pages <= done + FEW_PAGES)
-            break;
+            return STATE_NEARLY_DONE;
     }
-    return STATE_NEARLY_DONE;
+    return pages <= done + c->log_pages / 4 ? STATE_NEARLY_DONE : STATE_RESTS;
 }
 
 /* ---- the thread ---- */
@@ -127,11 +127,11 @@ void checkpoint_after_commit(struct checkpoint *c, size_t pages)
 {
     pthread_mutex_lock(&c->lock);
     if (pages < c->pages) /* begun anew */
-        c->begin_at = c->log_pages / PARTS;
+        c->begin_at = c->log_pages;
     c->pages = pages;
     if (c->state == STATE_RESTS && pages >= c->begin_at) {
         c->state = STATE_WORKS;
-        c->begin_at = pages + c->log_pages / PARTS;
+        c->begin_at = pages + c->log_pages / 4; /* when this one does not get to the end */
         pthread_cond_signal(&c->wake);
     }
     while (c->state == STATE_WORKS && pages >= LOGS_MAX * c->log_pages)
@@ -165,8 +165,7 @@ enum sqlite_outcome checkpoint_start(const char *path, size_t log_bytes, struct 
         out_of_memory();
     *checkpoint_out = NULL;
     c->path = path;
-    c->log_pages = log_bytes / PAGE_BYTES;
-    c->begin_at = c->log_pages / PARTS;
+    c->begin_at = c->log_pages = log_bytes / PAGE_BYTES;
     if (open_connection(c) != SQLITE_OK) {
         fail_set(fail, "%s", sqlite3_errmsg(c->db));
         sqlite3_close(c->db);

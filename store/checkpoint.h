@@ -1,12 +1,11 @@
 /*
  * store/checkpoint.h - what the SQLite file's log has, brought into the file by a thread of its own
  *
- * What is committed lies in the write-ahead log and is brought into the file (a checkpoint) by a second connection
- * while the store goes on writing, an eighth of log_bytes at a time, so that the disk never has much to do at once.
- * When the log has
- * grown to log_bytes it is to begin anew, and for that all of it must be in the file: so what was written
- * meanwhile is brought in, too, and so on, until only a few pages are left. Those the store's thread brings in itself,
- * between two transactions: some milliseconds once in log_bytes.
+ * What is committed lies in the write-ahead log; when that has grown to log_bytes it is brought into the file (a
+ * checkpoint), so that it may begin anew. That takes syncs of the disk, so a second connection does it while the store
+ * goes on writing; then it brings in what was written meanwhile, and so on, until only a few pages are left. A
+ * log that is written all the time never is in the file to its last page, so those few the store's thread brings
+ * in itself, between two transactions: some milliseconds once in log_bytes.
  *
  * Limits     The log exceeds log_bytes by what is written during a checkpoint; at four times log_bytes the store's
  *            thread waits for the end of it. Only while somebody reads from an old end of the log it grows beyond.
