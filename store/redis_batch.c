@@ -102,8 +102,8 @@ static void on_written(const struct resp *reply, void *arg)
     struct job *job = arg;
     struct redis_batch *batch = job->batch;
 
-    if (resp_is_error(reply, "NOSCRIPT")) {
-        batch->outcome.no_script = true;
+    if (resp_is_error(reply, "NOSCRIPT") || resp_is_error(reply, "TRYAGAIN")) {
+        batch->outcome.no_script |= resp_is_error(reply, "NOSCRIPT");
         job->fate = FATE_AGAIN;
     } else if (reply->type != RESP_INTEGER) {
         refuse(job, reply);

@@ -21,8 +21,10 @@ enum { REDIS_BATCH_MAX = AWAY_ROWS_MAX / STORE_KEYS_MAX };
 struct redis_batch;
 
 struct redis_batch_outcome {
-    struct store_token *done;    /* as asked */
-    struct store_token *again;   /* somebody else has changed a row, or the script is unknown */
+    struct store_token *done; /* as asked */
+    struct store_token
+        *again; /* somebody else has changed a row, the script is unknown, or the rows are being
+                                  * moved to another node of the cluster, one after the other */
     struct store_token *refused; /* by the server, and nothing was changed */
     char why[200];               /* the first refusal */
     bool no_script;              /* load it first */

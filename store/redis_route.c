@@ -30,6 +30,7 @@ struct redis_route {
     struct endpoint guide_at;
     struct node nodes[REDIS_NODES_MAX];
     size_t nodes_count, ready_count;
+    bool opened;
     unsigned char slots[REDIS_SLOTS]; /* the node of each */
     struct question *questions;       /* to a cluster, without a reply */
     bool ended;
@@ -42,6 +43,8 @@ struct question {
     redis_reply_fn *reply;
     void *arg;
     unsigned moves;
+    const struct node *awaits; /* who is not ready yet */
+    bool asking;               /* there, by ASK */
     size_t count;
     struct str words[]; /* their octets follow */
 };
@@ -104,14 +107,21 @@ void redis_route_close(struct redis_route **route)
 
 /* ---- nodes ---- */
 
+static void ask_there(struct question *q, struct node *node, bool asking);
+
 static void on_node_ready(void *arg)
 {
     struct node *node = arg;
     struct redis_route *route = node->route;
 
     node->ready = true;
-    if (++route->ready_count == route->nodes_count)
-        route->events.on_ready(route->arg);
+    for (struct question *q = route->questions; q != NULL; q = q->next)
+        if (q->awaits == node)
+            ask_there(q, node, q->asking);
+    if (++route->ready_count < route->nodes_count || route->opened)
+        return;
+    route->opened = true;
+    route->events.on_ready(route->arg);
 }
 
 static void on_node_end(const char *why, void *arg)
@@ -138,6 +148,18 @@ static bool open_node(struct redis_route *route, struct node *node, const char *
     if (node->link == NULL)
         end(route, "no descriptor is left");
     return node->link != NULL;
+}
+
+/* -1: there are too many. Its link comes later. */
+static int add_node(struct redis_route *route, const struct endpoint *at)
+{
+    struct node *node = &route->nodes[route->nodes_count];
+
+    if (route->nodes_count == REDIS_NODES_MAX)
+        return -1;
+    node->at = *at;
+    ip_format(&at->ip, node->name);
+    return (int)route->nodes_count++;
 }
 
 static int find_node(const struct redis_route *route, const struct endpoint *at)
@@ -173,11 +195,8 @@ static bool read_range(struct redis_route *route, const struct resp *range)
         range->items[0].number > range->items[1].number || !read_node(route, &range->items[2], &at))
         return false;
     node = find_node(route, &at);
-    if (node < 0 && route->nodes_count < REDIS_NODES_MAX) {
-        node = (int)route->nodes_count++;
-        route->nodes[node].at = at;
-        ip_format(&at.ip, route->nodes[node].name);
-    }
+    if (node < 0)
+        node = add_node(route, &at);
     if (node >= 0)
         memset(route->slots + range->items[0].number, node,
                (size_t)(range->items[1].number - range->items[0].number + 1));
@@ -307,8 +326,9 @@ static struct question *question_new(struct redis_route *route, const struct str
     return q;
 }
 
-/* "MOVED 3999 192.0.2.1:6381": whither? NULL: not to a node that we know. */
-static struct node *node_in(struct redis_route *route, struct str error, uint64_t *slot_out)
+/* "MOVED 3999 192.0.2.1:6381": whither? NULL: to a node that we do not know. Which a cluster's newest is, as long as
+ * it has no slot of its own: ASK may name it. */
+static struct node *node_in(struct redis_route *route, struct str error, bool asks, uint64_t *slot_out)
 {
     struct str word, slot, where;
     struct endpoint at;
@@ -319,7 +339,22 @@ static struct node *node_in(struct redis_route *route, struct str error, uint64_
     if (!str_to_u64(slot, REDIS_SLOTS - 1, slot_out) || endpoint_parse(where, &at, NULL) != 0)
         return NULL;
     node = find_node(route, &at);
+    if (node < 0 && asks)
+        node = add_node(route, &at);
     return node >= 0 ? &route->nodes[node] : NULL;
+}
+
+static void on_reply(const struct resp *reply, void *arg);
+
+static void ask_there(struct question *q, struct node *node, bool asking)
+{
+    q->awaits = node->ready ? NULL : node;
+    q->asking = asking;
+    if (q->awaits != NULL)
+        return;
+    if (asking)
+        redis_link_ask(node->link, &STR("ASKING"), 1, NULL, NULL);
+    redis_link_ask(node->link, q->words, q->count, on_reply, q);
 }
 
 static void on_reply(const struct resp *reply, void *arg)
@@ -338,7 +373,7 @@ static void on_reply(const struct resp *reply, void *arg)
             asked.reply(reply, asked.arg);
         return;
     }
-    node = node_in(route, reply->text, &slot);
+    node = node_in(route, reply->text, asks, &slot);
     if (node == NULL || q->moves++ == MOVES_MAX) {
         question_free(q);
         end(route, "the cluster has changed");
@@ -346,9 +381,8 @@ static void on_reply(const struct resp *reply, void *arg)
     }
     if (moved)
         route->slots[slot] = (unsigned char)(node - route->nodes);
-    else
-        redis_link_ask(node->link, &STR("ASKING"), 1, NULL, NULL);
-    redis_link_ask(node->link, q->words, q->count, on_reply, q);
+    if (node->link != NULL || open_node(route, node, node->name))
+        ask_there(q, node, asks); /* else the route has ended, with its questions */
 }
 
 void redis_route_ask(struct redis_route *route, struct str key, const struct str *words, size_t count,
@@ -363,12 +397,16 @@ void redis_route_ask(struct redis_route *route, struct str key, const struct str
         return;
     }
     node = &route->nodes[route->slots[redis_route_slot(key)]];
-    redis_link_ask(node->link, words, count, on_reply, question_new(route, words, count, reply, arg));
+    ask_there(question_new(route, words, count, reply, arg), node, false);
 }
 
 size_t redis_route_nodes(const struct redis_route *route)
 {
-    return route->nodes_count;
+    size_t count = 0;
+
+    while (count < route->nodes_count && route->nodes[count].ready)
+        count++;
+    return count;
 }
 
 void redis_route_ask_node(struct redis_route *route, size_t node, const struct str *words, size_t count,

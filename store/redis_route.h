@@ -3,7 +3,7 @@
  *
  * Opens what the URL names: the server, the master that sentinels name, or all masters that a node of the
  * cluster tells of. A question goes to the server that has its key; one that a cluster moved meanwhile is asked
- * again where it went (MOVED, ASK).
+ * again where it went (MOVED, ASK). TRYAGAIN, when some of its keys have gone and others have not, is its reply.
  *
  * Ownership  The URL is borrowed and lives longer; the TLS context is referenced by the links.
  * Timing     As redis_link.h: `on_ready` once all servers may be asked, `on_end` once: a lost server ends the route,
@@ -28,7 +28,7 @@ void redis_route_close(struct redis_route **route); /* NULL is fine; leaves NULL
 void redis_route_ask(struct redis_route *route, struct str key, const struct str *words, size_t count,
                      redis_reply_fn *reply, void *arg);
 
-size_t redis_route_nodes(const struct redis_route *route);
+size_t redis_route_nodes(const struct redis_route *route); /* more when a new one gets its first slot */
 void redis_route_ask_node(struct redis_route *route, size_t node, const struct str *words, size_t count,
                           redis_reply_fn *reply, void *arg);
 /* A key beginning so that lies on this node; from mem. */

@@ -253,6 +253,14 @@ static void answer_done(struct shared *shared, struct store_token *list)
         reunion_merged(&shared->reunion, merged);
 }
 
+/* The server is well: only this request is done by the file, before its deadline makes all of them go there. */
+static bool is_hopeless(const struct shared *shared, struct store_token *token)
+{
+    int64_t taken_ms = loop_now_ms(shared->loop) - token->asked_ms;
+
+    return !token->merges && (++token->tries == TRIES_MAX || taken_ms > shared->timeout_ms / 2);
+}
+
 /* In front of those that wait already. */
 static void ask_again(struct shared *shared, struct store_token *list)
 {
@@ -262,10 +270,10 @@ static void ask_again(struct shared *shared, struct store_token *list)
         next = list->next;
         list->next = NULL;
         metric_add(metric_of("conflict"), 1);
-        if (++list->tries < TRIES_MAX || list->merges)
-            token_queue_add(&shared->waiting, list);
-        else
+        if (is_hopeless(shared, list))
             fall_back(shared, list);
+        else
+            token_queue_add(&shared->waiting, list);
     }
     for (; waiting != NULL; waiting = next) {
         next = waiting->next;

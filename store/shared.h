@@ -9,6 +9,9 @@
  * most, less by chance up to half. What was changed locally meanwhile is merged before the server is used
  * again (store/away.h).
  *
+ * A request that others are always faster than, or whose rows a cluster is moving, is done by the local engine
+ * alone when half of its time is over.
+ *
  * A table without a merge function gets STORE_UNAVAILABLE instead of a local answer.
  */
 #ifndef STORE_SHARED_H

@@ -258,6 +258,32 @@ def test_cluster(t):
     try_once(second, "during@good.test", "250 ")
 
 
+def test_cluster_grows(t):
+    """While a slot goes to a node that is new, key by key, its rows are found on both, and no store is away."""
+    cluster = t.start(Cluster(t.dir / "cluster"))
+    first, second = (host(t, cluster.nodes[0], url=cluster.url) for _ in range(2))
+    second.recipient = first.recipient
+    for guard in (first, second):
+        wait_until_shared(guard)
+    try_once(first, "before@good.test", GREYLISTED)
+    wait_out(first, "before@good.test")
+    cluster.join()
+    rows, move, end = cluster.begin_to_move("smtpguard:grey:{net:127.0.1.0/24}")
+    same(len(rows), 2, "how many rows the client has")
+    try_once(second, "before@good.test", "250 ")  # nothing has moved yet
+    move(rows[0])
+    try_once(first, "before@good.test", "250 ")  # TRYAGAIN, so the file answers
+    move(rows[1])
+    try_once(second, "before@good.test", "250 ")  # ASK
+    try_once(first, "during@good.test", GREYLISTED)  # TRYAGAIN again: of two rows one is not there
+    cluster.spare.wait_for_key("smtpguard:grey:{net:127.0.1.0/24}*during@good.test*")  # merged, by itself
+    end()
+    has(first.cli("greylist", "list")[1], "during@good.test")
+    wait_out(second, "during@good.test")
+    for guard in (first, second):
+        same(guard.events(event="store-away"), [], "words about a store that is away")
+
+
 # ---- the store's verbs ----
 
 

@@ -12,20 +12,27 @@ from lib.check import Failed, wait_for
 PORTS = random.sample(range(10000, 32000), 20000)  # below those that the kernel gives to clients
 
 
-def free_port(address="127.0.0.1"):
-    """A port for TCP and UDP that nobody listens on, and that was not handed out before."""
+def is_free(port, address="127.0.0.1"):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+            tcp.bind((address, port))
+            udp.bind((address, port))
+        return True
+    except OSError:
+        return False  # somebody has it
+
+
+def free_port(address="127.0.0.1", above=0):
+    """A port for TCP and UDP that nobody listens on, and that was not handed out before; and so is the one that many above."""
     while True:
         port = PORTS.pop()
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(
-                family, socket.SOCK_DGRAM
-            ) as udp:
-                tcp.bind((address, port))
-                udp.bind((address, port))
+        if above and port + above not in PORTS:
+            continue
+        if is_free(port, address) and is_free(port + above, address):
+            if above:
+                PORTS.remove(port + above)
             return port
-        except OSError:
-            continue  # somebody has it
 
 
 def has_ipv6():

@@ -10,11 +10,11 @@ from lib.process import Daemon, free_port, run, tail
 class Redis:
     """One redis-server; it keeps nothing on disk, so after kill() it comes back empty."""
 
-    def __init__(self, directory, *options, password="", certificate=None):
+    def __init__(self, directory, *options, password="", certificate=None, port=None):
         if not shutil.which("redis-server"):
             raise Skipped("no redis-server")
         directory.mkdir(parents=True)
-        self.port, self.password, self.certificate = free_port(), password, certificate
+        self.port, self.password, self.certificate = port or free_port(), password, certificate
         command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", directory, *options]
         if certificate:
             command += ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
@@ -69,6 +69,10 @@ class Redis:
         if answer != "OK":
             raise Failed(f"redis-cli {' '.join(words)}: {answer}")
 
+    def rows(self, pattern):
+        """The keys with this pattern, octet by octet."""
+        return run("redis-cli", "-p", str(self.port), "keys", pattern)[1].splitlines()
+
     def wait_for_key(self, pattern):
         return wait_for(lambda: self.ask("keys", pattern), f"a key like {pattern} in Redis")
 
@@ -104,11 +108,12 @@ class Sentinel:
 
 
 class Cluster:
-    """Three masters, each with a third of the slots."""
+    """Three masters, each with a third of the slots; `spare` has none yet."""
 
     def __init__(self, directory):
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        self.nodes = [Redis(directory / f"node{i}", *options) for i in range(3)]
+        ports = [free_port(above=10000) for _ in range(4)]  # there the nodes talk to each other
+        *self.nodes, self.spare = (Redis(directory / f"node{port}", *options, port=port) for port in ports)
 
     @property
     def url(self):
@@ -122,8 +127,8 @@ class Cluster:
         self.wait_until_whole()
         return self
 
-    def wait_until_whole(self):
-        for node in self.nodes:
+    def wait_until_whole(self, *others):
+        for node in (*self.nodes, *others):
             wait_for(lambda: "cluster_state:ok" in node.ask("cluster", "info"), "a cluster that is whole")
 
     def move(self, key):
@@ -136,8 +141,33 @@ class Cluster:
             node.do("cluster", "setslot", slot, "node", identity)
         return to
 
+    def join(self):
+        """The spare node becomes a part of it."""
+        self.spare.start()
+        run("redis-cli", "--cluster", "add-node", f"127.0.0.1:{self.spare.port}", f"127.0.0.1:{self.nodes[0].port}")
+        for node in (*self.nodes, self.spare):
+            wait_for(lambda: "cluster_known_nodes:4" in node.ask("cluster", "info"), "a cluster of four")
+        self.wait_until_whole(self.spare)
+
+    def begin_to_move(self, key):
+        """The slot of this key begins to go to the spare node: its rows, what moves one, and what ends that."""
+        slot = self.nodes[0].ask("cluster", "keyslot", key)
+        owner = next(node for node in self.nodes if "MOVED" not in node.ask("get", key))
+        self.spare.do("cluster", "setslot", slot, "importing", owner.ask("cluster", "myid"))
+        owner.do("cluster", "setslot", slot, "migrating", self.spare.ask("cluster", "myid"))
+
+        def move(row):
+            target = ("migrate", "127.0.0.1", str(self.spare.port), "", "0", "5000", "keys")
+            run("redis-cli", "-p", str(owner.port), "-x", *target, stdin=row)
+
+        def end():
+            for node in (self.spare, owner, *self.nodes):
+                node.do("cluster", "setslot", slot, "node", self.spare.ask("cluster", "myid"))
+
+        return owner.rows(f"{key}*"), move, end
+
     def stop(self):
-        for node in self.nodes:
+        for node in (*self.nodes, self.spare):
             node.stop()
 
     def logs(self):
