@@ -31,6 +31,13 @@ struct reporter {
     struct schedule schedule;
     struct timer look;
     struct daily *daily;
+    struct order *order; /* new settings, which hold when `daily` has ended */
+};
+
+struct order {
+    struct reporter *reporter;
+    const struct config *config;
+    struct dkim_keyring *keyring;
 };
 
 static int64_t now_unix(void)
@@ -77,6 +84,7 @@ static void log_day(const struct reporter *r, const struct daily_result *result)
 }
 
 static void on_look(void *arg);
+static void obey(struct reporter *r);
 
 static void on_done(const struct daily_result *result, const struct fail *fail, void *arg)
 {
@@ -89,7 +97,10 @@ static void on_done(const struct daily_result *result, const struct fail *fail, 
     else
         log_day(r, result);
     schedule_done(&r->schedule, is_left, now_mono_ms());
-    timer_start(&r->look, r->loop, 0, on_look, r);
+    if (r->order != NULL)
+        obey(r);
+    else
+        timer_start(&r->look, r->loop, 0, on_look, r);
 }
 
 /* A timer until the set time would not hear of a clock that is put forward or back meanwhile. */
@@ -148,7 +159,6 @@ static void make_settings(struct reporter *r)
 
 static void drop_settings(struct reporter *r)
 {
-    daily_cancel(&r->daily);
     timer_stop(&r->look);
     if (r->dns != NULL)
         resolver_free(&r->dns);
@@ -157,23 +167,25 @@ static void drop_settings(struct reporter *r)
     config_unref(&r->config);
 }
 
-struct order {
-    struct reporter *reporter;
-    const struct config *config;
-    struct dkim_keyring *keyring;
-};
+static void drop_order(struct order **order)
+{
+    if (*order == NULL)
+        return;
+    dkim_keyring_unref(&(*order)->keyring);
+    config_unref(&(*order)->config);
+    free(*order);
+    *order = NULL;
+}
 
 /* At the start, too, whatever of the last days was not sent yet is due. What was sent is known by its lease. */
-static void on_order(void *arg)
+static void obey(struct reporter *r)
 {
-    struct order order = *(struct order *)arg;
-    struct reporter *r = order.reporter;
     struct fail fail;
 
-    free(arg);
     drop_settings(r);
-    r->config = order.config;
-    r->keyring = order.keyring;
+    r->config = config_ref(r->order->config);
+    r->keyring = r->order->keyring != NULL ? dkim_keyring_ref(r->order->keyring) : NULL;
+    drop_order(&r->order);
     if (!r->config->reports.aggregate)
         return;
     r->dns = resolver_new(r->loop, &r->config->dns, &fail);
@@ -185,6 +197,20 @@ static void on_order(void *arg)
     make_settings(r);
     schedule_init(&r->schedule, r->config->reports.at_s);
     timer_start(&r->look, r->loop, 0, on_look, r);
+}
+
+/* A mail that is on its way is waited for: called off, it might go out twice. */
+static void on_order(void *arg)
+{
+    struct order *order = arg;
+    struct reporter *r = order->reporter;
+
+    drop_order(&r->order);
+    r->order = order;
+    if (r->daily != NULL)
+        daily_stop(r->daily);
+    else
+        obey(r);
 }
 
 void reporter_change(struct reporter *reporter, const struct config *config, struct dkim_keyring *keyring)
@@ -234,6 +260,8 @@ static void on_stop(void *arg)
 {
     struct reporter *r = arg;
 
+    daily_cancel(&r->daily);
+    drop_order(&r->order);
     drop_settings(r);
     loop_stop(r->loop);
 }

@@ -13,8 +13,8 @@
 struct reporter;
 
 struct reporter *reporter_start(struct store *store); /* it waits for settings */
-/* These hold from now on; with reports.aggregate.enabled: false it waits for others. Takes references of both
- * (keyring NULL: reports leave unsigned). What is being sent is called off, and begun anew. */
+/* These hold from now on, or when the report that is being sent is gone; with reports.aggregate.enabled: false it
+ * waits for others. Takes references of both (keyring NULL: reports leave unsigned). */
 void reporter_change(struct reporter *reporter, const struct config *config, struct dkim_keyring *keyring);
 void reporter_stop(struct reporter *reporter); /* before store_close(); NULL is fine */
 /* After it: answers may be on their way. NULL is fine; leaves NULL. */

@@ -43,6 +43,7 @@ struct daily {
     struct send *send;
     const char *to;
     bool capped;     /* no more reports today */
+    bool stopped;    /* no more domains in this run */
     bool no_backend; /* it cannot be reached: the next run */
     uint64_t looked; /* domains whose addresses were asked for */
     int64_t begun_ms;
@@ -451,7 +452,7 @@ static void next_domain(void *arg)
 {
     struct daily *d = arg;
 
-    if (d->result.failed || d->next == d->count) {
+    if (d->result.failed || d->stopped || d->next == d->count) {
         struct daily_ask ask = d->ask;
         struct daily_result result = d->result;
         struct fail fail = d->fail;
@@ -573,6 +574,11 @@ struct daily *daily_start(const struct daily_ask *ask)
     d->result.failed = make_list(d) != 0;
     later_start(&d->again, ask->loop, next_domain, d);
     return d;
+}
+
+void daily_stop(struct daily *daily)
+{
+    daily->stopped = true;
 }
 
 /* An answer of the store may be on its way: then the last of the memory goes when it comes. */

@@ -90,6 +90,7 @@ struct daily_ask {
 
 struct daily;
 struct daily *daily_start(const struct daily_ask *ask); /* the ask is copied, what it points to is not */
-void daily_cancel(struct daily **daily);                /* NULL is fine; leaves NULL */
+void daily_stop(struct daily *daily); /* the domain at work is the last one; `done` comes when it has ended */
+void daily_cancel(struct daily **daily); /* NULL is fine; leaves NULL. A mail on its way may go out once more */
 
 #endif

@@ -725,6 +725,29 @@ static void test_cancel(void **state)
     t_same_int(done_calls, 0);
 }
 
+static void test_stop(void **state)
+{
+    (void)state;
+    add("a.test", "mailto:d@a.test", 2, true);
+    add("b.test", "mailto:d@b.test", 1, true);
+    start();
+    while (backend.connections == 0) {
+        loop_stop(bed_loop); /* one turn */
+        loop_run(bed_loop);
+    }
+    daily_stop(daily);
+    while (done_calls == 0)
+        loop_run(bed_loop);
+    t_case("stopped, it ends with the mail that is on its way", NULL);
+    t_same_int(result.fates[DAILY_SENT], 1);
+    t_same_int(told_count, 1);
+    run();
+    t_case("and the next run goes on behind it", NULL);
+    t_same_z(fate("a.test"), "finished");
+    t_same_z(fate("b.test"), "sent");
+    t_same_int(backend.mails, 2);
+}
+
 static void test_verp(void **state)
 {
     struct arena *mem = arena_new(0);
@@ -766,6 +789,7 @@ int main(void)
         ROW(test_lease),
         ROW(test_same_id),
         ROW(test_cancel),
+        ROW(test_stop),
         cmocka_unit_test(test_verp),
     };
 
