@@ -417,7 +417,7 @@ void history_merge(const struct history *history, struct loop *loop, struct str 
     struct arena *mem = arena_new(0);
     struct merge *m = ARENA_NEW(mem, struct merge);
     struct store_request request = {history_table,          {key},        1,    change_merge, &m,
-                                    sizeof(struct merge *), sizeof(bool), false};
+                                    sizeof(struct merge *), sizeof(bool)};
     struct history_key parts;
 
     if (!history_key_read(key, &parts))

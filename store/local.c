@@ -18,9 +18,8 @@
  * of the file (a second truth, to save some ten microseconds of a thread that no session waits on).
  */
 
-enum { WAITING_MAX = 10000, KEPT_MAX = 2000, ROWS_MAX = 1000000, LOG_BYTES = 32 * 1024 * 1024 };
+enum { WAITING_MAX = 10000, ROWS_MAX = 1000000, LOG_BYTES = 32 * 1024 * 1024 };
 enum {
-    KEPT_AGAIN_MS = 100,
     RETRY_MS = 5000,
     EXPIRE_BUSY_MS = 1000,
     EXPIRE_IDLE_MS = 30000,
@@ -45,7 +44,6 @@ struct local {
     struct sqlite *db;             /* NULL: not available */
     struct checkpoint *checkpoint; /* NULL with it */
     struct arena *mem;             /* of one request */
-    struct token_queue kept;       /* patient ones that were put off; while there are any, they come first */
     int64_t retry_ms, expire_ms;
     int64_t aside_ms; /* when a file was last set aside; 0: never */
 };
@@ -144,13 +142,11 @@ static bool open_file(struct local *local, struct fail *fail)
     }
 }
 
-/* Whatever was kept has a last chance when the store closes. */
-static void retry(struct local *local, bool closing)
+static void retry(struct local *local)
 {
     struct fail fail = {0};
-    bool due = clock_mono_ms(local->clock) >= local->retry_ms || (closing && local->kept.first != NULL);
 
-    if (local->db == NULL && due)
+    if (local->db == NULL && clock_mono_ms(local->clock) >= local->retry_ms)
         open_file(local, &fail);
 }
 
@@ -195,40 +191,13 @@ static enum sqlite_outcome run_batch(struct local *local, struct store_token *ba
     return outcome == SQLITE_WORKED ? sqlite_commit(local->db, fail) : outcome;
 }
 
-static struct store_token *with_kept(struct local *local, struct store_token *batch)
-{
-    *local->kept.last = batch;
-    return token_queue_take(&local->kept);
-}
-
-/* The patient are kept, as long as there is room and somebody to keep them for; the others hear that there is no
- * answer. */
-static void put_off(struct local *local, struct store_token *batch, bool closing)
-{
-    struct token_queue others;
-
-    token_queue_init(&others);
-    for (struct store_token *next, *token = batch; token != NULL; token = next) {
-        bool keeps = token->patient && !closing && local->kept.count < KEPT_MAX;
-
-        next = token->next;
-        if (keeps)
-            token_tell_later(token);
-        token_queue_add(keeps ? &local->kept : &others, token);
-    }
-    atomic_fetch_add(&local->unanswered, token_set_status(others.first, STORE_UNAVAILABLE));
-    token_answer(others.first);
-}
-
 /* All or nothing: when the transaction fails, none of its changes has happened and every answer says so. A lock that
  * another process has held for the whole time-out is no reason to close the file: the next batch may get it. */
-static void serve(struct local *local, struct store_token *batch, bool closing)
+static void serve(struct local *local, struct store_token *batch)
 {
     struct fail fail = {0};
     enum sqlite_outcome outcome = SQLITE_UNAVAILABLE;
 
-    if (local->db != NULL || closing)
-        batch = with_kept(local, batch);
     if (local->db != NULL) {
         outcome = run_batch(local, batch, &fail);
         if (outcome == SQLITE_DAMAGED && begin_anew(local, &fail))
@@ -239,7 +208,8 @@ static void serve(struct local *local, struct store_token *batch, bool closing)
             go_away(local, &fail);
     }
     if (outcome != SQLITE_WORKED) {
-        put_off(local, batch, closing);
+        atomic_fetch_add(&local->unanswered, token_set_status(batch, STORE_UNAVAILABLE));
+        token_answer(batch);
         return;
     }
     say_available(local);
@@ -289,9 +259,7 @@ static void wait_until(struct local *local, int64_t due_ms)
 /* When there is something to do though nobody asks. */
 static int64_t due_ms(const struct local *local)
 {
-    if (local->db == NULL)
-        return local->retry_ms;
-    return local->kept.first != NULL ? clock_mono_ms(local->clock) + KEPT_AGAIN_MS : local->expire_ms;
+    return local->db == NULL ? local->retry_ms : local->expire_ms;
 }
 
 /* Takes all that waits. NULL: nothing came before that was due. */
@@ -326,9 +294,9 @@ static void *run_thread(void *arg)
     for (;;) {
         struct store_token *batch = take(local, &closing);
 
-        retry(local, closing);
-        if (batch != NULL || (local->kept.first != NULL && (local->db != NULL || closing)))
-            serve(local, batch, closing);
+        retry(local);
+        if (batch != NULL)
+            serve(local, batch);
         else if (closing)
             return NULL;
         if (!closing && is_idle(local))
@@ -379,7 +347,6 @@ struct local *local_open(const struct local_settings *settings, const struct clo
     local->mem = arena_new(4 * STORE_VALUE_MAX);
     local->expire_ms = clock_mono_ms(clock) + EXPIRE_BUSY_MS;
     init_queue(local);
-    token_queue_init(&local->kept);
     atomic_init(&local->available, true); /* so that trouble is said, and a good start is not */
     open_file(local, &trouble);
     store_thread_start(&local->thread, "store", run_thread, local);

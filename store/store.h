@@ -29,7 +29,7 @@
 
 enum { STORE_KEYS_MAX = 4, STORE_KEY_BYTES_MAX = 512, STORE_VALUE_MAX = 4096, STORE_RESULT_MAX = 256 };
 
-enum store_status { STORE_DONE, STORE_UNAVAILABLE, STORE_LATER /* of patient requests only */ };
+enum store_status { STORE_DONE, STORE_UNAVAILABLE };
 
 struct store_row {
     struct str value;     /* n = 0: there is none; a change to n = 0 deletes it */
@@ -52,9 +52,6 @@ struct store_request {
     const void *question;  /* copied */
     size_t question_bytes; /* STORE_RESULT_MAX at most for both */
     size_t result_bytes;   /* zeroed before change() */
-    bool patient; /* what must not be lost: while the file cannot be used `done` hears STORE_LATER, once; the
-                            * change is kept (with 2,000 others at the most) and `done` hears of it again. It cannot
-                            * be cancelled: store_update() returns NULL */
 };
 
 struct store;

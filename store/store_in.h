@@ -33,8 +33,6 @@ struct store_token {
     const struct store_table *shared; /* NULL: the table is of this host */
     store_change_fn *change;
     store_job_fn *job; /* instead of change */
-    bool patient;      /* as in the request */
-    bool told_later;   /* that it is kept */
     bool away;         /* the shared engine had no answer: what is changed is noted, to be merged */
     bool merges;       /* what was noted; nobody asked */
     unsigned tries;    /* with the shared engine */
@@ -51,8 +49,6 @@ struct store_token *token_new(const struct store_request *request, struct loop *
                               void *arg);
 /* Posts the answers of a list to their loops; cancelled ones are freed. */
 void token_answer(struct store_token *list);
-void token_tell_later(
-    struct store_token *token); /* STORE_LATER, of a patient one that is kept; only the first time */
 uint64_t token_set_status(struct store_token *list, enum store_status status); /* how many there are */
 
 /* "table NUL key": a row's name among all. */

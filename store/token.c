@@ -41,7 +41,6 @@ struct store_token *token_new(const struct store_request *request, struct loop *
     token->arg = arg;
     token->table = request->table;
     token->change = request->change;
-    token->patient = request->patient;
     token->question = token->bytes;
     if (request->question_bytes > 0)
         memcpy(token->bytes, request->question, request->question_bytes);
@@ -73,21 +72,6 @@ static void on_answers(void *arg)
         free(token);
         token = next;
     }
-}
-
-/* A loop hears what is posted in order, so the token is still there: its answer comes later. */
-static void on_later(void *arg)
-{
-    struct store_token *token = arg;
-
-    token->done(STORE_LATER, token->result, token->arg);
-}
-
-void token_tell_later(struct store_token *token)
-{
-    if (!token->told_later)
-        loop_post(token->loop, on_later, token);
-    token->told_later = true;
 }
 
 /* Posts once per loop: the first answer for a loop carries the others. There are as many loops as workers. */

@@ -130,80 +130,6 @@ static void test_locked(void **state)
     t_same_int(bed_notes_available, 1);
 }
 
-/* What must not be lost hears that it is kept, and is done when it can; who is not patient hears the truth. */
-static void test_patient(void **state)
-{
-    struct bed_outcome kept = {0};
-    sqlite3 *other;
-
-    (void)state;
-    bed_open_store();
-    other = lock_file();
-    t_case("patient, and the file is locked: kept, and said so", NULL);
-    bed_start_patient("a", 5, &kept);
-    bed_run_until(1);
-    t_same_int(kept.status, STORE_LATER);
-    t_same_int(bed_add("a", 1, 0).status, STORE_UNAVAILABLE);
-    t_same_int(kept.calls, 1);
-    free_file(other);
-    t_case("and done when the file is free, though nobody else asks", NULL);
-    bed_run_until(1);
-    t_same_int(kept.status, STORE_DONE);
-    t_same_int(kept.calls, 2);
-    t_same_int(kept.number, 5);
-    t_same_int(bed_value_of("a"), 5);
-}
-
-static void test_patient_without_folder(void **state)
-{
-    struct bed_outcome kept = {0}, last = {0};
-    char folder2[96], path[128];
-
-    (void)state;
-    snprintf(folder2, sizeof(folder2), "%s/later", bed_folder);
-    snprintf(path, sizeof(path), "%s/state.db", folder2);
-    bed_use_file(path);
-    bed_open_store();
-    t_case("kept while there is no file, and done before what comes later", NULL);
-    bed_start_patient("a", 5, &kept);
-    bed_run_until(1);
-    t_same_int(kept.status, STORE_LATER);
-    t_same_int(mkdir(folder2, 0700), 0);
-    bed_advance_s(5);
-    bed_start_add(STR("a"), 1, 0, &last);
-    bed_run_until(2);
-    t_same_int(kept.status, STORE_DONE);
-    t_same_int(last.number, 6);
-    store_close(&bed_store);
-    t_same_int(unlink(path), 0);
-}
-
-static void test_patient_at_the_end(void **state)
-{
-    struct bed_outcome lost = {0}, saved = {0};
-
-    (void)state;
-    snprintf(bed_file, sizeof(bed_file), "%s/later.db", bed_folder);
-    bed_use_file("/proc/state.db");
-    bed_open_store();
-    t_case("what is kept has a last chance when the store closes, and an answer in any case", NULL);
-    bed_start_patient("a", 5, &lost);
-    bed_run_until(1);
-    store_close(&bed_store);
-    bed_run_until(1);
-    t_same_int(lost.status, STORE_UNAVAILABLE);
-    t_same_int(lost.calls, 2);
-    bed_use_file(bed_file);
-    t_same_int(mkdir(bed_file, 0700), 0); /* in the file's place */
-    bed_open_store();
-    bed_start_patient("a", 5, &saved);
-    bed_run_until(1);
-    t_same_int(rmdir(bed_file), 0);
-    store_close(&bed_store);
-    bed_run_until(1);
-    t_same_int(saved.status, STORE_DONE);
-}
-
 /* A limit on the size of files stands for a full disk: the write fails half-way. */
 static void test_disk_full(void **state)
 {
@@ -456,9 +382,6 @@ int main(void)
         ROW(test_missing_folder),
         ROW(test_unusable_paths),
         ROW(test_locked),
-        ROW(test_patient),
-        ROW(test_patient_without_folder),
-        ROW(test_patient_at_the_end),
         ROW(test_disk_full),
         ROW(test_corrupt_at_start),
         ROW(test_corrupt_at_run_time),

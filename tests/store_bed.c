@@ -172,15 +172,6 @@ struct store_token *bed_start_add(struct str key, int64_t plus, int64_t expires_
     return store_update(bed_store, bed_loop, &request, bed_on_done, outcome);
 }
 
-void bed_start_patient(const char *key, int64_t plus, struct bed_outcome *outcome)
-{
-    int64_t question[2] = {plus, 0};
-    struct store_request request = request_to_add(str_of(key), question);
-
-    request.patient = true;
-    t_true(store_update(bed_store, bed_loop, &request, bed_on_done, outcome) == NULL);
-}
-
 void bed_run_until(int answers)
 {
     awaited = answers;

@@ -43,9 +43,6 @@ struct store_token *bed_start_add(struct str key, int64_t plus, int64_t expires_
                                   struct bed_outcome *outcome);
 void bed_run_until(int answers);
 
-/* Which hears STORE_LATER before its outcome when the file cannot be used. */
-void bed_start_patient(const char *key, int64_t plus, struct bed_outcome *outcome);
-
 /* The same with the answer awaited. */
 struct bed_outcome bed_add(const char *key, int64_t number, int64_t expires_unix);
 void bed_added(const char *key, int64_t number, int64_t expires_unix);
