@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOOK_MS = 5000 };
+enum { LOOK_MS = 5000, STOP_MS = 5000 };
 
 struct reporter {
     struct store *store;
@@ -31,6 +31,7 @@ struct reporter {
     struct schedule schedule;
     struct timer look;
     struct daily *daily;
+    bool stops;
     struct order *order; /* new settings, which hold when `daily` has ended */
 };
 
@@ -85,6 +86,7 @@ static void log_day(const struct reporter *r, const struct daily_result *result)
 
 static void on_look(void *arg);
 static void obey(struct reporter *r);
+static void stop(struct reporter *r);
 
 static void on_done(const struct daily_result *result, const struct fail *fail, void *arg)
 {
@@ -97,7 +99,9 @@ static void on_done(const struct daily_result *result, const struct fail *fail, 
     else
         log_day(r, result);
     schedule_done(&r->schedule, is_left, now_mono_ms());
-    if (r->order != NULL)
+    if (r->stops)
+        stop(r);
+    else if (r->order != NULL)
         obey(r);
     else
         timer_start(&r->look, r->loop, 0, on_look, r);
@@ -256,14 +260,32 @@ struct reporter *reporter_start(struct store *store)
     return r;
 }
 
-static void on_stop(void *arg)
+static void stop(struct reporter *r)
+{
+    drop_order(&r->order);
+    drop_settings(r);
+    loop_stop(r->loop);
+}
+
+static void on_late(void *arg)
 {
     struct reporter *r = arg;
 
     daily_cancel(&r->daily);
-    drop_order(&r->order);
-    drop_settings(r);
-    loop_stop(r->loop);
+    stop(r);
+}
+
+static void on_stop(void *arg)
+{
+    struct reporter *r = arg;
+
+    r->stops = true;
+    if (r->daily == NULL) {
+        stop(r);
+        return;
+    }
+    daily_stop(r->daily);
+    timer_start(&r->look, r->loop, STOP_MS, on_late, r);
 }
 
 void reporter_stop(struct reporter *reporter)

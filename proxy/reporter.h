@@ -16,7 +16,8 @@ struct reporter *reporter_start(struct store *store); /* it waits for settings *
 /* These hold from now on, or when the report that is being sent is gone; with reports.aggregate.enabled: false it
  * waits for others. Takes references of both (keyring NULL: reports leave unsigned). */
 void reporter_change(struct reporter *reporter, const struct config *config, struct dkim_keyring *keyring);
-void reporter_stop(struct reporter *reporter); /* before store_close(); NULL is fine */
+/* Waits for the report that is being sent, five seconds at the most. Before store_close(); NULL is fine. */
+void reporter_stop(struct reporter *reporter);
 /* After it: answers may be on their way. NULL is fine; leaves NULL. */
 void reporter_free(struct reporter **reporter);
 
