@@ -8,7 +8,8 @@
 /*
  * What the backend said to a recipient of ours, remembered in the store: when it cannot be reached, those whom it did
  * not know are still refused, and everybody else is asked to come again. While it can be reached nobody asks here: its
- * own answer is always newer.
+ * own answer is always newer. What the store has been told minutes ago is not told again (proxy/told.h): where two hosts, or
+ * two sessions at the same moment, hear different answers, the row is at most that much behind the last one.
  *
  * A road not taken: refusing from memory while the backend is there, which would keep mail from a new user's mailbox.
  */
@@ -26,6 +27,12 @@ struct saying {
 struct question {
     struct saying said;
     int64_t now_unix, keep_s;
+    struct told_mark mark;
+};
+
+struct outcome {
+    struct saying known;
+    struct told_mark mark; /* of the question: the store has heard it */
 };
 
 /* Only what speaks of the mailbox itself: that we, the client or the sender are not welcome says nothing about it
@@ -68,12 +75,14 @@ static void change(struct arena *mem, const void *question, struct store_row *ro
                    void *result)
 {
     const struct question *q = question;
+    struct outcome *outcome = result;
     struct str value;
 
     (void)count;
+    outcome->mark = q->mark;
     if (q->said.code == 0) {
         if (rows[0].expires_unix > q->now_unix)
-            recall(rows[0].value, result);
+            recall(rows[0].value, &outcome->known);
         return;
     }
     value = row_of(mem, &q->said);
@@ -96,24 +105,26 @@ static struct str key_of(const struct session *s)
     return str_of(str_fmt(s->tx->mem, "%.*s@%s", STR_ARG(a->local), ascii));
 }
 
-static struct store_token *ask(struct session *s, const struct question *q, store_done_fn *done, void *arg)
+static struct store_token *ask(struct session *s, struct str key, const struct question *q,
+                               store_done_fn *done, void *arg)
 {
     struct store_request request = {.table = table,
-                                    .keys = {key_of(s)},
+                                    .keys = {key},
                                     .keys_count = 1,
                                     .change = change,
                                     .question = q,
                                     .question_bytes = sizeof(*q),
-                                    .result_bytes = sizeof(struct saying)};
+                                    .result_bytes = sizeof(struct outcome)};
 
     return store_update(s->service->store, s->service->loop, &request, done, arg);
 }
 
 static void on_noted(enum store_status status, const void *result, void *arg)
 {
-    (void)status; /* a store that is away does not learn it */
-    (void)result;
-    (void)arg;
+    const struct outcome *outcome = result;
+
+    if (status == STORE_DONE) /* one that is away does not learn it */
+        told_note(arg, &outcome->mark);
 }
 
 static void note(struct session *s, const struct relay_reply *reply)
@@ -124,24 +135,29 @@ static void note(struct session *s, const struct relay_reply *reply)
         .now_unix = clock_unix(s->service->clock),
         .keep_s =
             (reply->code < 300 ? settings->remember_accepted_ms : settings->remember_refused_ms) / 1000};
+    struct str key;
 
     if (q.keep_s == 0)
         return;
+    key = key_of(s);
     snprintf(q.said.enhanced, sizeof(q.said.enhanced), "%s", s->reply_enhanced);
     snprintf(q.said.text, sizeof(q.said.text), "%.*s",
              STR_ARG(str_upto(reply->text, str_find(reply->text, '\n'))));
-    ask(s, &q, on_noted, NULL);
+    q.mark = told_mark_of(key, row_of(s->tx->mem, &q.said), q.now_unix, q.keep_s);
+    if (!told_has(s->service->told, &q.mark))
+        ask(s, key, &q, on_noted, s->service->told);
 }
 
 static void on_recalled(enum store_status status, const void *result, void *arg)
 {
     struct session *s = arg;
+    const struct outcome *outcome = result;
     struct saying said = {0};
 
     s->tx->recall = NULL;
     timer_stop(&s->budget);
     if (status == STORE_DONE)
-        memcpy(&said, result, sizeof(said));
+        said = outcome->known;
     if (said.code >= 500) {
         s->reply_code = said.code;
         s->reply_enhanced = str_dup(s->tx->mem, str_of(said.enhanced));
@@ -169,7 +185,7 @@ bool recipients_heard(struct session *s, const struct relay_reply *reply)
         note(s, reply);
     if (!reply->ours || reply->code != 451)
         return false;
-    s->tx->recall = ask(s, &q, on_recalled, s);
+    s->tx->recall = ask(s, key_of(s), &q, on_recalled, s);
     timer_start(&s->budget, s->service->loop, LATE_MS, on_late, s);
     return true;
 }

@@ -34,6 +34,7 @@ struct server {
     struct store *store;
     struct journal *journal;
     struct clients *clients;
+    struct told *told;
     struct partials *partials;
     struct admin *admin;
     struct reporter *reporter; /* NULL: there were no reports yet */
@@ -247,6 +248,7 @@ static struct service_parts parts_of(const struct server *server)
                                   .keyring = server->keyring,
                                   .store = server->store,
                                   .clients = server->clients,
+                                  .told = server->told,
                                   .partials = server->partials,
                                   .journal = server->journal};
 }
@@ -527,6 +529,7 @@ static void stop(struct server *server)
     for (size_t i = 0; i < server->workers_count; i++)
         worker_free(&server->workers[i]);
     clients_free(&server->clients);
+    told_free(&server->told);
     partials_free(&server->partials);
     tls_context_unref(&server->tls_server);
     tls_context_unref(&server->tls_client);
@@ -545,6 +548,7 @@ int server_run(const struct config *config, struct fail *fail)
     make_gauges();
     server.loop = loop_new();
     server.clients = clients_new();
+    server.told = told_new();
     server.tls_client = tls_client_context(TLS_VERIFY_NOTHING, fail);
     result = server.tls_client != NULL ? start(&server, fail) : -1;
     if (result == 0) {

@@ -35,6 +35,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
                                 .store = parts->store,
                                 .journal = parts->journal,
                                 .clients = parts->clients,
+                                .told = parts->told,
                                 .mem = mem};
     service->tls_server = parts->tls_server != NULL ? tls_context_ref(parts->tls_server) : NULL;
     service->keyring = parts->keyring != NULL ? dkim_keyring_ref(parts->keyring) : NULL;

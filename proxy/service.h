@@ -12,6 +12,7 @@
 #include "proxy/failures.h"
 #include "proxy/relay.h"
 #include "proxy/signing.h"
+#include "proxy/told.h"
 #include "report/journal.h"
 
 struct session;
@@ -32,6 +33,7 @@ struct service {
     struct failures *failures; /* NULL: none are wanted */
     struct store *store;       /* shared */
     struct clients *clients;   /* shared */
+    struct told *told;         /* shared */
     struct arena *mem;
     struct session *sessions; /* all that are open */
     bool retired;             /* a newer one has taken over */
@@ -45,6 +47,7 @@ struct service_parts {
     struct dkim_keyring *keyring;                /* may be NULL */
     struct store *store;
     struct clients *clients;
+    struct told *told;
     struct partials *partials;
     struct journal *journal; /* NULL: nothing is counted */
 };

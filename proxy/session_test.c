@@ -10,6 +10,7 @@
 #include "tests/dkimsign.h"
 #include "tests/fakebackend.h"
 #include "tests/t.h"
+#include "tests/turned_clock.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -181,7 +182,8 @@ static void open_bed(const char *const *settings)
                                    .tls_server = tls_server_context(&config->tls, &fail),
                                    .tls_client = tls_client_context(TLS_VERIFY_NOTHING, &fail),
                                    .store = store_open(&config->store, clock_system(), &fail),
-                                   .clients = clients_new()};
+                                   .clients = clients_new(),
+                                   .told = told_new()};
     t_true(parts.tls_server != NULL && parts.tls_client != NULL && parts.store != NULL);
     service = service_new(loop, &parts, &fail);
     t_same_z(service != NULL ? "" : fail.text, "");
@@ -320,6 +322,7 @@ static int close_bed(void **state)
     loop_stop(loop); /* one more turn, for the store's last answers */
     loop_run(loop);
     clients_free(&parts.clients);
+    told_free(&parts.told);
     tls_context_unref(&parts.tls_server);
     tls_context_unref(&parts.tls_client);
     config_unref(&parts.config);
@@ -802,6 +805,61 @@ static void test_recipients_learnt_anew(void **state)
     ask("RCPT TO:<new@d.test>", "451 4.3.0");
 }
 
+static void on_in_turn(enum store_status status, const void *result, void *arg)
+{
+    bool *done = arg;
+
+    (void)result;
+    t_same_int(status, STORE_DONE);
+    *done = true;
+    loop_stop(loop);
+}
+
+static void leave_rows(struct arena *mem, const void *question, struct store_row *rows, size_t count, void *result)
+{
+    (void)mem, (void)question, (void)rows, (void)count, (void)result;
+}
+
+/* How many updates the store has done, when all that it was asked for is done; this question is one of them. */
+static uint64_t updates_so_far(void)
+{
+    struct store_request request = {.table = "recipient", .keys = {STR("x")}, .keys_count = 1, .change = leave_rows};
+    bool done = false;
+
+    store_update(parts.store, loop, &request, on_in_turn, &done);
+    WAIT(done);
+    return store_counts(parts.store).updates;
+}
+
+static void test_recipients_told_once(void **state)
+{
+    static const struct {
+        const char *name, *rule, *reply;
+        unsigned after_s, told;
+    } rows[] = {
+        {"what the backend says of him is told to the store", "RCPT=250 2.1.5 Ok\r\n", "250", 0, 1},
+        {"and not again", "RCPT=250 2.1.5 Ok\r\n", "250", TOLD_SPAN_S - 1, 0},
+        {"before ten minutes are over", "RCPT=250 2.1.5 Ok\r\n", "250", 1, 1},
+        {"or it says something else", "RCPT=550 5.1.1 No such user\r\n", "550", 0, 1},
+        {"or in other words", "RCPT=550 5.1.1 Who is that?\r\n", "550", 0, 1},
+        {"which are not told again either", "RCPT=550 5.1.1 Who is that?\r\n", "550", 1, 0},
+        {"and what was said first is news again", "RCPT=250 2.1.5 Ok\r\n", "250", 0, 1},
+    };
+    uint64_t before;
+
+    (void)state;
+    greet_session(usual_settings);
+    turned_unix = clock_unix(clock_system()) / TOLD_SPAN_S * TOLD_SPAN_S;
+    service->clock = &turned_clock;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        t_case(rows[i].name, NULL);
+        turned_unix += rows[i].after_s;
+        before = updates_so_far();
+        learn(rows[i].rule, "told@d.test", rows[i].reply);
+        t_same_int(updates_so_far() - before, rows[i].told + 1);
+    }
+}
+
 static void test_recipients_not_remembered(void **state)
 {
     static const char *const any[] = {"LIMITS__ERRORS=1000", "DOMAINS__RECIPIENTS=any", NULL},
@@ -963,6 +1021,7 @@ int main(void)
         ON_BED(test_binary_message),
         ON_BED(test_remembered_recipients),
         ON_BED(test_recipients_learnt_anew),
+        ON_BED(test_recipients_told_once),
         ON_BED(test_recipients_not_remembered),
         cmocka_unit_test(test_waits),
         ON_BED(test_time_runs_out_in_a_handshake),
