@@ -14,7 +14,7 @@ static size_t put_text(char *at, size_t room, struct str text)
     size_t n = text.n < room ? text.n : room;
 
     for (size_t i = 0; i < n; i++)
-        at[i] = text.p[i] >= ' ' && text.p[i] <= '~' ? text.p[i] : '?';
+        at[i] = (text.p[i] >= ' ' && text.p[i] <= '~') || text.p[i] == '\t' ? text.p[i] : '?';
     return n;
 }
 

@@ -19,8 +19,8 @@ struct smtp_reply {
     struct str text;     /* without code and enhanced code; lines are separated by \n */
 };
 
-/* Writes one reply; text with \n becomes several lines. Octets that are not printable ASCII become
- * "?" and lines are cut at 512 octets, so nothing from outside can become a line of its own.
+/* Writes one reply; text with \n becomes several lines. Octets that are neither printable ASCII nor a
+ * tab become "?", and lines are cut at 512 octets, so nothing from outside can become a line of its own.
  * `enhanced` may be empty: then none is written (banner, EHLO). */
 void smtp_reply_write(struct buf *out, int code, const char *enhanced, struct str text);
 
