@@ -36,6 +36,13 @@ void away_rows_add(struct away_rows *rows, const char *table, struct str key, co
         .table = table, .key = str_copy(rows->mem, key), .theirs = row_copy(rows->mem, theirs)};
 }
 
+void away_rows_append(struct away_rows *rows, struct away_rows **more)
+{
+    for (size_t i = 0; i < (*more)->count; i++)
+        away_rows_add(rows, (*more)->rows[i].table, (*more)->rows[i].key, &(*more)->rows[i].theirs);
+    away_rows_free(more);
+}
+
 /* ---- notes ---- */
 
 enum sqlite_outcome away_note(struct sqlite *db, struct arena *mem, const char *table, struct str key,

@@ -32,6 +32,7 @@ struct away_rows {
 struct away_rows *away_rows_new(void);
 void away_rows_free(struct away_rows **rows); /* leaves NULL */
 void away_rows_add(struct away_rows *rows, const char *table, struct str key, const struct store_row *theirs);
+void away_rows_append(struct away_rows *rows, struct away_rows **more); /* frees `more` */
 
 enum sqlite_outcome away_note(struct sqlite *db, struct arena *mem, const char *table, struct str key,
                               int64_t now_unix, struct fail *fail);

@@ -21,6 +21,7 @@ enum {
     RETRY_MS_MAX = 10000,
     LOOK_MS = 5000,
     MERGE_MS = 2000,
+    COPY_MS = 100,
     STEADY_MS = 10000
 };
 
@@ -58,9 +59,10 @@ struct shared {
     size_t probes_left;
     struct redis_batch *batch;
     char script[48];
-    struct timer deadline, retry, look;
-    unsigned failures; /* in a row */
-    int64_t ready_ms;  /* since when */
+    struct timer deadline, retry, look, copy;
+    struct away_rows *copies; /* NULL: none wait */
+    unsigned failures;        /* in a row */
+    int64_t ready_ms;         /* since when */
     struct reunion reunion;
     struct later going_on;
     bool said_away;
@@ -91,6 +93,45 @@ static struct metric *metric_seconds(void)
                             sizeof(seconds) / sizeof(seconds[0]));
 }
 
+/* ---- copies in the local file ---- */
+
+static void on_copied(enum store_status status, const void *result, void *arg)
+{
+    struct away_rows *rows = arg;
+
+    (void)status, (void)result; /* without a local file there is no copy */
+    away_rows_free(&rows);
+}
+
+static void write_copies(struct shared *shared)
+{
+    struct away_rows *rows = shared->copies;
+
+    timer_stop(&shared->copy);
+    shared->copies = NULL;
+    if (rows != NULL)
+        reunion_take_job(shared->local, shared->loop, away_job_mirror, rows, on_copied);
+}
+
+static void on_copies_due(void *arg)
+{
+    write_copies(arg);
+}
+
+/* They are written together, which costs a fraction of writing each by itself. Until then nobody needs them: whoever
+ * turns to the local file writes them first. */
+static void keep_copies(struct shared *shared, struct away_rows *changed)
+{
+    if (shared->copies != NULL && shared->copies->count + changed->count > AWAY_ROWS_MAX)
+        write_copies(shared);
+    if (shared->copies != NULL) {
+        away_rows_append(shared->copies, &changed);
+        return;
+    }
+    shared->copies = changed;
+    timer_start(&shared->copy, shared->loop, COPY_MS, on_copies_due, shared);
+}
+
 /* ---- without the server ---- */
 
 static void refuse_token(struct store_token *token)
@@ -103,6 +144,8 @@ static void refuse_token(struct store_token *token)
 /* To the local engine, or nowhere. A merge is given up: it is noted still, and done again later. */
 static void fall_back(struct shared *shared, struct store_token *list)
 {
+    if (list != NULL)
+        write_copies(shared);
     for (struct store_token *next; list != NULL; list = next) {
         next = list->next;
         if (list->merges) {
@@ -156,6 +199,7 @@ static void go_away(struct shared *shared, const char *why)
     shared->said_away = true;
     timer_stop(&shared->deadline);
     timer_stop(&shared->look);
+    write_copies(shared);
     redis_route_close(&shared->route);
     fall_back(shared, redis_batch_abort(shared->batch));
     fall_back(shared, token_queue_take(&shared->waiting));
@@ -218,14 +262,6 @@ static void go_on(struct shared *shared)
 static void on_go_on(void *arg)
 {
     go_on(arg);
-}
-
-static void on_copied(enum store_status status, const void *result, void *arg)
-{
-    struct away_rows *rows = arg;
-
-    (void)status, (void)result; /* without a local file there is no copy */
-    away_rows_free(&rows);
 }
 
 static void answer_done(struct shared *shared, struct store_token *list)
@@ -295,7 +331,7 @@ static void on_batch(const struct redis_batch_outcome *outcome, void *arg)
 
     timer_stop(&shared->deadline);
     if (outcome->changed != NULL)
-        reunion_take_job(shared->local, shared->loop, away_job_mirror, outcome->changed, on_copied);
+        keep_copies(shared, outcome->changed);
     if (outcome->no_script)
         load_script(shared, NULL);
     ask_again(shared, outcome->again);

@@ -2,12 +2,12 @@
  * store/shared.h - the engine that hosts share: a Redis or Valkey, and what happens without it
  *
  * A thread with a loop of its own. While the server answers, requests are done there in groups
- * (store/redis_batch.h), and what they change is copied to the local file. When an answer takes longer than
- * timeout_ms, or the server refuses (it loads, is read-only, full, a replica), everything that waits goes to
- * the local engine at once, and so does all that follows, until the server can be written again: so a sender
- * waits once at the most. It is tried again after 250 ms, then after twice as long each time, 10 s at the
- * most, less by chance up to half. What was changed locally meanwhile is merged before the server is used
- * again (store/away.h).
+ * (store/redis_batch.h), and what they change is copied to the local file, ten times a second at the most (and at
+ * once when the server goes). When an answer takes longer than timeout_ms, or the server refuses (it loads, is
+ * read-only, full, a replica), everything that waits goes to the local engine at once, and so does all that
+ * follows, until the server can be written again: so a sender waits once at the most. It is tried again after
+ * 250 ms, then after twice as long each time, 10 s at the most, less by chance up to half. What was changed
+ * locally meanwhile is merged before the server is used again (store/away.h).
  *
  * A request that others are always faster than, or whose rows a cluster is moving, is done by the local engine
  * alone when half of its time is over.
