@@ -43,9 +43,26 @@ bool ip_parse(struct str text, struct ip *ip_out)
     return false;
 }
 
+/* Every line of the log and every key of the greylist has one, and inet_ntop() goes through sprintf(). */
+static void format_v4(const unsigned char b[4], char *p)
+{
+    for (int i = 0; i < 4; i++) {
+        if (i > 0)
+            *p++ = '.';
+        if (b[i] >= 100)
+            *p++ = (char)('0' + b[i] / 100);
+        if (b[i] >= 10)
+            *p++ = (char)('0' + b[i] / 10 % 10);
+        *p++ = (char)('0' + b[i] % 10);
+    }
+    *p = '\0';
+}
+
 const char *ip_format(const struct ip *ip, char text[IP_TEXT_MAX])
 {
-    if (ip->family == 0 || inet_ntop(ip->family == 4 ? AF_INET : AF_INET6, ip->b, text, IP_TEXT_MAX) == NULL)
+    if (ip->family == 4)
+        format_v4(ip->b, text);
+    else if (ip->family != 6 || inet_ntop(AF_INET6, ip->b, text, IP_TEXT_MAX) == NULL)
         text[0] = '\0';
     return text;
 }

@@ -19,6 +19,8 @@ static const struct {
     const char *name, *text, *canonical; /* NULL: not an address */
 } addresses[] = {
     {"IPv4", "192.0.2.1", "192.0.2.1"},
+    {"numbers of one, two and three digits", "0.9.10.99", "0.9.10.99"},
+    {"and with zeros inside", "100.109.200.255", "100.109.200.255"},
     {"IPv6 is written as RFC 5952 wants", "2001:DB8:0:0:0:0:0:1", "2001:db8::1"},
     {"the longer run of zeros is shortened", "2001:db8:0:0:1:0:0:0", "2001:db8:0:0:1::"},
     {"a single zero is not", "2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"},

@@ -185,19 +185,23 @@ static size_t written_piece(struct str value, enum log_format format, char out[P
     return n > 1 ? written_character(utf8_code(value, n), out) : written_byte((unsigned char)value.p[0], format, out);
 }
 
-/* The value in its written form, of at most LOG_VALUE_MAX bytes: "..." stands for what was cut. */
-static size_t write_value(struct str value, enum log_format format, char out[LOG_VALUE_MAX])
+static unsigned kinds_in(struct str value)
 {
-    unsigned all = 0;
+    unsigned all = PLAIN;
+
+    for (size_t i = 0; i < value.n; i++)
+        all |= kinds[(unsigned char)value.p[i]];
+    return all;
+}
+
+/* The value in its written form, of at most LOG_VALUE_MAX bytes: "..." stands for what was cut. `all`: the kinds in it. */
+static size_t write_value(struct str value, unsigned all, enum log_format format, char out[LOG_VALUE_MAX])
+{
     size_t n = 0;
 
-    if (value.n <= LOG_VALUE_MAX) {
-        for (size_t i = 0; i < value.n; i++)
-            all |= kinds[(unsigned char)value.p[i]];
-        if (!(all & (ESCAPED | BACKSLASHED))) {
-            memcpy(out, value.p, value.n);
-            return value.n;
-        }
+    if (value.n <= LOG_VALUE_MAX && !(all & (ESCAPED | BACKSLASHED))) {
+        memcpy(out, value.p, value.n);
+        return value.n;
     }
     for (size_t read; value.n > 0; value = str_from(value, read)) {
         char piece[PIECE_MAX];
@@ -213,16 +217,6 @@ static size_t write_value(struct str value, enum log_format format, char out[LOG
     return n;
 }
 
-static bool wants_quotes(struct str value, enum log_format format)
-{
-    if (format == LOG_JSON)
-        return true;
-    for (size_t i = 0; i < value.n; i++)
-        if (kinds[(unsigned char)value.p[i]] & QUOTED)
-            return true;
-    return false;
-}
-
 static bool has_room(struct log_line *line, size_t n)
 {
     if (line->n + n + END_ROOM <= sizeof(line->text))
@@ -235,15 +229,17 @@ void log_put(struct log_line *line, const char *key, struct str value)
 {
     char written[LOG_VALUE_MAX];
     size_t key_n, n;
+    unsigned all;
     bool quotes;
 
     if (!line->wanted || value.n == 0)
         return;
     key_n = strlen(key);
-    n = write_value(value, line->format, written);
+    all = kinds_in(value);
+    n = write_value(value, all, line->format, written);
     if (!has_room(line, key_n + n + 6))
         return;
-    quotes = wants_quotes(value, line->format);
+    quotes = line->format == LOG_JSON || (all & QUOTED);
     put_key(line, key, key_n);
     if (quotes)
         put_char(line, '"');
