@@ -1,7 +1,11 @@
 """LMTP backends: a scripted one, and Dovecot."""
 
+import os
+import random
+import re
+
 from lib.backend import CLOSE, LmtpBackend
-from lib.check import has, same, starts
+from lib.check import has, same, starts, true
 from lib.dovecot import Dovecot
 from lib.mail import message
 from lib.world import GOOD
@@ -113,3 +117,65 @@ def test_dovecot_defers_one_of_two(t):
     starts(deliver(guard, "bob@example.net"), "250 2.0.0 Taken when it came before")
     for user in ("bob", "full"):
         dovecot.message(user)
+
+
+class Moody(LmtpBackend):
+    """Says to each recipient of a message what it feels like, or hangs up."""
+
+    def __init__(self, moods):
+        super().__init__()
+        self.moods, self.said = moods, []
+
+    def answer(self, connection, lines, step):
+        if step == "dot":
+            self.answers["dot"] = self.moods.choice(["250 2.0.0 Taken"] * 5 + ["452 4.2.2 Full"] * 3 + ["552 5.2.2 Full", CLOSE])
+            self.said.append((len(self.messages), self.answers["dot"]))
+        return super().answer(connection, lines, step)
+
+    def copies(self):
+        """Who has which message, as often as he got it."""
+        found = []
+        for number, (envelope, octets) in enumerate(zip(self.envelopes, self.messages), 1):
+            recipients = [re.search("<(.*)>", line)[1] for line in envelope if line.startswith("RCPT")]
+            replies = [reply for of, reply in self.said if of == number]
+            subject = re.search(rb"Subject: (.*)\r", octets)[1].decode()
+            found += [(subject, who) for who, reply in zip(recipients, replies) if reply.startswith("250")]
+        return found
+
+
+def send_as_mta(guard, subject, recipients):
+    """One try; who is done with, and who got a bounce. The rest is for the next try (RFC 5321 4.5.4.1)."""
+    with guard.client(GOOD) as client:
+        client.ehlo()
+        client.say("MAIL FROM:<alice@good.test>", "250 ")
+        taken = [who for who in recipients if client.say(f"RCPT TO:<{who}>").startswith("250")]
+        if not taken:
+            return [], []
+        reply = client.data(message(subject=subject))
+    return (taken, []) if reply.startswith("250") else ([], taken if reply.startswith("5") else [])
+
+
+def test_everybody_once(t):
+    """Whatever is said to each of them, and however often smtpguard is killed between two tries: who has it has it once, and no
+    bounce names him."""
+    seed = os.environ.get("SMTPGUARD_SEED") or str(random.randrange(10**9))
+    moods = random.Random(seed)
+    backend = t.start(Moody(moods))
+    guard = before(t, backend)
+    done, bounced = [], []
+    for subject in map(str, range(12)):
+        waiting = [f"user{i}@example.net" for i in range(moods.randint(1, 5))]
+        for _ in range(100):
+            moods.shuffle(waiting)
+            good, bad = send_as_mta(guard, subject, waiting)
+            done += [(subject, who) for who in good]
+            bounced += [(subject, who) for who in bad]
+            waiting = [who for who in waiting if who not in good + bad]
+            if not waiting:
+                break
+            if moods.random() < 0.15:
+                guard.kill()
+                guard.start_again()
+        true(not waiting, f"{waiting} wait forever (seed {seed})")
+    same(sorted(backend.copies()), sorted(done), f"who has it (seed {seed})")
+    same(set(bounced) & set(done), set(), f"who has it, and bounced (seed {seed})")
