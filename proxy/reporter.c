@@ -13,10 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOOK_MS = 5000, STOP_MS = 5000 };
+enum { LOOK_MS = 5000, COUNTED_MS = 100, COUNTED_MAX_MS = 60 * 1000, STOP_MS = 5000 };
 
 struct reporter {
     struct store *store;
+    struct journal *journal;
     struct loop *loop;
     pthread_t thread;
     struct metric *fates[DAILY_FATES];
@@ -29,6 +30,9 @@ struct reporter {
     struct daily_settings settings;
 
     struct schedule schedule;
+    int64_t day; /* that is reported as soon as the journal has counted up to `ticket` */
+    uint64_t ticket;
+    int64_t waits_until_ms;
     struct timer look;
     struct daily *daily;
     bool stops;
@@ -107,8 +111,8 @@ static void on_done(const struct daily_result *result, const struct fail *fail, 
         timer_start(&r->look, r->loop, 0, on_look, r);
 }
 
-/* A timer until the set time would not hear of a clock that is put forward or back meanwhile. */
-static void on_look(void *arg)
+/* A journal that cannot be counted for so long has an owner elsewhere, or a store that will not be read either. */
+static void begin_day(void *arg)
 {
     struct reporter *r = arg;
     struct daily_ask ask = {.loop = r->loop,
@@ -116,15 +120,30 @@ static void on_look(void *arg)
                             .store = r->store,
                             .clock = clock_system(),
                             .settings = &r->settings,
-                            .day = schedule_next(&r->schedule, now_unix(), now_mono_ms()),
+                            .day = r->day,
                             .on_domain = on_domain,
                             .done = on_done,
                             .arg = r};
 
-    if (ask.day != SCHEDULE_NO_DAY)
+    if (journal_has_counted(r->journal, r->ticket) || now_mono_ms() >= r->waits_until_ms)
         r->daily = daily_start(&ask);
     else
+        timer_start(&r->look, r->loop, COUNTED_MS, begin_day, r);
+}
+
+/* A timer until the set time would not hear of a clock that is put forward or back meanwhile. */
+static void on_look(void *arg)
+{
+    struct reporter *r = arg;
+
+    r->day = schedule_next(&r->schedule, now_unix(), now_mono_ms());
+    if (r->day == SCHEDULE_NO_DAY) {
         timer_start(&r->look, r->loop, LOOK_MS, on_look, r);
+        return;
+    }
+    r->ticket = journal_ticket(r->journal);
+    r->waits_until_ms = now_mono_ms() + COUNTED_MAX_MS;
+    begin_day(r);
 }
 
 static struct str sign_report(struct arena *mem, struct str mail, void *arg)
@@ -240,13 +259,14 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct reporter *reporter_start(struct store *store)
+struct reporter *reporter_start(struct store *store, struct journal *journal)
 {
     struct reporter *r = calloc(1, sizeof(*r));
 
     if (r == NULL)
         out_of_memory();
     r->store = store;
+    r->journal = journal;
     r->loop = loop_new();
     for (int i = 0; i < DAILY_FATES; i++) {
         char label[64];

@@ -205,7 +205,7 @@ static int bind_all(const struct config *config, const struct config *old, size_
 static void tell_reporter(struct server *server)
 {
     if (server->reporter == NULL && server->config->reports.aggregate)
-        server->reporter = reporter_start(server->store);
+        server->reporter = reporter_start(server->store, server->journal);
     if (server->reporter != NULL)
         reporter_change(server->reporter, server->config, server->keyring);
 }
@@ -522,8 +522,8 @@ static void stop(struct server *server)
         worker_join(server->workers[i]);
     }
     timer_stop(&server->watch);
-    journal_close(&server->journal);
     reporter_stop(server->reporter);
+    journal_close(&server->journal);
     store_close(&server->store);
     reporter_free(&server->reporter);
     for (size_t i = 0; i < server->workers_count; i++)

@@ -43,6 +43,7 @@ struct page {
     struct row *rows;
     struct arena *left_mem; /* NULL: nothing is left out */
     struct row *left_out;   /* by day, origin and domain */
+    uint64_t number;        /* 0: of a former process */
 };
 
 struct journal {
@@ -52,6 +53,8 @@ struct journal {
     pthread_mutex_t lock; /* guards what follows, up to the blank line */
     struct page *written; /* NULL: nothing was added since the last one was taken */
     struct journal_folder folder;
+    uint64_t begun, ended; /* the numbers of the last pages */
+    bool left_behind;      /* a former process may have left pages; only the loop changes it */
     bool is_woken;  /* the loop knows that there is something */
     bool is_full;   /* said */
     bool is_unsafe; /* said */
@@ -61,8 +64,7 @@ struct journal {
     struct row *next;     /* of that page */
     bool leaves_out;      /* its rows are done: now for those that found no room */
     size_t flying;
-    bool failed;      /* the store could not take all of it */
-    bool left_behind; /* a former process may have left pages */
+    bool failed; /* the store could not take all of it */
     bool is_closing;
     struct timer timer;
 };
@@ -233,6 +235,7 @@ static void begin_page(struct journal *j)
     uint64_t mark = draw_mark();
 
     j->written = page_new();
+    j->written->number = ++j->begun;
     if (journal_file_new(&j->written->file, &j->folder, mark) == 0 || j->folder.ours)
         return;
     journal_folder_close(&j->folder);
@@ -372,8 +375,8 @@ static bool take_left_behind(struct journal *j)
     is_there = j->left_behind && journal_file_take(&file, &j->folder);
     if (is_there)
         journal_file_counting(&file, &j->folder);
-    pthread_mutex_unlock(&j->lock);
     j->left_behind = is_there;
+    pthread_mutex_unlock(&j->lock);
     if (!is_there)
         return false;
     j->counted = page_new();
@@ -427,6 +430,8 @@ static void end_page(struct journal *j)
 
     pthread_mutex_lock(&j->lock);
     journal_file_end(&j->counted->file, &j->folder);
+    if (j->counted->number > 0)
+        j->ended = j->counted->number;
     more = j->is_woken;
     pthread_mutex_unlock(&j->lock);
     page_free(&j->counted);
@@ -494,6 +499,26 @@ struct journal *journal_open(struct loop *loop, const struct history *history)
     if (j->left_behind)
         timer_start(&j->timer, loop, 0, on_due, j);
     return j;
+}
+
+uint64_t journal_ticket(struct journal *journal)
+{
+    uint64_t ticket;
+
+    pthread_mutex_lock(&journal->lock);
+    ticket = journal->begun;
+    pthread_mutex_unlock(&journal->lock);
+    return ticket;
+}
+
+bool journal_has_counted(struct journal *journal, uint64_t ticket)
+{
+    bool counted;
+
+    pthread_mutex_lock(&journal->lock);
+    counted = !journal->left_behind && journal->ended >= ticket;
+    pthread_mutex_unlock(&journal->lock);
+    return counted;
 }
 
 static uint64_t messages_of(const struct page *page)

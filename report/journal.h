@@ -9,7 +9,7 @@
  * Promise    A message is counted once. When journal_add() has returned, a kill -9 does not lose it: whoever opens
  *            the journal next counts what is left there. What was not counted yet when the machine itself
  *            stopped is lost, as are the last commits of a database that does not sync each of them.
- * Threads    journal_add() from any thread; all else on the loop's.
+ * Threads    journal_add() and the tickets from any thread; all else on the loop's.
  * Limits     JOURNAL_ROWS_BYTES of lots, JOURNAL_FILE_MAX of file. While the store is away both fill; then
  *            messages are not counted, which the log says once and a metric each time.
  * Errors     Shared memory that cannot be used is said once: all is counted, but not safe from a kill.
@@ -30,6 +30,10 @@ struct journal *journal_open(struct loop *loop, const struct history *history);
 
 /* `mem` is for the moment, and the caller's. */
 void journal_add(struct journal *journal, struct arena *mem, const struct history_entry *entry);
+
+/* Is all counted that was added before the ticket was drawn, and what a former process left? From any thread. */
+uint64_t journal_ticket(struct journal *journal);
+bool journal_has_counted(struct journal *journal, uint64_t ticket);
 
 /* When nobody adds any more. Runs the loop until all is counted, or the store has said that it cannot; what is left
  * then stays in its file. */

@@ -177,6 +177,29 @@ static void test_by_itself(void **state)
     t_same_int(sums.rows, 2);
 }
 
+static void test_tickets(void **state)
+{
+    uint64_t first, second;
+
+    (void)state;
+    open_journal();
+    t_case("where nothing was added, all is counted", NULL);
+    t_true(journal_has_counted(journal, journal_ticket(journal)));
+    add(1, 7);
+    first = journal_ticket(journal);
+    t_case("what was added is not yet", NULL);
+    t_true(!journal_has_counted(journal, first));
+    timer_start(&stop_timer, bed_loop, 5, on_stop, NULL);
+    loop_run(bed_loop);
+    t_case("then it is", NULL);
+    t_true(journal_has_counted(journal, first));
+    add(1, 1);
+    second = journal_ticket(journal);
+    t_case("whatever is added behind it", NULL);
+    t_true(journal_has_counted(journal, first));
+    t_true(!journal_has_counted(journal, second));
+}
+
 static void *add_many(void *arg)
 {
     for (unsigned i = 0; i < EACH; i++)
@@ -331,6 +354,8 @@ static void test_kill(void **state)
         told += run_and_kill(most);
     open_store();
     open_journal();
+    t_case("what a former process left is not counted yet", NULL);
+    t_true(!journal_has_counted(journal, journal_ticket(journal)));
     journal_close(&journal);
     t_case("kill -9 loses no message that was told of, and counts none twice", NULL);
     t_true(told > 5000);
@@ -498,6 +523,7 @@ int main(void)
         FORKING_ROW(test_catch_up),
         ROW(test_counting),
         ROW(test_by_itself),
+        ROW(test_tickets),
         ROW(test_threads),
         ROW(test_left_out),
         ROW(test_away),
