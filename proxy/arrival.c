@@ -1,6 +1,7 @@
 #include "proxy/session_in.h"
 
 #include "base/hash.h"
+#include "proxy/rate.h"
 #include "smtp/xclient.h"
 
 #include <stdatomic.h>
@@ -44,8 +45,10 @@ static const char *refusal_of(struct service *service, const struct ip *ip)
     struct log_line line;
     char text[IP_TEXT_MAX];
 
-    if (refusal == CLIENT_WELCOME)
+    if (refusal == CLIENT_WELCOME) {
+        rate_tell(service, ip);
         return NULL;
+    }
     log_line_begin(&line, LOG_INFO, NULL, "connect");
     log_put_z(&line, "client", ip_format(ip, text));
     log_put_z(&line, "action", "drop");

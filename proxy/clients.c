@@ -15,7 +15,9 @@ static const int64_t praise_lasts_ms = 24LL * 3600 * 1000;
 struct client {
     struct ip key;
     unsigned connections, recent; /* recent: new connections since window_ms */
-    int64_t window_ms, good_until_ms;
+    unsigned told;               /* of these, to other hosts */
+    unsigned elsewhere;          /* at other hosts, as they said at heard_ms */
+    int64_t window_ms, heard_ms, good_until_ms;
     unsigned short helo_hashes[CLIENTS_GATEWAY_NAMES]; /* 0: free */
     bool is_gateway;
     struct client *newer, *older; /* a ring by last use; the slice is its head */
@@ -134,15 +136,23 @@ static struct client *find_or_add(struct slice *slice, const struct ip *key)
     return client;
 }
 
+/* What others said fades until it is as old as a window. */
+static uint64_t elsewhere_now(const struct client *client, const struct limit_settings *limits, int64_t now_ms)
+{
+    int64_t left_ms = limits->new_connections_ms - (now_ms - client->heard_ms);
+
+    return left_ms > 0 ? (uint64_t)client->elsewhere * (uint64_t)left_ms / (uint64_t)limits->new_connections_ms : 0;
+}
+
 static enum clients_refusal judge(struct client *client, const struct limit_settings *limits, int64_t now_ms)
 {
     if (now_ms - client->window_ms >= limits->new_connections_ms) {
         client->window_ms = now_ms;
-        client->recent = 0;
+        client->recent = client->told = 0;
     }
     if (client->connections >= limits->connections_per_client)
         return CLIENT_TOO_MANY_CONNECTIONS;
-    if (client->recent >= limits->new_connections)
+    if (client->recent + elsewhere_now(client, limits, now_ms) >= limits->new_connections)
         return CLIENT_TOO_FAST;
     return CLIENT_WELCOME;
 }
@@ -182,6 +192,33 @@ void clients_leave(struct clients *clients, const struct ip *ip)
         client->connections--;
     pthread_mutex_unlock(&slice->lock);
     atomic_fetch_sub(&clients->connections, 1);
+}
+
+unsigned clients_to_tell(struct clients *clients, const struct limit_settings *limits, const struct ip *ip)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice = lock_slice(clients, &key);
+    struct client *client = find(slice, &key);
+    unsigned step = limits->new_connections / 16, count = 0;
+
+    if (client != NULL && client->recent > client->told && client->recent - client->told >= step)
+        count = client->told = client->recent;
+    pthread_mutex_unlock(&slice->lock);
+    return count;
+}
+
+/* One that has gone meanwhile is not made again. */
+void clients_heard(struct clients *clients, const struct ip *ip, unsigned elsewhere, int64_t now_ms)
+{
+    struct ip key = key_of(ip);
+    struct slice *slice = lock_slice(clients, &key);
+    struct client *client = find(slice, &key);
+
+    if (client != NULL) {
+        client->elsewhere = elsewhere;
+        client->heard_ms = now_ms;
+    }
+    pthread_mutex_unlock(&slice->lock);
 }
 
 void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms)

@@ -26,6 +26,11 @@ enum clients_refusal clients_enter(struct clients *clients, const struct limit_s
                                    const struct ip *ip, int64_t now_ms);
 void clients_leave(struct clients *clients, const struct ip *ip);
 
+/* How many new connections of a client are to be told to other hosts (proxy/rate.h), when a sixteenth of the limit has come
+ * since the last time; else 0. What was heard of the others counts with ours, fading for as long as the window lasts. */
+unsigned clients_to_tell(struct clients *clients, const struct limit_settings *limits, const struct ip *ip);
+void clients_heard(struct clients *clients, const struct ip *ip, unsigned elsewhere, int64_t now_ms);
+
 /* A host that behaved needs no waiting at the banner: it has once delivered mail that was accepted. */
 void clients_praise(struct clients *clients, const struct ip *ip, int64_t now_ms);
 bool clients_is_good(struct clients *clients, const struct ip *ip, int64_t now_ms);

@@ -108,6 +108,45 @@ static void test_rate(void **state)
     clients_free(&clients);
 }
 
+static void test_elsewhere(void **state)
+{
+    struct limit_settings limits = limits_of(1000, 1000, 32);
+    struct ip ip = ip_of("192.0.2.1"), other = ip_of("192.0.2.2");
+    struct clients *clients = clients_new();
+
+    (void)state;
+    t_case("other hosts are told when a sixteenth of the limit has come", NULL);
+    enter(clients, &limits, "192.0.2.1", 0);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 0);
+    enter(clients, &limits, "192.0.2.1", 0);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 2);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 0);
+    for (int i = 2; i < 9; i++)
+        enter(clients, &limits, "192.0.2.1", 0);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 9);
+    t_case("nobody knows of a client that never came", NULL);
+    t_same_int(clients_to_tell(clients, &limits, &other), 0);
+    clients_heard(clients, &other, 1000, 0);
+    t_same_int(enter(clients, &limits, "192.0.2.2", 0), CLIENT_WELCOME);
+    t_case("what was heard of them counts with ours", NULL);
+    clients_heard(clients, &ip, 23, 1000);
+    t_same_int(enter(clients, &limits, "192.0.2.1", 1000), CLIENT_TOO_FAST);
+    t_case("fading: after half a window it counts half", NULL);
+    for (int i = 9; i < 21; i++)
+        t_same_int(enter(clients, &limits, "192.0.2.1", 31000), CLIENT_WELCOME);
+    t_same_int(enter(clients, &limits, "192.0.2.1", 31000), CLIENT_TOO_FAST);
+    t_case("and after a whole one not at all; our own window begins anew", NULL);
+    for (int i = 0; i < 32; i++)
+        t_same_int(enter(clients, &limits, "192.0.2.1", 61000), CLIENT_WELCOME);
+    t_same_int(enter(clients, &limits, "192.0.2.1", 61000), CLIENT_TOO_FAST);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 32);
+    t_case("a limit of a few is told each time", NULL);
+    limits.new_connections = 3;
+    enter(clients, &limits, "192.0.2.2", 0);
+    t_same_int(clients_to_tell(clients, &limits, &other), 2);
+    clients_free(&clients);
+}
+
 static void test_praise(void **state)
 {
     static const int64_t day_ms = 24LL * 3600 * 1000;
@@ -276,7 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connections), cmocka_unit_test(test_prefix),  cmocka_unit_test(test_rate),
         cmocka_unit_test(test_praise),      cmocka_unit_test(test_bounded), cmocka_unit_test(test_gateway),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

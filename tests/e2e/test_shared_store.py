@@ -10,7 +10,7 @@ from lib.check import has, same, starts, true, wait_for
 from lib.mail import message
 from lib.process import free_port
 from lib.redis import Cluster, Redis, Sentinel
-from lib.world import BOT
+from lib.world import BOT, LIAR
 from test_reports import answer, date, listed, make_yesterday, name_server, passing, play, reporter, reports_at
 
 GREYLISTED = "451 4.7.1 "
@@ -99,6 +99,32 @@ def test_recipients(t):
     with second.client(BOT) as client:
         client.envelope("a@good.test")
         has(client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 "), "(remembered)")
+
+
+def test_rate(t):
+    """A client is as fast as it is at all hosts together; while the server is away each counts for itself."""
+    server = redis(t)
+    first, second = hosts(t, server, 2)
+    for number, guard in enumerate((first, second)):
+        guard.change(hostname=f"mx{number}.example.net", limits={"new_connections_per_client": "12/1h"})
+    for _ in range(9):
+        first.client(BOT).close()
+    server.wait_for_key(f"smtpguard:rate:*{BOT.address}*")
+    greetings = []
+
+    def is_too_fast():
+        with second.client(BOT, greeting="") as client:
+            greetings.append(client.greeting)
+        return greetings[-1].startswith("421 4.7.0 Too many new connections")
+
+    wait_for(is_too_fast, "the limit of both")
+    true(len(greetings) < 8, f"{len(greetings)} connections to the second, nine to the first")
+    second.event(event="connect", check="rate", client=BOT.address)
+    server.kill()
+    second.client(LIAR).close()
+    for _ in range(11):
+        first.client(LIAR).close()
+    second.client(LIAR).close()
 
 
 def deliver_by_lmtp(guard, sender, *recipients):
