@@ -56,7 +56,7 @@ struct journal {
     uint64_t begun, ended; /* the numbers of the last pages */
     bool left_behind;      /* a former process may have left pages; only the loop changes it */
     bool is_woken;  /* the loop knows that there is something */
-    bool is_full;   /* said */
+    bool is_full;   /* said; until a page is counted */
     bool is_unsafe; /* said */
 
     /* The loop's own. */
@@ -268,7 +268,7 @@ void journal_add(struct journal *j, struct arena *mem, const struct history_entr
     is_first = !j->is_woken;
     j->is_woken = true;
     was_full = j->is_full;
-    j->is_full = !fits;
+    j->is_full = was_full || !fits;
     pthread_mutex_unlock(&j->lock);
     if (is_first)
         loop_post(j->loop, on_woken, j);
@@ -432,6 +432,7 @@ static void end_page(struct journal *j)
     journal_file_end(&j->counted->file, &j->folder);
     if (j->counted->number > 0)
         j->ended = j->counted->number;
+    j->is_full = false;
     more = j->is_woken;
     pthread_mutex_unlock(&j->lock);
     page_free(&j->counted);
