@@ -22,6 +22,9 @@ struct loop {
     uv_loop_t uv;
     uv_timer_t alarm;
     uv_idle_t idle; /* started while `laters` is not empty, so that the loop does not sleep */
+    uv_prepare_t before_waiting;
+    loop_fn *waiting_fn;
+    void *waiting_arg;
     uv_async_t wake;
     struct timer **heap; /* heap[1] is due first */
     size_t heap_count, heap_room;
@@ -214,6 +217,28 @@ void later_cancel(struct later *later)
         unlink_later(later);
 }
 
+bool loop_is_told_before_waiting(const struct loop *loop)
+{
+    return loop->waiting_fn != NULL;
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct loop *loop = prepare->data;
+
+    loop->waiting_fn(loop->waiting_arg);
+}
+
+void loop_before_waiting(struct loop *loop, loop_fn *fn, void *arg)
+{
+    loop->waiting_fn = fn;
+    loop->waiting_arg = arg;
+    if (fn != NULL)
+        uv_prepare_start(&loop->before_waiting, on_prepare);
+    else
+        uv_prepare_stop(&loop->before_waiting);
+}
+
 /* ---- other threads ---- */
 
 static void on_wake(uv_async_t *wake)
@@ -386,9 +411,10 @@ struct loop *loop_new(void)
         out_of_memory();
     uv_timer_init(&loop->uv, &loop->alarm);
     uv_idle_init(&loop->uv, &loop->idle);
+    uv_prepare_init(&loop->uv, &loop->before_waiting);
     if (uv_async_init(&loop->uv, &loop->wake, on_wake) != 0)
         out_of_memory();
-    loop->alarm.data = loop->idle.data = loop->wake.data = loop;
+    loop->alarm.data = loop->idle.data = loop->before_waiting.data = loop->wake.data = loop;
     loop->laters.next = loop->laters.previous = &loop->laters;
     loop->posts_end = &loop->posts;
     pthread_mutex_init(&loop->lock, NULL);
@@ -402,7 +428,7 @@ static void close_handle(uv_handle_t *handle, void *arg)
     if (uv_is_closing(handle))
         return;
     if (handle == (uv_handle_t *)&loop->alarm || handle == (uv_handle_t *)&loop->idle ||
-        handle == (uv_handle_t *)&loop->wake)
+        handle == (uv_handle_t *)&loop->before_waiting || handle == (uv_handle_t *)&loop->wake)
         uv_close(handle, NULL);
     else
         uv_close(handle, on_watch_closed);

@@ -60,6 +60,10 @@ struct later {
 void later_start(struct later *later, struct loop *loop, loop_fn *fn, void *arg);
 void later_cancel(struct later *later); /* fine when not started */
 
+/* Each time that the loop has done what there was to do, before it waits. One a loop; NULL: no more. */
+void loop_before_waiting(struct loop *loop, loop_fn *fn, void *arg);
+bool loop_is_told_before_waiting(const struct loop *loop);
+
 /* Readiness of a descriptor, level-triggered. Errors and hang-ups count as ready, so that the
  * reader sees them. Stop the watch before closing the descriptor. */
 enum { WATCH_READ = 1, WATCH_WRITE = 2 };

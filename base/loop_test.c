@@ -245,6 +245,32 @@ static void test_later_cancels_another(void **state)
     t_same_z(seen, "acd");
 }
 
+/* ---- before it waits ---- */
+
+static void test_before_waiting(void **state)
+{
+    struct timer soon = {0};
+
+    (void)state;
+    t_true(!loop_is_told_before_waiting(loop));
+    loop_before_waiting(loop, see, D);
+    t_true(loop_is_told_before_waiting(loop));
+    t_case("it is told when all that was to do has been done, and each time", NULL);
+    later_start(&first, loop, see, A);
+    later_start(&second, loop, see, B);
+    timer_start(&soon, loop, 5, see_and_stop, C);
+    loop_run(loop);
+    t_same_int(strncmp(seen, "abd", 3), 0);
+    t_same_z(seen + strlen(seen) - 2, "cd");
+    t_case("until nobody wants to know", NULL);
+    loop_before_waiting(loop, NULL, NULL);
+    t_true(!loop_is_told_before_waiting(loop));
+    seen[0] = '\0';
+    timer_start(&soon, loop, 1, see_and_stop, C);
+    loop_run(loop);
+    t_same_z(seen, "c");
+}
+
 /* ---- other threads ---- */
 
 enum { POSTS = 5000, THREADS = 3 };
@@ -506,6 +532,7 @@ int main(void)
         ON_A_LOOP(test_later),
         ON_A_LOOP(test_later_without_end),
         ON_A_LOOP(test_later_cancels_another),
+        ON_A_LOOP(test_before_waiting),
         ON_A_LOOP(test_posts),
         ON_A_LOOP(test_stop),
         ON_A_LOOP(test_watch),

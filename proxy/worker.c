@@ -307,6 +307,7 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
     }
     put_in_service(worker, service, setup->listeners);
     timer_start(&worker->sweep, worker->loop, SWEEP_MS, on_sweep, worker);
+    store_gather(setup->parts.store, worker->loop);
     if (pthread_create(&worker->thread, NULL, run_worker, worker) != 0)
         out_of_memory();
     return worker;
@@ -315,6 +316,7 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
 void worker_join(struct worker *worker)
 {
     pthread_join(worker->thread, NULL);
+    loop_before_waiting(worker->loop, NULL, NULL); /* the store may go now */
 }
 
 void worker_free(struct worker **worker)

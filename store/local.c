@@ -33,6 +33,7 @@ struct local {
     size_t waiting_max, log_bytes;
     pthread_t thread;
     atomic_bool available;
+    atomic_bool unwoken; /* something waits, and nobody has said so to the thread yet */
     atomic_uint_fast64_t updates, commits, unanswered;
 
     pthread_mutex_t lock; /* guards what follows, up to the blank line */
@@ -50,8 +51,9 @@ struct local {
 
 /* ---- the queue ---- */
 
-/* The thread is woken when the lock is free: else it would wake only to wait for that. */
-bool local_take(struct local *local, struct store_token *token)
+/* The thread is woken when the lock is free: else it would wake only to wait for that. Woken by the first of several
+ * requests it would often take that one alone, on the very core that was about to add the others. */
+bool local_take(struct local *local, struct store_token *token, bool gathers)
 {
     bool fits, first;
 
@@ -61,7 +63,9 @@ bool local_take(struct local *local, struct store_token *token)
     if (fits)
         token_queue_add(&local->queue, token);
     pthread_mutex_unlock(&local->lock);
-    if (fits && first)
+    if (fits && first && gathers)
+        atomic_store(&local->unwoken, true); /* whoever has more, his turn ends soon, too */
+    else if (fits && first)
         pthread_cond_signal(&local->wake);
     if (!fits) {
         token->next = NULL;
@@ -70,6 +74,12 @@ bool local_take(struct local *local, struct store_token *token)
         token_answer(token);
     }
     return fits;
+}
+
+void local_hand_over(struct local *local)
+{
+    if (atomic_load_explicit(&local->unwoken, memory_order_relaxed) && atomic_exchange(&local->unwoken, false))
+        pthread_cond_signal(&local->wake);
 }
 
 /* ---- the file: well, away, damaged ---- */

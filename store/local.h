@@ -29,8 +29,10 @@ struct local_settings {
 struct local *local_open(const struct local_settings *settings, const struct clock *clock);
 void local_close(struct local **local); /* what was asked before is done first; NULL is fine; leaves NULL */
 
-/* Takes the token, and answers it. False: too many wait, and the answer is STORE_UNAVAILABLE. */
-bool local_take(struct local *local, struct store_token *token);
+/* Takes the token, and answers it. False: too many wait, and the answer is STORE_UNAVAILABLE. `gathers`: more may come at
+ * once, and local_hand_over() when that was all. */
+bool local_take(struct local *local, struct store_token *token, bool gathers);
+void local_hand_over(struct local *local);
 
 bool local_is_available(const struct local *local);
 const char *local_file(const struct local *local); /* its path */

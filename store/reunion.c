@@ -18,7 +18,7 @@ void reunion_take_job(struct local *local, struct loop *loop, store_job_fn *job,
 
     token->job = job;
     rows->in_job = true;
-    local_take(local, token);
+    local_take(local, token, false);
 }
 
 /* ---- one row ---- */

@@ -155,7 +155,7 @@ static void fall_back(struct shared *shared, struct store_token *list)
         metric_add(metric_of("away"), 1);
         list->away = true;
         if (list->shared->merge != NULL)
-            local_take(shared->local, list);
+            local_take(shared->local, list, false);
         else
             refuse_token(list);
     }

@@ -36,8 +36,20 @@ struct store_token *store_update(struct store *store, struct loop *loop, const s
     if (token->shared != NULL)
         shared_take(store->shared, token);
     else
-        local_take(store->local, token);
+        local_take(store->local, token, loop_is_told_before_waiting(loop));
     return token;
+}
+
+static void hand_over(void *arg)
+{
+    struct store *store = arg;
+
+    local_hand_over(store->local);
+}
+
+void store_gather(struct store *store, struct loop *loop)
+{
+    loop_before_waiting(loop, hand_over, store);
 }
 
 int store_ping(const char *url, struct fail *fail)

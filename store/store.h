@@ -116,6 +116,9 @@ struct store_settings {
  * that is none, or certificates that cannot be read. */
 struct store *store_open(const struct store_settings *settings, const struct clock *clock, struct fail *fail);
 void store_close(struct store **store);             /* what was asked before is done first */
+/* For a loop that asks on behalf of many: what it asks for in one turn reaches the file's thread at the turn's end, and
+ * wakes it once. Until loop_before_waiting(loop, NULL, NULL), which must come before store_close(). */
+void store_gather(struct store *store, struct loop *loop);
 bool store_is_available(const struct store *store); /* the file, that is */
 const char *store_file(const struct store *store);  /* its path, as long as the store lives */
 

@@ -218,6 +218,27 @@ static void test_groups(void **state)
         t_same_int(outcomes[i].number, i + 1);
 }
 
+/* The thread may look by itself while they gather, and once more when it is handed the rest. */
+static void test_gathers(void **state)
+{
+    static struct bed_outcome outcomes[3000];
+
+    (void)state;
+    bed_open_store();
+    bed_added("a", 1, 0);
+    store_gather(bed_store, bed_loop);
+    for (size_t i = 0; i < COUNT(outcomes); i++)
+        bed_start_add(STR("a"), 1, 0, &outcomes[i]);
+    bed_run_until(COUNT(outcomes));
+    t_case("what a loop asks for in one turn is one transaction", NULL);
+    t_same_int(store_counts(bed_store).updates, COUNT(outcomes) + 1);
+    t_true(store_counts(bed_store).commits <= 1 + 2);
+    loop_before_waiting(bed_loop, NULL, NULL);
+    t_case("a loop that does not gather is answered as before", NULL);
+    bed_added("a", 1, 0);
+    t_same_int(bed_value_of("a"), COUNT(outcomes) + 2);
+}
+
 static void test_overflow(void **state)
 {
     struct gate gate;
@@ -479,9 +500,10 @@ static void test_each(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ROW(test_round_trip),    ROW(test_restart),      ROW(test_close_finishes),   ROW(test_two_loops),
-        ROW(test_groups),        ROW(test_overflow),     ROW(test_cancel),           ROW(test_expiry),
-        ROW(test_expiry_slices), ROW(test_bounded_rows), ROW(test_limit_of_a_table), ROW(test_each),
+        ROW(test_round_trip), ROW(test_restart),       ROW(test_close_finishes), ROW(test_two_loops),
+        ROW(test_groups),     ROW(test_gathers),       ROW(test_overflow),       ROW(test_cancel),
+        ROW(test_expiry),     ROW(test_expiry_slices), ROW(test_bounded_rows),   ROW(test_limit_of_a_table),
+        ROW(test_each),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
