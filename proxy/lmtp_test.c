@@ -130,12 +130,25 @@ static void test_comes_again(void **state)
     t_same_int(fakebackend_taken(fakes[0]), 3);
 }
 
+static bool count_row(struct str key, struct str value, int64_t expires_unix, void *arg)
+{
+    (void)key, (void)value, (void)expires_unix;
+    ++*(int *)arg;
+    return true;
+}
+
 static void test_restart(void **state)
 {
+    struct fail fail = {0};
+    int rows = 0;
+
     (void)state;
     set_replies("250 2.0.0 Bob has it\r\n", "452 4.2.2 Carol is full\r\n");
-    t_case("a restart forgets nothing", NULL);
+    t_case("when the client hears 451 it is in the file: each of them, and what one has", NULL);
     t_same_int(deliver_to(two, "7"), 451);
+    t_same_int(store_each(store, PARTIAL_TABLE, STR(""), count_row, &rows, &fail), 0);
+    t_same_int(rows, 3);
+    t_case("a restart forgets nothing", NULL);
     fakebackend_rules(fakes[0], NULL);
     end_work(&work);
     close_store();

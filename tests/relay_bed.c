@@ -19,7 +19,7 @@ struct tls_context *server_context, *client_context;
 
 struct fakedns *names;
 struct partials *partials;
-static struct store *store;
+struct store *store;
 
 void renew_backends(void)
 {

@@ -19,6 +19,7 @@ extern struct backends *backends;
 extern struct config config;
 extern struct backend_settings fake_settings[FAKES];
 extern struct fakedns *names; /* the DNS */
+extern struct store *store;
 extern struct partials *partials;
 extern struct tls_context *server_context, *client_context;
 extern char folder[], cert_path[64], key_path[64];
