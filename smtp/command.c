@@ -62,12 +62,12 @@ static struct str skip_blanks(struct str s)
 
 static enum smtp_verb verb_of(struct str text)
 {
-    for (size_t i = 0; i < COUNT(foreign_verbs); i++)
-        if (str_same_z(text, foreign_verbs[i]))
-            return SMTP_FOREIGN;
     for (enum smtp_verb verb = SMTP_EHLO; verb < SMTP_FOREIGN; verb++)
         if (str_same_z(text, verbs[verb].name))
             return verb;
+    for (size_t i = 0; i < COUNT(foreign_verbs); i++)
+        if (str_same_z(text, foreign_verbs[i]))
+            return SMTP_FOREIGN;
     return SMTP_UNKNOWN;
 }
 

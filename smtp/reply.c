@@ -2,10 +2,9 @@
 
 #include "base/bug.h"
 
-#include <stdio.h>
 #include <string.h>
 
-enum { LINE_WRITTEN = 512, CODE_TEXT = 16 }; /* RFC 5321 4.5.3.1.5 */
+enum { LINE_WRITTEN = 512, ENHANCED_WRITTEN = 16 }; /* RFC 5321 4.5.3.1.5 */
 
 /* ---- writing ---- */
 
@@ -21,12 +20,15 @@ static size_t put_text(char *at, size_t room, struct str text)
 static void write_line(struct buf *out, int code, bool last, struct str enhanced, struct str text)
 {
     char *line = buf_reserve(out, LINE_WRITTEN);
-    size_t n;
+    size_t n = 0;
 
     if (line == NULL)
         return; /* `overflow` tells the caller */
-    n = (size_t)snprintf(line, CODE_TEXT, "%d%c", code, last ? ' ' : '-');
-    n += put_text(line + n, CODE_TEXT, enhanced);
+    line[n++] = (char)('0' + code / 100);
+    line[n++] = (char)('0' + code / 10 % 10);
+    line[n++] = (char)('0' + code % 10);
+    line[n++] = last ? ' ' : '-';
+    n += put_text(line + n, ENHANCED_WRITTEN, enhanced);
     if (enhanced.n > 0 && text.n > 0)
         line[n++] = ' ';
     n += put_text(line + n, LINE_WRITTEN - 2 - n, text);
