@@ -286,6 +286,19 @@ def test_connection_limits(t):
         guard.client(LIAR, greeting="421 4.3.2 Too many connections, try again later").close()
 
 
+def test_unread_replies(t):
+    """A client that asks on and on, and never reads what it hears, is cut off."""
+    guard = t.guard(limits={"recipients": 1})
+    with guard.client(GOOD) as client:
+        client.envelope("alice@good.test", t.recipient())
+        try:
+            for _ in range(1000):  # far more than the kernel keeps for it
+                client.send(b"RCPT TO:<bob@example.net>\r\n" * 1000)
+        except OSError:
+            pass
+        guard.event(event="session", reason="it does not read our replies")
+
+
 def test_idle_and_endless_sessions(t):
     """A client that says nothing, and a session that never ends, are ended with 421 when their time is up."""
     idle, endless = t.guard(limits={"idle": "1s"}), t.guard(limits={"session": "1s", "idle": "1h"})
