@@ -107,6 +107,7 @@ static void ask(struct run *run)
 static void go(struct run *run, unsigned outstanding)
 {
     run->loop = loop_new();
+    store_gather(run->store, run->loop); /* as workers do */
     for (unsigned i = 0; i < outstanding && run->asked < run->count; i++)
         ask(run);
     loop_run(run->loop);
