@@ -78,7 +78,7 @@ $(BUILD)/libtests.a: $(call object,$(HARNESS))
 	@ar rcs $@ $^
 
 # tests/store_bed.c counts what the store logs.
-$(BUILD)/store/%_test: LDFLAGS += -Wl,--wrap=log_note
+$(BUILD)/store/%_test $(BUILD)/report/journal_test: LDFLAGS += -Wl,--wrap=log_note
 $(UNIT_BINARIES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)

@@ -44,6 +44,7 @@ struct page {
     struct arena *left_mem; /* NULL: nothing is left out */
     struct row *left_out;   /* by day, origin and domain */
     uint64_t number;        /* 0: of a former process */
+    bool is_unsafe;         /* its file has not all of it */
 };
 
 struct journal {
@@ -54,10 +55,10 @@ struct journal {
     struct page *written; /* NULL: nothing was added since the last one was taken */
     struct journal_folder folder;
     uint64_t begun, ended; /* the numbers of the last pages */
-    bool left_behind;      /* a former process may have left pages; only the loop changes it */
+    bool left_behind;      /* a former process has left pages, or may have; only the loop changes it */
     bool is_woken;  /* the loop knows that there is something */
     bool is_full;   /* said; until a page is counted */
-    bool is_unsafe; /* said */
+    bool is_unsafe; /* said; until a page is counted that was safe */
 
     /* The loop's own. */
     struct page *counted; /* NULL: none */
@@ -219,39 +220,55 @@ static uint64_t draw_mark(void)
     return mark;
 }
 
+static void say_unsafe(struct journal *j, const struct fail *why)
+{
+    if (!j->is_unsafe)
+        log_note(LOG_WARNING, "dmarc-journal", "%s; DMARC's counters are not safe from a kill", why->text);
+    j->is_unsafe = true;
+}
+
 static void open_folder(struct journal *j, bool make)
 {
     struct fail fail;
-    bool unsafe = journal_folder_open(&j->folder, store_file(j->history.store), make, &fail) != 0;
 
-    if (unsafe && !j->is_unsafe)
-        log_note(LOG_WARNING, "dmarc-journal", "%s; DMARC's counters are not safe from a kill", fail.text);
-    j->is_unsafe = unsafe;
+    if (journal_folder_open(&j->folder, store_file(j->history.store), make, &fail) != 0)
+        say_unsafe(j, &fail);
 }
 
-/* The folder may have gone with another process that had it. */
+/* The folder may have gone with another process that had it, or was taken away under our hands. */
 static void begin_page(struct journal *j)
 {
     uint64_t mark = draw_mark();
+    struct fail fail;
 
     j->written = page_new();
     j->written->number = ++j->begun;
-    if (journal_file_new(&j->written->file, &j->folder, mark) == 0 || j->folder.ours)
+    if (journal_file_new(&j->written->file, &j->folder, mark, &fail) == 0)
         return;
-    journal_folder_close(&j->folder);
-    open_folder(j, true);
-    (void)journal_folder_claim(&j->folder);
-    (void)journal_file_new(&j->written->file, &j->folder, mark);
+    if (!j->folder.ours || !journal_folder_is_there(&j->folder)) {
+        journal_folder_release(&j->folder);
+        journal_folder_close(&j->folder);
+        open_folder(j, true);
+        (void)journal_folder_claim(&j->folder);
+        if (journal_file_new(&j->written->file, &j->folder, mark, &fail) == 0)
+            return;
+    }
+    say_unsafe(j, &fail);
 }
 
 /* What the file does not take is counted from memory. */
 static bool write_down(struct journal *j, struct str record, const struct history_lot *lot)
 {
+    struct fail fail;
+
     if (j->written == NULL)
         begin_page(j);
     if (!page_add(j->written, j, record, lot))
         return false;
-    (void)journal_file_add(&j->written->file, record);
+    if (journal_file_add(&j->written->file, record, &fail) != 0) {
+        say_unsafe(j, &fail);
+        j->written->is_unsafe = true;
+    }
     return true;
 }
 
@@ -365,6 +382,7 @@ static bool on_record(struct str record, void *arg)
     return read_record(record, &lot) && page_add(j->counted, j, record, &lot);
 }
 
+/* Also later than at the start: another process that counted, or had to leave it to us, may have ended since. */
 static bool take_left_behind(struct journal *j)
 {
     struct journal_file file;
@@ -372,7 +390,7 @@ static bool take_left_behind(struct journal *j)
     bool is_there;
 
     pthread_mutex_lock(&j->lock);
-    is_there = j->left_behind && journal_file_take(&file, &j->folder);
+    is_there = journal_file_take(&file, &j->folder);
     if (is_there)
         journal_file_counting(&file, &j->folder);
     j->left_behind = is_there;
@@ -430,8 +448,10 @@ static void end_page(struct journal *j)
 
     pthread_mutex_lock(&j->lock);
     journal_file_end(&j->counted->file, &j->folder);
-    if (j->counted->number > 0)
+    if (j->counted->number > 0) {
         j->ended = j->counted->number;
+        j->is_unsafe = j->is_unsafe && j->counted->is_unsafe;
+    }
     j->is_full = false;
     more = j->is_woken;
     pthread_mutex_unlock(&j->lock);

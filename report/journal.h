@@ -10,9 +10,9 @@
  *            the journal next counts what is left there. What was not counted yet when the machine itself
  *            stopped is lost, as are the last commits of a database that does not sync each of them.
  * Threads    journal_add() and the tickets from any thread; all else on the loop's.
- * Limits     JOURNAL_ROWS_BYTES of lots, JOURNAL_FILE_MAX of file. While the store is away both fill; then
+ * Limits     JOURNAL_ROWS_BYTES of lots, JOURNAL_FILE_MAX of file. While the store is away both fill. Beyond the lots
  *            messages are not counted, which the log says once and a metric each time.
- * Errors     Shared memory that cannot be used is said once: all is counted, but not safe from a kill.
+ * Errors     Shared memory that cannot be used, or takes no more, is said once: all is counted, but not safe from a kill.
  *            While another process counts the same journal (its folder is locked), this one gathers.
  */
 #ifndef REPORT_JOURNAL_H

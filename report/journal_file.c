@@ -36,11 +36,19 @@ static uint64_t hash_of_path(const char *store_file)
     return hash_stable(text, strlen(text), 0);
 }
 
-static bool is_safe(int fd, struct fail *fail)
+/* Anybody may make a folder there. Root's verbs work beside a daemon that is not root; its user has the store. */
+static bool is_of_ours(uid_t owner, const char *store_file)
 {
     struct stat st;
 
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || geteuid() == 0) &&
+    return owner == geteuid() || (geteuid() == 0 && stat(store_file, &st) == 0 && owner == st.st_uid);
+}
+
+static bool is_safe(int fd, const char *store_file, struct fail *fail)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && is_of_ours(st.st_uid, store_file) &&
         (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
         return true;
     fail_set(fail, "it is somebody else's");
@@ -58,21 +66,26 @@ int journal_folder_open(struct journal_folder *folder, const char *store_file, b
     folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder->fd < 0)
         return errno == ENOENT && !make ? 0 : fail_errno(fail, "%s", folder->path);
-    if (is_safe(folder->fd, &why))
+    if (is_safe(folder->fd, store_file, &why))
         return 0;
     close(folder->fd);
     folder->fd = -1;
     return fail_set(fail, "%s: %s", folder->path, why.text);
 }
 
-/* The folder may have gone with the process that had claimed it. */
-bool journal_folder_claim(struct journal_folder *folder)
+bool journal_folder_is_there(const struct journal_folder *folder)
 {
     struct stat st;
 
+    return folder->fd >= 0 && fstat(folder->fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* The folder may have gone with the process that had claimed it. */
+bool journal_folder_claim(struct journal_folder *folder)
+{
     if (folder->ours || folder->fd < 0 || flock(folder->fd, LOCK_EX | LOCK_NB) != 0)
         return folder->ours;
-    folder->ours = fstat(folder->fd, &st) == 0 && st.st_nlink > 0;
+    folder->ours = journal_folder_is_there(folder);
     if (!folder->ours)
         journal_folder_close(folder);
     return folder->ours;
@@ -114,19 +127,21 @@ static bool read_name(const char *name, uint64_t *mark_out, bool *counting_out)
 
 /* ---- a page's file ---- */
 
-int journal_file_new(struct journal_file *file, const struct journal_folder *folder, uint64_t mark)
+int journal_file_new(struct journal_file *file, const struct journal_folder *folder, uint64_t mark,
+                     struct fail *fail)
 {
     char name[NAME_BYTES];
 
     *file = (struct journal_file){-1, mark, 0};
     if (folder->fd < 0)
-        return -1;
+        return fail_set(fail, "there is no %s", folder->path);
     name_of(mark, false, name);
     file->fd = openat(folder->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (file->fd < 0)
-        return -1;
+        return fail_errno(fail, "%s/%s", folder->path, name);
     if (flock(file->fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
+    fail_errno(fail, "%s/%s", folder->path, name);
     close(file->fd);
     file->fd = -1;
     return -1;
@@ -142,18 +157,21 @@ static void put_frame(unsigned char frame[FRAME_BYTES], struct str record)
 }
 
 /* One write, so that it is there or not. */
-int journal_file_add(struct journal_file *file, struct str record)
+int journal_file_add(struct journal_file *file, struct str record, struct fail *fail)
 {
     unsigned char frame[FRAME_BYTES];
     size_t n = FRAME_BYTES + record.n;
 
     if (record.n > JOURNAL_RECORD_MAX)
         bug("a journal's record of %zu octets", record.n);
-    if (file->fd < 0 || file->bytes + n > JOURNAL_FILE_MAX)
-        return -1;
+    if (file->fd < 0)
+        return fail_set(fail, "the journal has no file");
+    if (file->bytes + n > JOURNAL_FILE_MAX)
+        return fail_set(fail, "the journal's file has its %d octets", JOURNAL_FILE_MAX);
     put_frame(frame, record);
     if (pwritev(file->fd, (struct iovec[]){{frame, FRAME_BYTES}, {(void *)record.p, record.n}}, 2,
                 (off_t)file->bytes) != (ssize_t)n) {
+        fail_errno(fail, "the journal's file takes no more");
         (void)!ftruncate(file->fd, (off_t)file->bytes);
         return -1;
     }

@@ -9,7 +9,7 @@
  * last write leaves such a one, and nobody was told that it was written.
  *
  * Locks      A page's file is locked by its writer, the folder by the one process that counts pages.
- * Errors     -1 and a fail. A folder that somebody else owns is not used.
+ * Errors     -1 and a fail. A folder that is neither ours nor, when we are root, of the store's owner is not used.
  */
 #ifndef REPORT_JOURNAL_FILE_H
 #define REPORT_JOURNAL_FILE_H
@@ -27,6 +27,7 @@ struct journal_folder {
 
 /* `make`: it is made when it is not there. Without, a folder that is missing is no error: fd is -1. */
 int journal_folder_open(struct journal_folder *folder, const char *store_file, bool make, struct fail *fail);
+bool journal_folder_is_there(const struct journal_folder *folder); /* nobody has taken it away */
 /* True: ours, until it is released or closed. False and fd -1: it has gone; else somebody else has it. */
 bool journal_folder_claim(struct journal_folder *folder);
 void journal_folder_release(struct journal_folder *folder);
@@ -37,9 +38,10 @@ struct journal_file {
     uint64_t mark, bytes;
 };
 
-int journal_file_new(struct journal_file *file, const struct journal_folder *folder, uint64_t mark);
+int journal_file_new(struct journal_file *file, const struct journal_folder *folder, uint64_t mark,
+                     struct fail *fail);
 /* -1: it is full, or there is no memory; then nothing of the record was written. */
-int journal_file_add(struct journal_file *file, struct str record);
+int journal_file_add(struct journal_file *file, struct str record, struct fail *fail);
 void journal_file_counting(const struct journal_file *file, const struct journal_folder *folder);
 void journal_file_end(struct journal_file *file, const struct journal_folder *folder);   /* it is counted: it goes */
 void journal_file_close(struct journal_file *file, const struct journal_folder *folder); /* it stays, unless empty */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -104,6 +105,7 @@ static int set_up(void **state)
 
     if (bed_set_up(state) != 0)
         return -1;
+    bed_notes_unsafe = 0;
     journal_folder_open(&folder, bed_file, false, &fail);
     journal_folder_close(&folder);
     return 0;
@@ -160,13 +162,18 @@ static void on_stop(void *arg)
         loop_stop(bed_loop);
 }
 
+static void run_until_counted(void)
+{
+    timer_start(&stop_timer, bed_loop, 5, on_stop, NULL);
+    loop_run(bed_loop);
+}
+
 static void test_by_itself(void **state)
 {
     (void)state;
     open_journal();
     add(1, 7);
-    timer_start(&stop_timer, bed_loop, 5, on_stop, NULL);
-    loop_run(bed_loop);
+    run_until_counted();
     t_case("soon it is counted by itself, and its file goes", NULL);
     t_same_int(counted(), 7);
     add(1, 1);
@@ -189,8 +196,7 @@ static void test_tickets(void **state)
     first = journal_ticket(journal);
     t_case("what was added is not yet", NULL);
     t_true(!journal_has_counted(journal, first));
-    timer_start(&stop_timer, bed_loop, 5, on_stop, NULL);
-    loop_run(bed_loop);
+    run_until_counted();
     t_case("then it is", NULL);
     t_true(journal_has_counted(journal, first));
     add(1, 1);
@@ -215,8 +221,7 @@ static void test_threads(void **state)
     open_journal();
     for (size_t i = 0; i < THREADS; i++)
         t_same_int(pthread_create(&threads[i], NULL, add_many, NULL), 0);
-    timer_start(&stop_timer, bed_loop, 5, on_stop, NULL);
-    loop_run(bed_loop); /* it counts while they add */
+    run_until_counted(); /* while they add */
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     journal_close(&journal);
@@ -510,6 +515,94 @@ static void test_unsafe_folder(void **state)
     t_same_int(counted(), 2);
 }
 
+/* The other one had made the folder when we were there already. */
+static void test_locked_later(void **state)
+{
+    char page[128], saved[128], counting[160];
+    int fd;
+
+    (void)state;
+    int told = run_and_kill(15);
+    t_same_int(pages(page, sizeof(page)), 1);
+    snprintf(saved, sizeof(saved), "%s/page", bed_folder);
+    snprintf(counting, sizeof(counting), "%s.counting", page);
+    copy(page, saved);
+    t_same_int(unlink(page), 0);
+    t_same_int(rmdir(folder.path), 0);
+    open_store();
+    open_journal();
+    t_same_int(mkdir(folder.path, 0700), 0);
+    fd = open(folder.path, O_RDONLY | O_DIRECTORY);
+    t_same_int(flock(fd, LOCK_EX), 0);
+    add(1, 3);
+    copy(saved, counting);
+    close(fd);
+    journal_close(&journal);
+    t_case("whoever takes over from a process that was killed counts its page first", NULL);
+    t_true(counted() >= (uint64_t)told + 3);
+    t_true(!folder_is_there());
+}
+
+static void test_folder_of_somebody(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    t_same_int(mkdir(folder.path, 0700), 0);
+    t_same_int(chown(folder.path, 65534, 65534), 0);
+    open_journal();
+    add(1, 2);
+    t_case("root does not use a folder that neither he nor the store's owner has made", NULL);
+    t_same_int(pages(NULL, 0), 0);
+    t_true(!journal_catch_up(bed_loop, &history));
+    journal_close(&journal);
+    t_case("but that of the store's owner", NULL);
+    t_same_int(chown(bed_file, 65534, 65534), 0);
+    open_journal();
+    add(1, 2);
+    t_same_int(pages(NULL, 0), 1);
+    t_same_int(chown(bed_file, 0, 0), 0);
+}
+
+static void test_folder_goes(void **state)
+{
+    char command[128];
+
+    (void)state;
+    open_journal();
+    add(1, 7);
+    run_until_counted();
+    snprintf(command, sizeof(command), "rm -rf %s", folder.path);
+    t_same_int(system(command), 0);
+    add(1, 1);
+    t_case("a folder that somebody has taken away is made again", NULL);
+    t_same_int(pages(NULL, 0), 1);
+    t_same_int(bed_notes_unsafe, 0);
+}
+
+static void test_full_memory(void **state)
+{
+    struct rlimit before, none;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    t_same_int(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    open_journal();
+    for (int round = 0; round < 2; round++) {
+        t_same_int(setrlimit(RLIMIT_FSIZE, &none), 0);
+        add(1, 7);
+        t_same_int(setrlimit(RLIMIT_FSIZE, &before), 0);
+        run_until_counted();
+    }
+    t_case("a memory that takes no more is said, once", NULL);
+    t_same_int(bed_notes_unsafe, 1);
+    add(1, 1);
+    journal_close(&journal);
+    t_case("and all is counted", NULL);
+    t_same_int(counted(), 15);
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, set_up_store, tear_down)
 /* These fork, and a store has threads. */
 #define FORKING_ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -521,6 +614,7 @@ int main(void)
         FORKING_ROW(test_counted_twice),
         FORKING_ROW(test_torn),
         FORKING_ROW(test_catch_up),
+        FORKING_ROW(test_locked_later),
         ROW(test_counting),
         ROW(test_by_itself),
         ROW(test_tickets),
@@ -531,6 +625,9 @@ int main(void)
         ROW(test_garbage),
         ROW(test_locked),
         ROW(test_unsafe_folder),
+        ROW(test_folder_of_somebody),
+        ROW(test_folder_goes),
+        ROW(test_full_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

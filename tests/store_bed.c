@@ -11,14 +11,13 @@
 /* ---- the log, counted instead of written ---- */
 
 atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt, bed_notes_away, bed_notes_back,
-    bed_notes_checkpoint;
+    bed_notes_checkpoint, bed_notes_unsafe;
 
 /* The linker puts this in log_note's place in the tests of store/ (Makefile: --wrap). */
 void __wrap_log_note(enum log_level level, const char *event, const char *format, ...);
 
 void __wrap_log_note(enum log_level level, const char *event, const char *format, ...)
 {
-    (void)level;
     (void)format;
     bed_notes_unavailable += strcmp(event, "store-unavailable") == 0;
     bed_notes_available += strcmp(event, "store-available") == 0;
@@ -26,6 +25,7 @@ void __wrap_log_note(enum log_level level, const char *event, const char *format
     bed_notes_away += strcmp(event, "store-away") == 0;
     bed_notes_back += strcmp(event, "store-back") == 0;
     bed_notes_checkpoint += strcmp(event, "store-checkpoint") == 0;
+    bed_notes_unsafe += strcmp(event, "dmarc-journal") == 0 && level == LOG_WARNING;
 }
 
 /* ---- a clock that two threads may look at ---- */

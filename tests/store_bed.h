@@ -15,7 +15,7 @@
 enum { BED_START = 1700000000 };
 
 extern atomic_int bed_notes_unavailable, bed_notes_available, bed_notes_corrupt, bed_notes_away,
-    bed_notes_back, bed_notes_checkpoint;
+    bed_notes_back, bed_notes_checkpoint, bed_notes_unsafe;
 extern atomic_llong bed_wall_s; /* two threads look at it */
 extern char bed_folder[64], bed_file[96];
 extern struct loop *bed_loop;
