@@ -336,6 +336,7 @@ static struct sqlite_settings file_settings(const struct local_settings *setting
         out_of_memory();
     return (struct sqlite_settings){.path = copy,
                                     .busy_ms = settings->busy_ms,
+                                    .guest = settings->guest,
                                     .rows_max = settings->rows_max > 0 ? settings->rows_max : ROWS_MAX,
                                     .log_bytes = 2 * log_bytes,
                                     .tables = settings->tables,

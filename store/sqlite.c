@@ -67,6 +67,7 @@ struct sqlite {
     size_t tables_count;
     struct sqlite_settings settings;
     size_t log_pages;
+    bool is_counted; /* the tables' rows are known */
 };
 
 /* ---- errors ---- */
@@ -203,6 +204,7 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
             table->rows = sqlite3_column_int64(st, 1);
     }
     outcome = explain(db->db, code, fail);
+    db->is_counted = outcome == SQLITE_WORKED;
     sqlite3_finalize(st);
     return outcome;
 }
@@ -340,16 +342,16 @@ static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_setting
     sqlite3_wal_hook(db->db, on_committed, db);
     if (outcome == SQLITE_WORKED)
         outcome = migrate(db->db, fail);
-    if (outcome == SQLITE_WORKED)
+    if (outcome == SQLITE_WORKED && !settings->guest)
         outcome = check_whole(db->db, settings->path, fail);
-    if (outcome == SQLITE_WORKED)
+    if (outcome == SQLITE_WORKED && !settings->guest)
         outcome = try_to_write(db->db, fail);
     for (size_t i = 0; i < STATEMENTS && outcome == SQLITE_WORKED; i++)
         outcome = explain(db->db,
                           sqlite3_prepare_v3(db->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                              &db->statements[i], NULL),
                           fail);
-    return outcome == SQLITE_WORKED ? count_rows(db, fail) : outcome;
+    return outcome == SQLITE_WORKED && !settings->guest ? count_rows(db, fail) : outcome;
 }
 
 enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out,
@@ -482,7 +484,9 @@ enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct
 
     if (table == NULL)
         bug("store table %s is one too many or has too long a name", table_name);
-    if (counts && !counted && table->rows >= table->rows_max)
+    if (counts && !counted && !db->is_counted)
+        outcome = count_rows(db, fail);
+    if (outcome == SQLITE_WORKED && counts && !counted && table->rows >= table->rows_max)
         outcome = make_room(db, table, fail);
     if (outcome != SQLITE_WORKED)
         return outcome;

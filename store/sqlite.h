@@ -27,6 +27,7 @@ struct sqlite_settings {
     size_t rows_max;                  /* that expire, in one table */
     const struct store_table *tables; /* which may have limits of their own */
     size_t tables_count;
+    bool guest; /* it only comes to look, or to change a row: opening reads little, writes nothing and waits for no lock */
     size_t log_bytes; /* that the log may keep on the disk when it is begun anew */
 };
 

@@ -105,7 +105,8 @@ struct store_settings {
     size_t waiting_max;               /* requests; 0: 10,000 */
     size_t rows_max;                  /* that expire, in a table of the file; 0: 1,000,000 */
     size_t log_bytes;                 /* of the file's log, about; 0: 32 MiB */
-    bool guest;                       /* a verb beside the daemon: it never sets the daemon's file aside */
+    bool guest;                       /* a verb beside the daemon: it never sets the daemon's file aside, nor tries to write
+                                       * before it is asked to */
     const struct store_table *tables; /* they live longer than the store */
     size_t tables_count;
 };

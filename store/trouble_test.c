@@ -205,10 +205,20 @@ static long owner_of(const char *path)
     return (long)file.st_uid;
 }
 
+static bool on_found(struct str key, struct str value, int64_t expires_unix, void *arg)
+{
+    (void)key, (void)value, (void)expires_unix;
+    ++*(int *)arg;
+    return true;
+}
+
 static void test_guest(void **state)
 {
     static const char garbage[] =
         "this is no database, and it is not ours to move: the daemon may have it open";
+    sqlite3 *other;
+    struct fail fail;
+    int found = 0;
     char log[112];
 
     (void)state;
@@ -219,6 +229,22 @@ static void test_guest(void **state)
     t_unavailable_said_once();
     t_same_int(bed_files_like(".corrupt-*"), 0);
     t_same_int(bed_notes_corrupt, 0);
+    store_close(&bed_store);
+    t_case("a guest can read while another process writes all the time", NULL);
+    t_same_int(unlink(bed_file), 0);
+    bed_settings.guest = false;
+    bed_open_store();
+    bed_added("a", 5, 0);
+    store_close(&bed_store);
+    bed_settings.guest = true;
+    other = lock_file();
+    bed_open_store();
+    t_true(store_is_available(bed_store));
+    t_same_int(store_find(bed_store, "test", STR("a"), on_found, &found, &fail), 0);
+    t_same_int(found, 1);
+    t_same_int(bed_add("a", 1, 0).status, STORE_UNAVAILABLE);
+    free_file(other);
+    bed_added("a", 1, 0);
     store_close(&bed_store);
     t_case("a file that a guest makes belongs to the owner of its folder", NULL);
     t_same_int(unlink(bed_file), 0);
