@@ -25,8 +25,8 @@ static const struct store_table tables[] = {
     {.name = "recipient", .merge = merge_later},
     {.name = PARTIAL_TABLE, .merge = merge_later, .spread = STORE_BY_TAG, .tag = partial_tag},
     {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag, .rows_max = HISTORY_ROWS},
-    /* Of what is forgotten within a minute a host has no copy: without the others it counts for itself. */
-    {.name = RATE_TABLE},
+    /* Without the others a host counts for itself. */
+    {.name = RATE_TABLE, .brief = true},
     /* Leases, caps, suppressions and keys: a host that does not see what the others do had better wait. */
     {.name = "report", .spread = STORE_TOGETHER},
 };

@@ -52,6 +52,8 @@ struct redis_batch {
 
 static void gather_changes(struct redis_batch *batch, const struct job *job)
 {
+    if (job->token->shared->brief)
+        return;
     for (size_t i = 0; i < job->token->keys_count; i++) {
         const struct row *row = &job->rows[i];
 

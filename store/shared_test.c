@@ -118,6 +118,7 @@ static struct str tag_of(struct str key)
 static const struct store_table tables[] = {
     {.name = "test", .merge = merge_greater},
     {.name = "lease", .spread = STORE_TOGETHER},
+    {.name = "brief", .brief = true},
     {.name = "group", .merge = merge_greater, .spread = STORE_BY_GROUP, .tag = tag_of},
     {.name = "tag", .merge = merge_greater, .spread = STORE_BY_TAG, .tag = tag_of},
 };
@@ -127,7 +128,7 @@ static void open_host(int host, const char *store_url, int64_t timeout_ms)
     char path[100];
     struct fail fail = {0};
     struct store_settings settings = {
-        .url = store_url, .local = path, .timeout_ms = timeout_ms, .tables = tables, .tables_count = 4};
+        .url = store_url, .local = path, .timeout_ms = timeout_ms, .tables = tables, .tables_count = COUNT(tables)};
 
     snprintf(path, sizeof(path), "%s/host%d.db", folder, host);
     hosts[host] = store_open(&settings, clock_system(), &fail);
@@ -289,6 +290,23 @@ static void test_shared(void **state)
     t_case("a server that has forgotten the script is told it again", NULL);
     cli("script flush");
     added(0, "a", 1, 8);
+}
+
+static void test_copies(void **state)
+{
+    (void)state;
+    wait_until(0, STORE_SHARES);
+    wait_until(1, STORE_SHARES);
+    t_same_int(add(0, "brief", "a", 1).status, STORE_DONE);
+    t_same_int(add(1, "brief", "a", 1).number, 2);
+    t_same_int(add(0, "lease", "a", 1).status, STORE_DONE);
+    added(0, "a", 1, 1);
+    store_close(&hosts[0]);
+    snprintf(bed_file, sizeof(bed_file), "%s/host0.db", folder);
+    t_case("the file has a copy of what passed through this host", NULL);
+    t_same_int(bed_ask_file("SELECT count(*) FROM rows WHERE tbl IN ('test', 'lease')"), 2);
+    t_case("but not of what is forgotten soon", NULL);
+    t_same_int(bed_ask_file("SELECT count(*) FROM rows WHERE tbl = 'brief'"), 0);
 }
 
 /* ---- reading ---- */
@@ -551,7 +569,8 @@ static void test_settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_shared),     TEST(test_reading),
+        TEST(test_shared),     TEST(test_copies),
+        TEST(test_reading),
         TEST(test_contention), TEST(test_stopped),
         TEST(test_killed),     TEST(test_full),
         TEST(test_read_only),  TEST(test_password),

@@ -94,6 +94,7 @@ struct store_table {
     enum store_spread spread;
     struct str (*tag)(struct str key); /* a part of the key; the same for a prefix that has all of it */
     size_t rows_max;                   /* as that of the settings; 0: that */
+    bool brief;                        /* rows are forgotten soon: the file has no copy of those that are shared */
 };
 
 struct store_settings {
