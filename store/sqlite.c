@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -354,14 +355,22 @@ static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_setting
     return outcome == SQLITE_WORKED && !settings->guest ? count_rows(db, fail) : outcome;
 }
 
+/* Its statistics of memory, which nobody reads, would take a lock for each allocation. */
+static void set_up_library(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct sqlite **db_out,
                                 struct fail *fail)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     struct sqlite *db = calloc(1, sizeof(*db));
     enum sqlite_outcome outcome;
     int code;
 
+    pthread_once(&once, set_up_library);
     if (db == NULL)
         out_of_memory();
     db->settings = *settings;
