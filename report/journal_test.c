@@ -168,6 +168,42 @@ static void run_until_counted(void)
     loop_run(bed_loop);
 }
 
+/* A record that cannot be read back would stop the process. */
+static void test_long_values(void **state)
+{
+    char octets[70000], name[300], domain[256];
+    struct history_entry entry = entry_of(6);
+    struct arena *mem = arena_new(0);
+
+    (void)state;
+    memset(octets, '\xff', sizeof(octets));
+    memset(name, '\x80', sizeof(name));
+    name[sizeof(name) - 1] = '\0';
+    memset(domain, 'd', sizeof(domain));
+    domain[sizeof(domain) - 1] = '\0';
+    entry.source.family = 6;
+    entry.policy_domain = domain;
+    entry.header_from = entry.envelope_from = entry.envelope_to = entry.spf_domain = entry.comment = name;
+    entry.disposition = DMARC_POLICY_REJECT;
+    entry.override = HISTORY_OTHER;
+    entry.spf_result = SPF_PERMERROR;
+    entry.dkim_count = HISTORY_DKIM_MAX;
+    for (size_t i = 0; i < HISTORY_DKIM_MAX; i++)
+        entry.dkim[i] = (struct history_dkim){name, name + i, DKIM_PERMERROR};
+    open_journal();
+    for (size_t n = 3990; n <= sizeof(octets); n = n < 4010 ? n + 1 : 2 * n) {
+        entry.record = str_make(octets, n);
+        journal_add(journal, mem, &entry);
+    }
+    octets[3999] = ';';
+    entry.record = str_make(octets, sizeof(octets));
+    journal_add(journal, mem, &entry);
+    journal_close(&journal);
+    t_case("whatever a message has, however long, is counted", NULL);
+    t_same_int(counted(), 26);
+    arena_free(&mem);
+}
+
 static void test_by_itself(void **state)
 {
     (void)state;
@@ -616,6 +652,7 @@ int main(void)
         FORKING_ROW(test_catch_up),
         FORKING_ROW(test_locked_later),
         ROW(test_counting),
+        ROW(test_long_values),
         ROW(test_by_itself),
         ROW(test_tickets),
         ROW(test_threads),
