@@ -300,15 +300,16 @@ static void move_store_to(const char *name)
 
 static void test_away(void **state)
 {
-    char path[128];
+    char path[128], page[128];
 
     (void)state;
     move_store_to("missing/state.db");
     open_journal();
     add(1, 4);
     journal_close(&journal);
-    t_case("what the store could not take stays in its file", NULL);
-    t_same_int(pages(NULL, 0), 1);
+    t_case("what the store could not take stays in its file, which says that its counting was begun", NULL);
+    t_same_int(pages(page, sizeof(page)), 1);
+    t_true(str_ends_same(str_of(page), STR(".counting")));
     snprintf(path, sizeof(path), "%s/missing", bed_folder);
     t_same_int(mkdir(path, 0700), 0);
     move_store_to("missing/state.db");
@@ -416,16 +417,27 @@ static void copy(const char *from, const char *to)
     fclose(out);
 }
 
+/* The page of a process that was killed, and a copy of it; `counting`: its name from when its counting begins. */
+struct left {
+    char page[128], saved[128], counting[160];
+    uint64_t told;
+};
+
+static void leave_page(struct left *left)
+{
+    left->told = (uint64_t)run_and_kill(15);
+    t_same_int(pages(left->page, sizeof(left->page)), 1);
+    snprintf(left->saved, sizeof(left->saved), "%s/page", bed_folder);
+    snprintf(left->counting, sizeof(left->counting), "%s.counting", left->page);
+    copy(left->page, left->saved);
+}
+
 static void test_counted_twice(void **state)
 {
-    char page[128], saved[128], counting[160];
+    struct left left;
 
     (void)state;
-    run_and_kill(15);
-    t_same_int(pages(page, sizeof(page)), 1);
-    snprintf(saved, sizeof(saved), "%s/page", bed_folder);
-    snprintf(counting, sizeof(counting), "%s.counting", page);
-    copy(page, saved);
+    leave_page(&left);
     open_store();
     history.rows_max = 10;
     open_journal();
@@ -434,7 +446,7 @@ static void test_counted_twice(void **state)
     t_true(once >= 15 && sums.rows == 10);
     for (int round = 0; round < 2; round++) {
         t_same_int(mkdir(folder.path, 0700), 0);
-        copy(saved, counting);
+        copy(left.saved, left.counting);
         open_journal();
         journal_close(&journal);
         t_case("a page that was counted, but not taken away before the kill, adds nothing", NULL);
@@ -442,6 +454,31 @@ static void test_counted_twice(void **state)
         t_same_int(sums.left_out, left_out);
         t_true(!folder_is_there());
     }
+}
+
+/* The mark in a row is that of the page that came last, so the one that was begun must come first. */
+static void test_begun_comes_first(void **state)
+{
+    struct left left;
+
+    (void)state;
+    leave_page(&left);
+    open_store();
+    open_journal();
+    journal_close(&journal);
+    store_close(&bed_store);
+    t_true(!folder_is_there());
+    uint64_t told = (uint64_t)run_and_kill(15);
+    open_store();
+    uint64_t once = counted();
+    copy(left.saved, left.counting);
+    t_same_int(pages(NULL, 0), 2);
+    open_journal();
+    journal_close(&journal);
+    t_case("of two pages that were left the one whose counting was begun comes first", NULL);
+    t_true(once >= 15);
+    t_true(counted() >= once + told && counted() <= once + told + 1);
+    t_true(!folder_is_there());
 }
 
 static void test_torn(void **state)
@@ -554,16 +591,12 @@ static void test_unsafe_folder(void **state)
 /* The other one had made the folder when we were there already. */
 static void test_locked_later(void **state)
 {
-    char page[128], saved[128], counting[160];
+    struct left left;
     int fd;
 
     (void)state;
-    int told = run_and_kill(15);
-    t_same_int(pages(page, sizeof(page)), 1);
-    snprintf(saved, sizeof(saved), "%s/page", bed_folder);
-    snprintf(counting, sizeof(counting), "%s.counting", page);
-    copy(page, saved);
-    t_same_int(unlink(page), 0);
+    leave_page(&left);
+    t_same_int(unlink(left.page), 0);
     t_same_int(rmdir(folder.path), 0);
     open_store();
     open_journal();
@@ -571,11 +604,11 @@ static void test_locked_later(void **state)
     fd = open(folder.path, O_RDONLY | O_DIRECTORY);
     t_same_int(flock(fd, LOCK_EX), 0);
     add(1, 3);
-    copy(saved, counting);
+    copy(left.saved, left.counting);
     close(fd);
     journal_close(&journal);
     t_case("whoever takes over from a process that was killed counts its page first", NULL);
-    t_true(counted() >= (uint64_t)told + 3);
+    t_true(counted() >= left.told + 3);
     t_true(!folder_is_there());
 }
 
@@ -648,6 +681,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FORKING_ROW(test_kill),
         FORKING_ROW(test_counted_twice),
+        FORKING_ROW(test_begun_comes_first),
         FORKING_ROW(test_torn),
         FORKING_ROW(test_catch_up),
         FORKING_ROW(test_locked_later),

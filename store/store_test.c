@@ -221,7 +221,9 @@ static void test_groups(void **state)
 /* The thread may look by itself while they gather, and once more when it is handed the rest. */
 static void test_gathers(void **state)
 {
+    enum { ONE_BY_ONE = 8 };
     static struct bed_outcome outcomes[3000];
+    int64_t begun_ms;
 
     (void)state;
     bed_open_store();
@@ -233,6 +235,11 @@ static void test_gathers(void **state)
     t_case("what a loop asks for in one turn is one transaction", NULL);
     t_same_int(store_counts(bed_store).updates, COUNT(outcomes) + 1);
     t_true(store_counts(bed_store).commits <= 1 + 2);
+    t_case("and the thread is woken at its end: by itself it would look once a second", NULL);
+    begun_ms = clock_mono_ms(clock_system());
+    for (size_t i = 0; i < ONE_BY_ONE; i++)
+        bed_added("b", 1, 0);
+    t_true(clock_mono_ms(clock_system()) - begun_ms < ONE_BY_ONE * 700);
     loop_before_waiting(bed_loop, NULL, NULL);
     t_case("a loop that does not gather is answered as before", NULL);
     bed_added("a", 1, 0);
