@@ -807,11 +807,10 @@ static void test_recipients_learnt_anew(void **state)
 
 static void on_in_turn(enum store_status status, const void *result, void *arg)
 {
-    bool *done = arg;
+    int *got = arg;
 
     (void)result;
-    t_same_int(status, STORE_DONE);
-    *done = true;
+    *got = (int)status;
     loop_stop(loop);
 }
 
@@ -820,14 +819,21 @@ static void leave_rows(struct arena *mem, const void *question, struct store_row
     (void)mem, (void)question, (void)rows, (void)count, (void)result;
 }
 
-/* How many updates the store has done, when all that it was asked for is done; this question is one of them. */
-static uint64_t updates_so_far(void)
+/* When the store has answered all that it was asked. */
+static void store_says(enum store_status status)
 {
     struct store_request request = {.table = "recipient", .keys = {STR("x")}, .keys_count = 1, .change = leave_rows};
-    bool done = false;
+    int got = -1;
 
-    store_update(parts.store, loop, &request, on_in_turn, &done);
-    WAIT(done);
+    store_update(parts.store, loop, &request, on_in_turn, &got);
+    WAIT(got >= 0);
+    t_same_int(got, status);
+}
+
+/* How many updates the store has done; the question is one of them. */
+static uint64_t updates_so_far(void)
+{
+    store_says(STORE_DONE);
     return store_counts(parts.store).updates;
 }
 
@@ -858,6 +864,28 @@ static void test_recipients_told_once(void **state)
         learn(rows[i].rule, "told@d.test", rows[i].reply);
         t_same_int(updates_so_far() - before, rows[i].told + 1);
     }
+}
+
+static void test_recipients_told_in_vain(void **state)
+{
+    const char *const settings[] = {str_fmt(memory, "STORE__URL=sqlite:%s/missing/state.db", folder), NULL};
+    struct store_settings well;
+    struct fail fail;
+    uint64_t before;
+
+    (void)state;
+    greet_session(settings);
+    learn("RCPT=250 2.1.5 Ok\r\n", "vain@d.test", "250");
+    store_says(STORE_UNAVAILABLE);
+    store_close(&parts.store);
+    well = parts.config->store;
+    well.url = store_path;
+    parts.store = service->store = store_open(&well, clock_system(), &fail);
+    t_true(parts.store != NULL);
+    before = updates_so_far();
+    learn("RCPT=250 2.1.5 Ok\r\n", "vain@d.test", "250");
+    t_case("what a store that was away has not heard is told again", NULL);
+    t_same_int(updates_so_far() - before, 1 + 1);
 }
 
 static void test_recipients_not_remembered(void **state)
@@ -1022,6 +1050,7 @@ int main(void)
         ON_BED(test_remembered_recipients),
         ON_BED(test_recipients_learnt_anew),
         ON_BED(test_recipients_told_once),
+        ON_BED(test_recipients_told_in_vain),
         ON_BED(test_recipients_not_remembered),
         cmocka_unit_test(test_waits),
         ON_BED(test_time_runs_out_in_a_handshake),
