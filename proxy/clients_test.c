@@ -140,6 +140,10 @@ static void test_elsewhere(void **state)
         t_same_int(enter(clients, &limits, "192.0.2.1", 61000), CLIENT_WELCOME);
     t_same_int(enter(clients, &limits, "192.0.2.1", 61000), CLIENT_TOO_FAST);
     t_same_int(clients_to_tell(clients, &limits, &ip), 32);
+    t_case("of a window with fewer they are told as well", NULL);
+    for (int i = 0; i < 2; i++)
+        enter(clients, &limits, "192.0.2.1", 122000);
+    t_same_int(clients_to_tell(clients, &limits, &ip), 2);
     t_case("a limit of a few is told each time", NULL);
     limits.new_connections = 3;
     enter(clients, &limits, "192.0.2.2", 0);
