@@ -21,7 +21,7 @@ enum {
     RETRY_MS_MAX = 10000,
     LOOK_MS = 5000,
     MERGE_MS = 2000,
-    COPY_MS = 100,
+    COPY_MS = 20,
     STEADY_MS = 10000
 };
 

@@ -2,7 +2,7 @@
  * store/shared.h - the engine that hosts share: a Redis or Valkey, and what happens without it
  *
  * A thread with a loop of its own. While the server answers, requests are done there in groups
- * (store/redis_batch.h), and what they change is copied to the local file, ten times a second at the most (and at
+ * (store/redis_batch.h), and what they change is copied to the local file, fifty times a second at the most (and at
  * once when the server goes). When an answer takes longer than timeout_ms, or the server refuses (it loads, is
  * read-only, full, a replica), everything that waits goes to the local engine at once, and so does all that
  * follows, until the server can be written again: so a sender waits once at the most. It is tried again after
