@@ -136,6 +136,7 @@ static void note(struct session *s, const struct relay_reply *reply)
         .keep_s =
             (reply->code < 300 ? settings->remember_accepted_ms : settings->remember_refused_ms) / 1000};
     struct str key;
+    bool knows;
 
     if (q.keep_s == 0)
         return;
@@ -143,8 +144,10 @@ static void note(struct session *s, const struct relay_reply *reply)
     snprintf(q.said.enhanced, sizeof(q.said.enhanced), "%s", s->reply_enhanced);
     snprintf(q.said.text, sizeof(q.said.text), "%.*s",
              STR_ARG(str_upto(reply->text, str_find(reply->text, '\n'))));
+    /* Another host may have heard a refusal meanwhile: where several tell, the last acceptance shall be in the store. */
+    knows = !(reply->code < 300 && store_sharing(s->service->store) == STORE_SHARES);
     q.mark = told_mark_of(key, row_of(s->tx->mem, &q.said), q.now_unix, q.keep_s);
-    if (!told_has(s->service->told, &q.mark))
+    if (!knows || !told_has(s->service->told, &q.mark))
         ask(s, key, &q, on_noted, s->service->told);
 }
 

@@ -101,6 +101,29 @@ def test_recipients(t):
         has(client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 "), "(remembered)")
 
 
+def test_recipients_of_two_minds(t):
+    """When two backends disagree about a recipient, the last one's word holds: who was taken a moment ago is not 550."""
+    server = redis(t)
+    first, second = host(t, server, mode="off"), host(t, server, mode="off")
+    second.change(backends=[{"address": t.backend(rcpt="550 5.1.1 Unknown").address}])
+
+    def told_at(guard, reply):
+        with guard.client(BOT) as client:
+            client.envelope("a@good.test")
+            client.say(f"RCPT TO:<{first.recipient}>", reply)
+
+    def wait_for_row(word):
+        key = server.wait_for_key(f"smtpguard:recipient:*{first.recipient}*")
+        wait_for(lambda: word in server.ask("hgetall", key) + server.ask("get", key), f"{word} in the row")
+
+    told_at(first, "250 ")
+    wait_for_row("accepted")
+    told_at(second, "550 5.1.1 ")
+    wait_for_row("Unknown")
+    told_at(first, "250 ")
+    wait_for_row("accepted")
+
+
 def test_rate(t):
     """A client is as fast as it is at all hosts together; while the server is away each counts for itself."""
     server = redis(t)
