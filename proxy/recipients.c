@@ -8,8 +8,8 @@
 /*
  * What the backend said to a recipient of ours, remembered in the store: when it cannot be reached, those whom it did
  * not know are still refused, and everybody else is asked to come again. While it can be reached nobody asks here: its
- * own answer is always newer. What the store has been told minutes ago is not told again (proxy/told.h): where two hosts, or
- * two sessions at the same moment, hear different answers, the row is at most that much behind the last one.
+ * own answer is always newer. What the store has been told minutes ago is not told again
+ * (proxy/told.h), but for acceptances where hosts share it: a refusal that another host heard meanwhile must not outlive them.
  *
  * A road not taken: refusing from memory while the backend is there, which would keep mail from a new user's mailbox.
  */
@@ -136,7 +136,7 @@ static void note(struct session *s, const struct relay_reply *reply)
         .keep_s =
             (reply->code < 300 ? settings->remember_accepted_ms : settings->remember_refused_ms) / 1000};
     struct str key;
-    bool knows;
+    bool told_may_be_stale;
 
     if (q.keep_s == 0)
         return;
@@ -145,9 +145,9 @@ static void note(struct session *s, const struct relay_reply *reply)
     snprintf(q.said.text, sizeof(q.said.text), "%.*s",
              STR_ARG(str_upto(reply->text, str_find(reply->text, '\n'))));
     /* Another host may have heard a refusal meanwhile: where several tell, the last acceptance shall be in the store. */
-    knows = !(reply->code < 300 && store_sharing(s->service->store) == STORE_SHARES);
+    told_may_be_stale = reply->code < 300 && store_sharing(s->service->store) == STORE_SHARES;
     q.mark = told_mark_of(key, row_of(s->tx->mem, &q.said), q.now_unix, q.keep_s);
-    if (!knows || !told_has(s->service->told, &q.mark))
+    if (told_may_be_stale || !told_has(s->service->told, &q.mark))
         ask(s, key, &q, on_noted, s->service->told);
 }
 

@@ -153,6 +153,12 @@ static void test_counting(void **state)
 
 static struct timer stop_timer;
 
+static void on_end(void *arg)
+{
+    (void)arg;
+    loop_stop(bed_loop);
+}
+
 static void on_stop(void *arg)
 {
     (void)arg;
@@ -357,7 +363,7 @@ static _Noreturn void be_killed(void)
             if (write(to_parent, &one, 1) != 1)
                 _exit(1);
         }
-        timer_start(&stop_timer, bed_loop, 7, (loop_fn *)loop_stop, bed_loop);
+        timer_start(&stop_timer, bed_loop, 7, on_end, NULL);
         loop_run(bed_loop);
     }
     _exit(1);
@@ -560,7 +566,7 @@ static void test_catch_up(void **state)
         open_journal();
         add(1, 5);
         t_same_int(write(ends[1], &one, 1), 1);
-        timer_start(&stop_timer, bed_loop, 3000, (loop_fn *)loop_stop, bed_loop);
+        timer_start(&stop_timer, bed_loop, 3000, on_end, NULL);
         loop_run(bed_loop);
         _exit(0);
     }

@@ -102,7 +102,7 @@ def test_recipients(t):
 
 
 def test_recipients_of_two_minds(t):
-    """When two backends disagree about a recipient, the last one's word holds: who was taken a moment ago is not 550."""
+    """When two backends disagree about a recipient, one who was taken a moment ago is not refused from memory."""
     server = redis(t)
     first, second = host(t, server, mode="off"), host(t, server, mode="off")
     second.change(backends=[{"address": t.backend(rcpt="550 5.1.1 Unknown").address}])
