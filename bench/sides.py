@@ -79,7 +79,7 @@ class Smtpguard(Side):
 
 
 class SmtpguardCounting(Smtpguard):
-    """Each message adds to the counters of its author's domain, and is committed before its 250."""
+    """Each message adds to the counters of its author's domain, and lies in the journal before its 250."""
     changes = {"REPORTS__FROM": "dmarc@rcpt.example", "REPORTS__AGGREGATE__ENABLED": "true"}
 
 

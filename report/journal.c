@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "report/journal_file.h"
+#include "report/journal_record.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,7 +28,6 @@
  */
 
 enum { AGAIN_MS = 500, FLIGHT_MAX = 64, CATCH_UP_MS = 2000, CATCH_UP_STEP_MS = 10, PAGES_MAX = 64 };
-enum { RECORD_VERSION = 1 };
 
 struct row {
     struct journal *journal;
@@ -79,80 +79,6 @@ static void make_metric(void)
                                  "");
 }
 
-/* ---- records ---- */
-
-/* Version, accepted?, the record, and what makes the lot: day, origin, domain, tuple. */
-static size_t put_number(char *p, uint64_t number, size_t octets)
-{
-    for (size_t i = 0; i < octets; i++)
-        p[i] = (char)(number >> 8 * (octets - 1 - i));
-    return octets;
-}
-
-static size_t put_run(char *p, struct str run, size_t length_octets)
-{
-    size_t n = put_number(p, run.n, length_octets);
-
-    if (run.n > 0)
-        memcpy(p + n, run.p, run.n);
-    return n + run.n;
-}
-
-static struct str record_of(struct arena *mem, const struct history_lot *lot)
-{
-    char *p = arena_alloc(mem, 32 + lot->record.n + lot->domain.n + lot->tuple.n);
-    size_t n = put_number(p, RECORD_VERSION, 1);
-
-    n += put_number(p + n, lot->accepted, 1);
-    n += put_run(p + n, lot->record, 2);
-    n += put_number(p + n, (uint64_t)lot->day, 4);
-    n += put_number(p + n, lot->origin, 8);
-    n += put_run(p + n, lot->domain, 1);
-    n += put_run(p + n, lot->tuple, 2);
-    return str_make(p, n);
-}
-
-static uint64_t take_number(struct str *rest, size_t octets)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < octets && i < rest->n; i++)
-        number = number << 8 | (unsigned char)rest->p[i];
-    *rest = str_from(*rest, octets);
-    return number;
-}
-
-static struct str take_run(struct str *rest, size_t length_octets)
-{
-    size_t n = (size_t)take_number(rest, length_octets);
-    struct str run = str_upto(*rest, n);
-
-    *rest = str_from(*rest, n);
-    return run;
-}
-
-static bool read_record(struct str record, struct history_lot *lot_out)
-{
-    struct str rest = record;
-
-    *lot_out = (struct history_lot){.messages = 1};
-    if (take_number(&rest, 1) != RECORD_VERSION)
-        return false;
-    lot_out->accepted = take_number(&rest, 1);
-    lot_out->record = take_run(&rest, 2);
-    lot_out->day = (int64_t)take_number(&rest, 4);
-    lot_out->origin = take_number(&rest, 8);
-    lot_out->domain = take_run(&rest, 1);
-    lot_out->tuple = take_run(&rest, 2);
-    return rest.n == 0 && history_lot_is_valid(lot_out);
-}
-
-/* What makes a lot, as it lies in its record. */
-static struct str key_of(struct str record, const struct history_lot *lot)
-{
-    return str_from(record, 1 + 1 + 2 + lot->record.n);
-}
-
 /* ---- pages ---- */
 
 static struct page *page_new(void)
@@ -182,7 +108,7 @@ static void page_free(struct page **page)
 /* A new lot points into a copy of its record. */
 static bool page_add(struct page *page, struct journal *journal, struct str record, const struct history_lot *lot)
 {
-    struct str key = key_of(record, lot);
+    struct str key = journal_record_key(record, lot);
     struct row *row;
 
     HASH_FIND(hh, page->rows, key.p, (unsigned)key.n, row);
@@ -195,10 +121,10 @@ static bool page_add(struct page *page, struct journal *journal, struct str reco
         row = ARENA_NEW(page->mem, struct row);
         copy = str_copy(page->mem, record);
         *row = (struct row){.journal = journal};
-        if (!read_record(copy, &row->lot))
+        if (!journal_record_read(copy, &row->lot))
             bug("a journal's record that cannot be read");
         row->lot.messages = row->lot.accepted = 0;
-        key = key_of(copy, &row->lot);
+        key = journal_record_key(copy, &row->lot);
         HASH_ADD_KEYPTR(hh, page->rows, key.p, (unsigned)key.n, row);
     }
     row->lot.messages += lot->messages;
@@ -277,7 +203,7 @@ static void on_woken(void *arg);
 void journal_add(struct journal *j, struct arena *mem, const struct history_entry *entry)
 {
     struct history_lot lot = history_lot_of(&j->history, mem, entry);
-    struct str record = record_of(mem, &lot);
+    struct str record = journal_record(mem, &lot);
     bool is_first, fits, was_full;
 
     pthread_mutex_lock(&j->lock);
@@ -310,7 +236,7 @@ static void on_woken(void *arg)
 
 static void leave_out(struct page *page, const struct row *row)
 {
-    struct str key = str_make(row->hh.key, 4 + 8 + 1 + row->lot.domain.n); /* without the tuple */
+    struct str key = journal_record_domain_key(str_make(row->hh.key, row->hh.keylen), &row->lot);
     struct row *left;
 
     if (page->left_mem == NULL)
@@ -379,7 +305,7 @@ static bool on_record(struct str record, void *arg)
     struct journal *j = arg;
     struct history_lot lot;
 
-    return read_record(record, &lot) && page_add(j->counted, j, record, &lot);
+    return journal_record_read(record, &lot) && page_add(j->counted, j, record, &lot);
 }
 
 /* Also later than at the start: another process that counted, or had to leave it to us, may have ended since. */
