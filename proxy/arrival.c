@@ -58,7 +58,7 @@ static const char *refusal_of(struct service *service, const struct ip *ip)
     return texts[refusal];
 }
 
-static struct smtp_server_settings server_settings(const struct service *service)
+struct smtp_server_settings arrival_settings(const struct service *service)
 {
     const struct config *config = service->config;
     struct backends_offer backend = backends_offer(service->backends);
@@ -101,7 +101,7 @@ static void set_up_tls(struct session *s)
 static struct session *new_session(struct service *service, const struct listen_settings *listen, int fd,
                                    const struct endpoint *peer)
 {
-    struct smtp_server_settings settings = server_settings(service);
+    struct smtp_server_settings settings = arrival_settings(service);
     struct arena *mem = arena_new(2048);
     struct session *s = ARENA_NEW(mem, struct session);
 

@@ -239,10 +239,19 @@ static void on_offer(void *arg)
     session_got(s, WAIT_OFFER);
 }
 
-/* Who finds no AUTH gives up, so the first one waits for a backend's EHLO; and so does now and then who would find none,
- * for the backend may have been ill when it was heard, or been told to take logins since. */
+static void on_heard(void *arg)
+{
+    session_got(arg, WAIT_OFFER);
+}
+
+/* Who does not find what his message needs gives up, so the first EHLO waits for a backend's. And of who finds no AUTH so
+ * does now and then another, for the backend may have been ill when it was heard, or been told to take logins since. */
 void check_offer(struct session *s)
 {
+    if (s->event.command->verb == SMTP_EHLO && hearing_wait(s->service->hearing, &s->hearing, on_heard, s)) {
+        session_wait_for(s, WAIT_OFFER);
+        return;
+    }
     if (!session_takes_logins(s) || backends_offer(s->service->backends).auth[0] != '\0')
         return;
     s->probe = login_probe_start(s->service->backends, on_offer, s);
@@ -555,6 +564,12 @@ static void give_up_dmarc(struct session *s)
     s->facts.message.dmarc = &ran_out;
 }
 
+static void give_up_offer(struct session *s)
+{
+    hearing_cancel(&s->hearing);
+    login_probe_cancel(&s->probe);
+}
+
 static void give_up_session(struct session *s, unsigned what)
 {
     if (what & WAIT_RDNS) {
@@ -567,7 +582,7 @@ static void give_up_session(struct session *s, unsigned what)
         s->facts.session.dnsbl = dnsbl_finish(&s->lists);
     }
     if (what & WAIT_OFFER)
-        login_probe_cancel(&s->probe);
+        give_up_offer(s);
     if (what & WAIT_SPF_HELO) {
         s->facts.session.spf_helo = spf_finish(&s->spf_helo);
         if (s->facts.transaction.null_sender)
@@ -635,7 +650,7 @@ void checks_cancel_session(struct session *s)
     dnsbl_cancel(&s->lists);
     spf_cancel(&s->spf_helo);
     store_cancel(&s->history);
-    login_probe_cancel(&s->probe);
+    give_up_offer(s);
     timer_stop(&s->lists_deadline);
     s->waits = 0;
 }

@@ -43,6 +43,7 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
     service->health = dnsbl_health_new(mem, config->dnsbl.lists, config->dnsbl.lists_count);
     service->backends =
         backends_new(&(struct backends_parts){loop, config, parts->tls_client, parts->partials, dns});
+    service->hearing = hearing_new(service->backends);
     service->failures = failures_new(loop, config, dns, parts->store, service->keyring);
     start_watching(service);
     return service;
@@ -58,6 +59,7 @@ void service_free(struct service **service)
     *service = NULL;
     mem = s->mem;
     failures_free(&s->failures);
+    hearing_free(&s->hearing);
     backends_free(&s->backends);
     dnsbl_selftest_stop(&s->selftest);
     signing_watch_stop(&s->signing);

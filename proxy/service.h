@@ -10,6 +10,7 @@
 #include "dns/dnsbl_selftest.h"
 #include "proxy/clients.h"
 #include "proxy/failures.h"
+#include "proxy/hearing.h"
 #include "proxy/relay.h"
 #include "proxy/signing.h"
 #include "proxy/told.h"
@@ -29,6 +30,7 @@ struct service {
     struct dkim_keyring *keyring; /* shared; NULL: nothing is signed */
     struct signing_watch *signing;
     struct backends *backends;
+    struct hearing *hearing;
     struct journal *journal; /* shared */
     struct failures *failures; /* NULL: none are wanted */
     struct store *store;       /* shared */

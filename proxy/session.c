@@ -39,6 +39,7 @@ struct stage {
     int budget_ms; /* for needs; what has not come by then is a temperror */
 };
 
+static void act_helo(struct session *s);
 static void act_starttls(struct session *s);
 static void act_data(struct session *s);
 static void act_message(struct session *s);
@@ -56,7 +57,7 @@ static const struct stage life[] = {
     [AT_CONNECT]  = {"connect", {check_rdns, check_dnsbl, check_banner}, WAIT_BANNER,
                          decide_greeting, NULL, answer_greeting, NOWHERE, 0},
     [AT_HELO]     = {"helo", {check_helo, check_spf_helo, check_offer}, WAIT_OFFER,
-                         decide_helo, offer_login, answer_client, NOWHERE, 5000},
+                         decide_helo, act_helo, answer_client, NOWHERE, 5000},
     [AT_STARTTLS] = {"starttls", {NULL}, 0,
                          NULL, act_starttls, NULL, NOWHERE, 0},
     [AT_AUTH]     = {"auth", {NULL}, 0,
@@ -321,6 +322,17 @@ static void answer_greeting(struct session *s)
         return;
     }
     smtp_server_greet(s->server, s->verdict.code, s->verdict.enhanced, s->verdict.text);
+}
+
+/* ---- EHLO ---- */
+
+/* A backend may have been heard since this client came. */
+static void act_helo(struct session *s)
+{
+    struct smtp_server_settings settings = arrival_settings(s->service);
+
+    smtp_server_offer(s->server, &settings);
+    offer_login(s);
 }
 
 /* ---- STARTTLS ---- */

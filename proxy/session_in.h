@@ -122,6 +122,7 @@ struct session {
     struct spf_query *spf_helo;
     struct store_token *history;
     struct login_probe *probe;
+    struct hearing_wait hearing;
     struct login *login; /* AUTH that goes on, or has succeeded */
     char mechanism[24];  /* of the last AUTH (RFC 4422 3.1: 20 letters) */
     unsigned failed_logins;
@@ -166,6 +167,7 @@ void act_rcpt(struct session *s);
 void answer_rcpt(struct session *s);
 
 /* arrival.c: from the socket to the first stage. */
+struct smtp_server_settings arrival_settings(const struct service *service); /* as backends are known now */
 bool arrival_introduce(struct session *s, const char **why_out); /* XCLIENT: another client, from here on */
 void arrival_data(struct session *s, const char *bytes, size_t n);
 
@@ -190,7 +192,7 @@ void check_dnsbl(struct session *s);
 void check_banner(struct session *s);
 void check_helo(struct session *s);
 void check_spf_helo(struct session *s);
-void check_offer(struct session *s); /* what backends offer to clients that log in */
+void check_offer(struct session *s); /* what backends offer */
 void check_spf(struct session *s);
 void check_sender_domain(struct session *s);
 void check_domains(struct session *s);

@@ -662,17 +662,14 @@ static void test_limits_of_the_backend(void **state)
     (void)state;
     open_bed(usual_settings);
     fakebackend_offer(fake, "250-LIMITS RCPTMAX=2\r\n");
-    for (int i = 0; i < 2; i++) { /* in the first session nothing is known of the backend yet */
-        connect_client("192.0.2.1", LISTEN_TLS_NONE);
-        expect("220 mx.test");
-        ask("EHLO client.test", "250");
-        ask("MAIL FROM:<a@sender.test>", "250");
-        ask("RCPT TO:<1@d.test>", "250");
-        ask("RCPT TO:<2@d.test>", "250");
-        t_case("no more recipients than the backend takes", "9422 4");
-        ask("RCPT TO:<3@d.test>", i == 0 ? "250" : "452 4.5.3");
-        disconnect_client();
-    }
+    connect_client("192.0.2.1", LISTEN_TLS_NONE);
+    expect("220 mx.test");
+    ask("EHLO client.test", "250");
+    ask("MAIL FROM:<a@sender.test>", "250");
+    ask("RCPT TO:<1@d.test>", "250");
+    ask("RCPT TO:<2@d.test>", "250");
+    t_case("no more recipients than the backend takes, from the first session on", "9422 4");
+    ask("RCPT TO:<3@d.test>", "452 4.5.3");
 }
 
 /* ---- BINARYMIME ---- */
@@ -693,14 +690,10 @@ static void test_binary_message(void **state)
     fakebackend_offer(fake, "250-CHUNKING\r\n250-BINARYMIME\r\n");
     connect_client("192.0.2.1", LISTEN_TLS_NONE);
     expect("220 mx.test");
-    ask("EHLO client.test", "250");
+    ask("HELO client.test", "250"); /* hears of no extensions, so none is looked for */
     t_case("BINARYMIME is not offered before a backend was heard that has it", "3030 3");
     ask("MAIL FROM:<a@sender.test> BODY=BINARYMIME", "555");
-    ask("MAIL FROM:<a@sender.test>", "250");
-    ask("RCPT TO:<c@d.test>", "250");
-    disconnect_client();
-    connect_client("192.0.2.1", LISTEN_TLS_NONE);
-    expect("220 mx.test");
+    t_case("but to the first who says EHLO", "3030 3");
     ask("EHLO client.test", "250");
     for (size_t cut = 0; cut < octets.n; cut++) {
         t_case(str_fmt(memory, "octets that are no lines arrive as they are, in chunks cut after %zu", cut),

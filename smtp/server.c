@@ -84,6 +84,13 @@ void smtp_server_free(struct smtp_server **server)
     *server = NULL;
 }
 
+void smtp_server_offer(struct smtp_server *server, const struct smtp_server_settings *settings)
+{
+    if (server->mail_seen)
+        bug("what is offered changes within a transaction");
+    server->settings = *settings;
+}
+
 void smtp_server_offer_starttls(struct smtp_server *server, bool offer)
 {
     server->tls_offered = offer;

@@ -78,6 +78,9 @@ void smtp_server_offer_xclient(struct smtp_server *server, bool offer);
 void smtp_server_offer_auth(struct smtp_server *server, const char *mechanisms);
 void smtp_server_require_tls(struct smtp_server *server, bool require); /* MAIL before TLS is 530 5.7.0 */
 
+/* What holds from the next EHLO on, where what is offered depends on somebody else. Not within a transaction. */
+void smtp_server_offer(struct smtp_server *server, const struct smtp_server_settings *settings);
+
 /* Lends bytes to the dialogue: they are read in place by smtp_server_next(), so that a body is not copied
  * here. Before the lender takes them back it calls smtp_server_keep(), which copies what is still unread
  * (commands that wait behind a pending answer). False: more than the input buffer holds; the caller did

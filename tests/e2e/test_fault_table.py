@@ -69,13 +69,16 @@ def measure_fault(t, fault):
     backends = {cell: t.backend() for cell in cells}
     guard = t.guard(
         backends=[
-            {
-                "address": backend.address,
-                "domains": [f"{step}.{state}.example.net"],
-                "connect_timeout": "2s",
-                "reply_timeout": "2s",
-            }
-            for (step, state), backend in backends.items()
+            {"address": t.backend().address, "domains": ["heard.example.net"]},  # the first EHLO hears it, and no other
+            *(
+                {
+                    "address": backend.address,
+                    "domains": [f"{step}.{state}.example.net"],
+                    "connect_timeout": "2s",
+                    "reply_timeout": "2s",
+                }
+                for (step, state), backend in backends.items()
+            ),
         ],
         domains={"relay": [f"{step}.{state}.example.net" for step, state in cells]},
         greylist={"mode": "off"},
