@@ -140,6 +140,21 @@ int64_t metric_value(const struct metric *m)
     return atomic_load_explicit(&m->value, memory_order_relaxed);
 }
 
+int64_t metric_value_of(const char *name, const char *labels)
+{
+    const struct family *family;
+    int64_t value = 0;
+
+    pthread_mutex_lock(&lock);
+    for (family = families; family != NULL && strcmp(family->name, name) != 0;)
+        family = family->next;
+    for (const struct metric *m = family != NULL ? family->first : NULL; m != NULL; m = m->next)
+        if (strcmp(m->labels, labels) == 0)
+            value = metric_value(m);
+    pthread_mutex_unlock(&lock);
+    return value;
+}
+
 static double double_of(uint64_t bits)
 {
     double value;

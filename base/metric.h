@@ -25,6 +25,7 @@ void metric_add(struct metric *m, int64_t n);        /* counters and gauges */
 void metric_set(struct metric *m, int64_t value);    /* gauges */
 void metric_observe(struct metric *m, double value); /* histograms */
 int64_t metric_value(const struct metric *m);        /* counters and gauges */
+int64_t metric_value_of(const char *name, const char *labels); /* 0 when there is none */
 
 /* Everything in Prometheus's text format 0.0.4, families together, HELP and TYPE once each. */
 void metric_render(struct buf *out);

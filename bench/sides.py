@@ -59,7 +59,7 @@ dnsbl:
     - {{zone: bl2.example, score: 8, codes: [127.0.0.2]}}
 greylist: {{when: always, delay: 1s, allow_after: 0}}
 store: {{url: "sqlite:{here}/state.db", timeout: 2s}}
-admin: {{http: ""}}
+admin: {{http: "", socket: ""}}
 runtime: {{user: nobody}}
 """
 

@@ -43,6 +43,9 @@ int cli_dkim_txt(int argc, char **argv);
 int cli_dkim_check(int argc, char **argv);
 int cli_dkim_sign(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_status(int argc, char **argv);
+int cli_reload(int argc, char **argv);
+int cli_drain(int argc, char **argv);
 int cli_sink(int argc, char **argv);
 int cli_greylist_list(int argc, char **argv);
 int cli_greylist_show(int argc, char **argv);
@@ -70,6 +73,8 @@ extern const struct cli_verb *cli_current; /* the one that runs; NULL in unit te
 
 /* "smtpguard test spf: …" and the synopsis on standard error; returns CLI_USAGE. */
 int cli_usage(const char *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void cli_print_time(int64_t time_unix); /* in UTC, as 2026-03-02 10:00:00Z */
 
 /* What every test verb needs: a loop with a resolver (--dns IP:PORT or the settings') on this thread. */
 struct cli_lookup {

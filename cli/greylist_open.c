@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { JSON = 1000, STORE, FROM, STATE, LIMIT };
 
@@ -187,17 +186,6 @@ void cli_greylist_print_json(struct json *json, const struct grey_book_entry *en
     json_object_end(json);
 }
 
-static void print_time(int64_t time_unix)
-{
-    time_t time = (time_t)time_unix;
-    struct tm tm;
-    char text[32];
-
-    gmtime_r(&time, &tm);
-    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%SZ", &tm);
-    fputs(text, stdout);
-}
-
 static void print_addresses(const struct grey_book_entry *entry)
 {
     printf("  <");
@@ -213,7 +201,7 @@ void cli_greylist_print(const struct grey_book_entry *entry, int64_t delay_s)
     const struct grey_deliveries *client = &entry->memory.client;
 
     printf("%-8s ", grey_book_state_name(entry->state));
-    print_time(entry->is_triple  ? triple->last_unix
+    cli_print_time(entry->is_triple  ? triple->last_unix
                : client->allowed ? client->counted_unix
                                  : client->last_unix);
     putchar(' ');
@@ -222,7 +210,7 @@ void cli_greylist_print(const struct grey_book_entry *entry, int64_t delay_s)
         print_addresses(entry);
     if (entry->state == GREY_BOOK_WAITING) {
         printf("  passes from ");
-        print_time(triple->first_unix + delay_s);
+        cli_print_time(triple->first_unix + delay_s);
     }
     if (entry->state == GREY_BOOK_COUNTED || entry->state == GREY_BOOK_TRUSTED)
         printf("  %u deliver%s", client->count, client->count == 1 ? "y" : "ies");

@@ -45,6 +45,15 @@ const struct cli_verb cli_verbs[] = {
     {"doctor", "[--json] [-c FILE] [--dns IP:PORT]",
      "What is wrong with this host's DNS, names, certificate, files and backends, and what to do.",
      cli_doctor, "0: it is well, though there may be warnings; 1: something fails"},
+    {"status", "[--json] [-c FILE | --socket PATH]",
+     "What the daemon does: sessions, messages, backends, store, DNS, lists.", cli_status,
+     "69: there is no daemon to ask; 1: it refuses; 0: else"},
+    {"reload", "[--json] [-c FILE | --socket PATH]",
+     "Has the daemon take new settings, or says what is wrong with them (then the old ones stay in force).", cli_reload,
+     "0: they are in force; 78: faults; 69: there is no daemon to ask; 1: it refuses"},
+    {"drain", "[--json] [-c FILE | --socket PATH]",
+     "Has the daemon take no more sessions, and end when those that are open have.", cli_drain,
+     "69: there is no daemon to ask; 1: it refuses; 0: else"},
     {"sink",
      "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt "
      "PATTERN] "

@@ -113,6 +113,17 @@ const struct config *config_load(const char *file, struct buf *faults_out)
     return snapshot != NULL ? &snapshot->config : NULL;
 }
 
+const char *config_control_socket(struct arena *mem, const char *file)
+{
+    struct config *config = ARENA_NEW(mem, struct config);
+    struct loading loading;
+
+    (void)loading_run(&loading, mem, file, config);
+    if (config->admin.socket == NULL)
+        config->admin.socket = str_dup(mem, str_of(setting_find(STR("admin.socket"))->standard));
+    return config->admin.socket;
+}
+
 const struct config *config_ref(const struct config *config)
 {
     struct snapshot *snapshot = (struct snapshot *)config;

@@ -137,6 +137,7 @@ struct report_settings {
 
 struct admin_settings {
     struct endpoint http; /* port 0 and family 0: none */
+    const char *socket;   /* path of the control socket; "": none */
 };
 
 struct runtime_settings {
@@ -179,6 +180,10 @@ struct config {
 const struct config *config_load(const char *file, struct buf *faults_out);
 const struct config *config_ref(const struct config *config);
 void config_unref(const struct config **config); /* leaves NULL */
+
+/* admin.socket of settings that may have faults elsewhere, or cannot be read at all (then the default), for verbs that
+ * talk to a daemon which loaded them when they had none. In mem. */
+const char *config_control_socket(struct arena *mem, const char *file);
 
 /* Every key with its effective value as YAML, and where it came from (default, FILE:LINE, environment). */
 int config_show(const char *file, bool json, struct buf *out, struct buf *faults_out);

@@ -410,8 +410,9 @@ const struct setting settings[] = {
      .sentence = "Mail addresses: none (as they are), hash, or domains (only these)."},
     {"admin.http", SET_HTTP, IN(admin.http), "127.0.0.1:9925",
      .sentence = "IP:PORT of /metrics, /healthz and /readyz; empty: none."},
-    {"admin.socket", SET_PATH, NOWHERE, "", .later = "the control socket",
-     .sentence = "Path of the control socket. Not built yet."},
+    {"admin.socket", SET_PATH, IN(admin.socket), "/run/smtpguard/control.sock", .most = "107",
+     .sentence = "Path of the control socket (smtpguard status, reload, drain); its folder is made when it is not there; "
+                 "empty: none."},
     {"runtime.workers", SET_WORKERS, IN(runtime.workers), "auto", "1", "256",
      .sentence = "Threads that serve sessions; auto: one a core."},
     {"runtime.user", SET_NAME, IN(runtime.user), "smtpguard", .most = "32",

@@ -27,6 +27,7 @@ struct service {
     struct dkim_keys *keys;
     struct dnsbl_health *health;
     struct dnsbl_selftest *selftest;
+    bool *lists_off; /* as the metric was told last: which lists are not asked */
     struct dkim_keyring *keyring; /* shared; NULL: nothing is signed */
     struct signing_watch *signing;
     struct backends *backends;
@@ -55,5 +56,7 @@ struct service_parts {
 };
 struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail);
 void service_free(struct service **service); /* no session may be open */
+/* Brings the metric of the DNS lists that are not asked up to date; of a retired service none is missed. */
+void service_tell_lists(struct service *service);
 
 #endif

@@ -26,6 +26,9 @@ struct worker {
     struct port *ports;
     struct timer sweep, deadline;
     bool draining;
+    struct loop *home;
+    loop_fn *on_end;
+    void *arg;
 };
 
 struct order {
@@ -107,8 +110,10 @@ static void close_ports(struct worker *worker, const struct config *keep)
 
 static void put_in_service(struct worker *worker, struct service *service, const int *listeners)
 {
-    if (worker->service != NULL)
+    if (worker->service != NULL) {
         worker->service->retired = true;
+        service_tell_lists(worker->service);
+    }
     service->next = worker->services;
     worker->services = service;
     worker->service = service;
@@ -147,6 +152,7 @@ static void on_sweep(void *arg)
     struct worker *worker = arg;
 
     free_retired(worker);
+    service_tell_lists(worker->service);
     if (worker->draining && !has_sessions(worker))
         loop_stop(worker->loop);
     else
@@ -288,6 +294,7 @@ static void *run_worker(void *arg)
     sigfillset(&all); /* signals are for the main thread */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     loop_run(worker->loop);
+    loop_post(worker->home, worker->on_end, worker->arg);
     return NULL;
 }
 
@@ -299,6 +306,9 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
     if (worker == NULL)
         out_of_memory();
     worker->loop = loop_new();
+    worker->home = setup->home;
+    worker->on_end = setup->on_end;
+    worker->arg = setup->arg;
     service = service_new(worker->loop, &setup->parts, fail);
     if (service == NULL) {
         loop_free(&worker->loop);

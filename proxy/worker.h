@@ -15,6 +15,9 @@ struct worker_setup {
     struct service_parts parts;
     const int
         *listeners; /* one descriptor for each of config->listens; -1: the one that is there already stays */
+    struct loop *home; /* on_end(arg) runs there when the thread has done its work; only for worker_start() */
+    loop_fn *on_end;
+    void *arg;
 };
 
 struct worker *worker_start(const struct worker_setup *setup, struct fail *fail);

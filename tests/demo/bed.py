@@ -33,7 +33,7 @@ dnsbl:
 greylist: {{delay: 1s, allow: [127.0.2.0/25]}}
 spf: {{on_fail: reject}}
 store: {{url: "sqlite:{folder}/state.db"}}
-admin: {{http: ""}}
+admin: {{http: "", socket: ""}}
 runtime: {{workers: 1, user: root}}
 """
 

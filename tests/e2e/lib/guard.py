@@ -32,7 +32,7 @@ def base_settings(directory, port, backend, nameserver):
             "timeout": "2s",
         },
         "log": {"format": "json", "level": "debug"},
-        "admin": {"http": ""},
+        "admin": {"http": "", "socket": ""},
         "runtime": {"workers": 2, "user": "nobody", "drain": "20s"},
     }
 

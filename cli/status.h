@@ -1,0 +1,11 @@
+/*
+ * cli/status.h - the daemon's answer to "status", for people
+ */
+#ifndef CLI_STATUS_H
+#define CLI_STATUS_H
+
+#include "cli/control.h"
+
+void cli_status_print(const struct yaml_node *status);
+
+#endif
