@@ -2,6 +2,7 @@
 
 #include "config/value.h"
 #include "report/journal.h"
+#include "store/redis_url.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -208,6 +209,16 @@ static int set_daily(const char *verb, struct cli_report *r)
     return set_backend(verb, r);
 }
 
+/* A journal is told by the host's own file. Where hosts share a Redis, what it holds is for that one, and for no other store that
+ * --store names, the file itself included. */
+static bool has_journal(const struct cli_report *r)
+{
+    const char *settings = r->lookup.config->store.url, *url = r->options.store_url;
+
+    return url == NULL || strcmp(url, settings) == 0 ||
+           (!redis_url_is(str_of(url)) && !redis_url_is(str_of(settings)));
+}
+
 int cli_report_open(const char *verb, struct cli_report *r)
 {
     int code = open_lookup(r);
@@ -222,7 +233,7 @@ int cli_report_open(const char *verb, struct cli_report *r)
     if (r->store == NULL)
         return code;
     history_init(&r->history, r->store, r->daily.identity.hostname);
-    if (!journal_catch_up(r->lookup.loop, &r->history))
+    if (has_journal(r) && !journal_catch_up(r->lookup.loop, &r->history))
         fprintf(stderr, "smtpguard %s: messages of the last moments are not in the counters yet\n", verb);
     return CLI_FINE;
 }

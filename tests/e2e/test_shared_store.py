@@ -10,7 +10,7 @@ from lib.check import has, same, starts, true, wait_for
 from lib.mail import message
 from lib.process import free_port
 from lib.redis import Cluster, Redis, Sentinel
-from lib.world import BOT, LIAR
+from lib.world import BOT, GOOD, LIAR
 from test_reports import answer, date, listed, make_yesterday, name_server, passing, play, reporter, reports_at
 
 GREYLISTED = "451 4.7.1 "
@@ -404,3 +404,18 @@ def test_one_report_for_all(t):
         said = list(pool.map(lambda guard: answer(guard, "report", "send"), guards))
     same(sum(one["fates"]["sent"] for one in said), len(domains), "reports sent, as both say")
     same(reports_at(backend), sorted(f"dmarc@{domain}" for domain in domains), "reports at the backend")
+
+
+def test_report_verbs_look_at_another_store(t):
+    """What a killed daemon has left to count goes to its own store, and never to another one that a verb is told to look at."""
+    server = redis(t)
+    guard = reporter(
+        t, name_server(t, {"watch.test": "p=none; rua=mailto:a@watch.test"}), t.backend(), store={"url": server.url}
+    )
+    with guard.client(GOOD) as client:
+        client.envelope("a@watch.test", "bob@example.net")
+        starts(client.data(message(sender="a@watch.test")), "250 ")
+        guard.kill()
+    for url in (f"{server.url}/1", "sqlite:" + guard.settings["store"]["local"]):
+        same(answer(guard, "report", "list", "--day", date(), "--store", url, code=1)["domains"], [], f"what {url} has")
+    same(listed(guard, date()), {"watch.test": (1, 1, 1, 1)}, "what its own store has")
