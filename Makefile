@@ -15,10 +15,10 @@ OPTIMIZE ?= -O2 -g
 SANITIZE ?=
 CFLAGS  += -std=c11 -D_GNU_SOURCE $(WARN) $(OPTIMIZE) $(HARDEN) $(FORTIFY) $(SANITIZE) -DVERSION='"$(VERSION)"' -I. -MMD -MP -ffile-prefix-map=$(CURDIR)=.
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code $(SANITIZE) -pthread
-LIBS     = -luv -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lyaml -lmicrohttpd -lidn2 -lz -lexpat
-TEST_LIBS = -lcmocka -ljansson
+LIBS     = -luv -lssl -lcrypto -lcares -lsqlite3 -lhiredis -lyaml -lmicrohttpd -lidn2 -ljansson -lz -lexpat
+TEST_LIBS = -lcmocka
 
-FOLDERS = base smtp dns store auth grey tls config report admin proxy cli
+FOLDERS = base smtp record dns store auth grey tls config report admin proxy cli
 SOURCES = $(filter-out %_test.c %_fuzz.c,$(foreach f,$(FOLDERS),$(sort $(wildcard $(f)/*.c))))
 LIBRARY = $(filter-out cli/main.c,$(SOURCES))
 UNIT    = $(sort $(wildcard $(addsuffix /*_test.c,$(FOLDERS)) tests/*_test.c))
@@ -77,8 +77,8 @@ $(BUILD)/libtests.a: $(call object,$(HARNESS))
 	@rm -f $@
 	@ar rcs $@ $^
 
-# tests/store_bed.c counts what the store logs.
-$(BUILD)/store/%_test $(BUILD)/report/journal_test: LDFLAGS += -Wl,--wrap=log_note
+# tests/store_bed.c counts what the store logs, record/record_test.c the keeper's alarms.
+$(BUILD)/store/%_test $(BUILD)/report/journal_test $(BUILD)/record/record_test: LDFLAGS += -Wl,--wrap=log_note
 $(UNIT_BINARIES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libtests.a $(BUILD)/libsmtpguard.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)

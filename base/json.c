@@ -47,21 +47,40 @@ void json_array_end(struct json *j)
     close_with(j, ']');
 }
 
+/* How much of s stands for itself: printable ASCII, as most text is. */
+static size_t plain_length(struct str s)
+{
+    size_t n = 0;
+
+    while (n < s.n && s.p[n] >= ' ' && s.p[n] < 0x7f && s.p[n] != '"' && s.p[n] != '\\')
+        n++;
+    return n;
+}
+
+/* What s begins with, in its written form; returns what is behind it. */
+static struct str add_character(struct buf *out, struct str s)
+{
+    unsigned char c = (unsigned char)s.p[0];
+    size_t n = utf8_length(s);
+    uint32_t code = n > 0 ? utf8_code(s, n) : c;
+
+    if (c == '"' || c == '\\')
+        buf_fmt(out, "\\%c", c);
+    else if (n == 0 || !utf8_is_harmless(code)) /* all of these have 16 bits at the most */
+        buf_fmt(out, "\\u%04x", (unsigned)code);
+    else
+        buf_add(out, s.p, n);
+    return str_from(s, n > 0 ? n : 1);
+}
+
 static void add_text(struct buf *out, struct str s)
 {
     buf_add_char(out, '"');
     while (s.n > 0) {
-        unsigned char c = (unsigned char)s.p[0];
-        size_t n = utf8_length(s);
-        uint32_t code = n > 0 ? utf8_code(s, n) : c;
+        size_t plain = plain_length(s);
 
-        if (c == '"' || c == '\\')
-            buf_fmt(out, "\\%c", c);
-        else if (n == 0 || !utf8_is_harmless(code)) /* all of these have 16 bits at the most */
-            buf_fmt(out, "\\u%04x", (unsigned)code);
-        else
-            buf_add(out, s.p, n);
-        s = str_from(s, n > 0 ? n : 1);
+        buf_add(out, s.p, plain);
+        s = plain > 0 ? str_from(s, plain) : add_character(out, s);
     }
     buf_add_char(out, '"');
 }
@@ -90,8 +109,17 @@ void json_z(struct json *j, const char *text)
 
 void json_int(struct json *j, int64_t value)
 {
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    char digits[20], *p = digits + sizeof(digits);
+
     before_value(j);
-    buf_fmt(j->out, "%lld", (long long)value);
+    do {
+        *--p = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0)
+        buf_add_char(j->out, '-');
+    buf_add(j->out, p, (size_t)(digits + sizeof(digits) - p));
 }
 
 void json_bool(struct json *j, bool value)

@@ -182,7 +182,8 @@ static size_t written_piece(struct str value, enum log_format format, char out[P
     size_t n = format == LOG_JSON ? utf8_length(value) : 0;
 
     *read = n > 1 ? n : 1;
-    return n > 1 ? written_character(utf8_code(value, n), out) : written_byte((unsigned char)value.p[0], format, out);
+    return n > 1 ? written_character(utf8_code(value, n), out)
+                 : written_byte((unsigned char)value.p[0], format, out);
 }
 
 static unsigned kinds_in(struct str value)
@@ -272,50 +273,49 @@ void log_put_int(struct log_line *line, const char *key, int64_t value)
 
 /* The same address has the same twelve digits as long as the process lives, and nobody can try addresses
  * against them: the hash is keyed. */
-static void put_hashed(struct log_line *line, const char *key, struct str address)
+static struct str hashed(struct str address, char out[LOG_VALUE_MAX])
 {
-    char lower[LOG_VALUE_MAX], text[17];
+    char lower[LOG_VALUE_MAX];
     size_t n = address.n < sizeof(lower) ? address.n : sizeof(lower);
 
     for (size_t i = 0; i < n; i++)
         lower[i] = ascii_lower(address.p[i]);
-    snprintf(text, sizeof(text), "%016llx", (unsigned long long)hash_bytes(lower, n));
-    log_put(line, key, str_make(text, 12));
+    snprintf(out, LOG_VALUE_MAX, "%016llx", (unsigned long long)hash_bytes(lower, n));
+    return str_make(out, 12);
 }
 
 /* An address without a domain shows nothing but that it was there. */
-static void put_domain(struct log_line *line, const char *key, struct str address)
+static struct str domain_only(struct str address, char out[LOG_VALUE_MAX])
 {
-    char text[LOG_VALUE_MAX] = "*";
     size_t at = address.n, n;
 
+    out[0] = '*';
     while (at > 0 && address.p[at - 1] != '@')
         at--;
-    if (at == 0) {
-        log_put(line, key, str_make(text, 1));
-        return;
-    }
+    if (at == 0)
+        return str_make(out, 1);
     n = address.n - (at - 1);
-    if (n > sizeof(text) - 1)
-        n = sizeof(text) - 1;
-    memcpy(text + 1, address.p + at - 1, n);
-    log_put(line, key, str_make(text, n + 1));
+    if (n > LOG_VALUE_MAX - 1)
+        n = LOG_VALUE_MAX - 1;
+    memcpy(out + 1, address.p + at - 1, n);
+    return str_make(out, n + 1);
+}
+
+struct str log_private(struct str address, char out[LOG_VALUE_MAX])
+{
+    enum log_privacy privacy = log_privacy();
+
+    if (address.n == 0 || privacy == LOG_PRIVACY_NONE)
+        return address;
+    return privacy == LOG_PRIVACY_HASH ? hashed(address, out) : domain_only(address, out);
 }
 
 void log_put_address(struct log_line *line, const char *key, struct str address)
 {
-    if (!line->wanted || address.n == 0)
-        return;
-    switch (log_privacy()) {
-    case LOG_PRIVACY_HASH:
-        put_hashed(line, key, address);
-        break;
-    case LOG_PRIVACY_DOMAINS:
-        put_domain(line, key, address);
-        break;
-    default:
-        log_put(line, key, address);
-    }
+    char out[LOG_VALUE_MAX];
+
+    if (line->wanted)
+        log_put(line, key, log_private(address, out));
 }
 
 /* Syslog has a time and a level of its own. */

@@ -32,6 +32,8 @@ struct log_settings {
 void log_open(const struct log_settings *settings); /* again: the new settings hold from here on */
 void log_close(void);                               /* writes what waits, then stops the thread */
 enum log_privacy log_privacy(void);
+/* A mail address as log.privacy lets it be shown: itself, or a view of `out`. */
+struct str log_private(struct str address, char out[LOG_VALUE_MAX]);
 
 /* A line is begun, given its fields in order, and ended. Below the level, all of it does nothing. */
 struct log_line {

@@ -88,6 +88,11 @@ class SmtpguardWithoutCache(Smtpguard):
     cache_entries = 1
 
 
+class SmtpguardWithoutHistory(Smtpguard):
+    """Decisions are not on record."""
+    changes = {"STORE__HISTORY": "0s"}
+
+
 class SmtpguardSmallSpool(Smtpguard):
     spool_memory = "64K"
 

@@ -23,6 +23,7 @@
 #include "dns/dnsbl.h"
 #include "dns/resolver.h"
 #include "grey/grey.h"
+#include "record/keeper.h"
 #include "smtp/client.h"
 #include "store/store.h"
 #include "tls/tls.h"
@@ -169,6 +170,7 @@ struct config {
     struct dmarc_settings dmarc;
     struct report_settings reports;
     struct store_settings store;
+    struct keeper_settings history; /* decisions on record */
     struct log_settings log;
     struct admin_settings admin;
     struct runtime_settings runtime;

@@ -397,8 +397,11 @@ const struct setting settings[] = {
      .sentence = "With redis: the SQLite file that answers while the server does not."},
     {"store.timeout", SET_DURATION, IN(store.timeout_ms), "50ms", "1ms", "10s",
      .sentence = "Beyond it the store has no answer; with redis, store.local answers."},
-    {"store.history", SET_DURATION, NOWHERE, "0s", "0s", "400d", .later = "the history of decisions",
-     .sentence = "How long decision records are kept. Not built yet."},
+    {"store.history", SET_DURATION, IN(history.keep_ms), "7d", "0s", "400d",
+     .sentence = "Decisions are on record for so long, for history and explain; 0s: none are kept, and those that "
+                 "there are go (docs/explain.md)."},
+    {"store.history_size", SET_SIZE, IN(history.bytes_max), "256M", "1M", "1024G",
+     .sentence = "Of all records, in the folder `history` beside the store's file; the oldest go first."},
 
     {"log.target", SET_WORD, IN(log.target), "stderr", .words = targets,
      .sentence = "stderr or syslog."},

@@ -30,7 +30,8 @@ static void make_id(char id[11])
 }
 
 /* NULL: welcome, and counted; else the line that a client beyond the limits gets. */
-static const char *refusal_of(struct service *service, const struct ip *ip)
+static const char *refusal_of(struct service *service, const struct listen_settings *listen,
+                              const struct ip *ip)
 {
     static const char *const texts[] = {
         [CLIENT_TOO_MANY_CONNECTIONS] = "421 4.7.0 Too many connections from your address\r\n",
@@ -55,6 +56,7 @@ static const char *refusal_of(struct service *service, const struct ip *ip)
     log_put_int(&line, "reply", 421);
     log_put_z(&line, "check", words[refusal]);
     log_line_end(&line);
+    decided_limits(service, listen, ip, words[refusal], texts[refusal]);
     return texts[refusal];
 }
 
@@ -158,7 +160,7 @@ static void take_header(struct session *s, const struct proxy_header *header)
         s->facts.session.client = header->source.ip;
         s->facts.session.client_port = header->source.port;
     }
-    refusal = refusal_of(s->service, &s->facts.session.client);
+    refusal = refusal_of(s->service, s->listen, &s->facts.session.client);
     if (refusal != NULL)
         refuse(s, refusal, "refused by the limits");
     else
@@ -232,7 +234,7 @@ void session_start(struct service *service, const struct listen_settings *listen
         timer_start(&s->budget, service->loop, PROXY_MS, on_proxy_late, s);
         return;
     }
-    refusal = refusal_of(service, &peer->ip);
+    refusal = refusal_of(service, listen, &peer->ip);
     if (refusal == NULL) {
         enter(new_session(service, listen, fd, peer));
         return;

@@ -595,7 +595,7 @@ void checks_give_up(struct session *s, unsigned what)
     static const struct grey_answer unanswered = {.verdict = GREY_UNANSWERED};
 
     what &= s->waits;
-    s->waits &= ~what;
+    session_heard(s, what);
     give_up_session(s, what);
     if (what & WAIT_SPF) {
         s->facts.transaction.spf = spf_finish(&s->tx->spf);

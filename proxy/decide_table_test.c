@@ -1,8 +1,8 @@
 /*
  * proxy/decide_table_test.c - plays tests/decisions.txt, the table of what is decided from which facts under
- * which settings, and what must follow from each row of it
+ * which settings, and what must follow from each row of it. Each is decided again from what a record keeps of the facts
  */
-#include "proxy/decide.h"
+#include "proxy/decision.h"
 
 #include "base/bug.h"
 #include "tests/t.h"
@@ -319,10 +319,37 @@ static const char *decide(const struct row *row, const struct config *config, co
     t_fail("what moment is \"%.*s\"?", STR_ARG(row->moment));
 }
 
+/* What a record of these facts gives back. */
+static struct facts facts_on_record(const struct facts *facts)
+{
+    const struct decision_outcome outcome = {.action = ACTION_ACCEPT};
+    struct decision decision;
+    struct json json;
+    struct buf line;
+
+    buf_init(&line, DECISION_BYTES_MAX);
+    json_init(&json, &line);
+    json_object(&json);
+    json_put_int(&json, "time", 1);
+    decision_put_client(&json, facts, NULL);
+    decision_put_transaction(&json, facts);
+    json_key(&json, "recipients");
+    json_array(&json);
+    decision_put_recipient(&json, facts, NULL, &outcome);
+    json_array_end(&json);
+    decision_put_message(&json, facts, STR(""));
+    json_object_end(&json);
+    t_true(decision_read(memory, buf_str(&line), &decision) && decision.recipients_count == 1);
+    buf_fini(&line);
+    decision.facts.recipient = decision.recipients[0].facts;
+    return decision.facts;
+}
+
 /* The row with more facts and settings behind its own. */
 static const char *play(const struct row *row, const char *facts, const char *settings)
 {
     const struct config *config = settings_of(row, settings);
+    struct facts on_record;
     const char *got;
     struct world w;
 
@@ -331,6 +358,8 @@ static const char *play(const struct row *row, const char *facts, const char *se
            NULL);
     make_facts(&w, row, facts);
     got = decide(row, config, &w.facts);
+    on_record = facts_on_record(&w.facts);
+    t_same_z(decide(row, config, &on_record), got);
     config_unref(&config);
     return got;
 }

@@ -85,11 +85,28 @@ struct message_facts {
     const struct dmarc_evaluation *dmarc;
 };
 
+/* Those that are waited for. */
+enum fact {
+    FACT_RDNS,
+    FACT_DNSBL,
+    FACT_SPF_HELO,
+    FACT_SPF,
+    FACT_SENDER,
+    FACT_DOMAINS,
+    FACT_GREY,
+    FACT_DKIM,
+    FACT_ARC,
+    FACT_DMARC,
+    FACT_FROM_DOMAIN,
+    FACTS
+};
+
 struct facts {
     struct session_facts session;
     struct transaction_facts transaction;
     struct recipient_facts recipient;
     struct message_facts message;
+    uint32_t took_ms[FACTS]; /* until it was known; of those that are. No decision looks at it. */
 };
 
 const char *rdns_state_name(enum rdns_state state); /* "verified", "none", "mismatch", "temperror" */

@@ -175,6 +175,7 @@ struct service_parts server_parts(const struct server *server)
                                   .clients = server->clients,
                                   .told = server->told,
                                   .partials = server->partials,
+                                  .keeper = server->keeper,
                                   .journal = server->journal};
 }
 
@@ -198,6 +199,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
         worker_adopt(server->workers[i], &setup);
     }
     log_open(&fresh->log);
+    keeper_change(server->keeper, &fresh->history);
     server_tell_reporter(server);
     server->certificates_seen = mark_of_certificates(&fresh->tls);
     server->lists_seen = mark_of_lists(fresh);

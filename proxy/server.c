@@ -6,6 +6,7 @@
 #include "proxy/ports.h"
 #include "proxy/privileges.h"
 #include "proxy/tables.h"
+#include "record/files.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -122,6 +123,15 @@ static int start_workers(struct server *server, int *fds, struct fail *fail)
     return 0;
 }
 
+static void start_keeper(struct server *server)
+{
+    struct arena *mem = arena_new(0);
+
+    server->keeper =
+        keeper_start(record_folder(mem, store_file(server->store)), &server->config->history, clock_system());
+    arena_free(&mem);
+}
+
 static int start(struct server *server, struct fail *fail)
 {
     const struct config *config = server->config;
@@ -146,6 +156,7 @@ static int start(struct server *server, struct fail *fail)
     server->partials = partials_new(server->store, clock_system());
     history_init(&history, server->store, config->hostname);
     server->journal = journal_open(server->loop, &history);
+    start_keeper(server);
     if (config->admin.http.ip.family != 0) {
         server->admin = admin_start(&config->admin.http, is_ready, server, fail);
         if (server->admin == NULL)
@@ -175,6 +186,7 @@ static void stop(struct server *server)
     reporter_free(&server->reporter);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_free(&server->workers[i]);
+    keeper_stop(&server->keeper);
     clients_free(&server->clients);
     told_free(&server->told);
     partials_free(&server->partials);

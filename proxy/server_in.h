@@ -27,6 +27,7 @@ struct server {
     struct dkim_keyring *keyring;
     struct store *store;
     struct journal *journal;
+    struct keeper *keeper;
     struct clients *clients;
     struct told *told;
     struct partials *partials;

@@ -1,6 +1,7 @@
 #include "proxy/service.h"
 
 #include "base/metric.h"
+#include "proxy/decision.h"
 
 enum { DKIM_KEYS = 2000 };
 
@@ -63,9 +64,11 @@ struct service *service_new(struct loop *loop, const struct service_parts *parts
                                 .dns = dns,
                                 .store = parts->store,
                                 .journal = parts->journal,
+                                .keeper = parts->keeper,
                                 .clients = parts->clients,
                                 .told = parts->told,
                                 .mem = mem};
+    buf_init(&service->record, DECISION_BYTES_MAX);
     service->tls_server = parts->tls_server != NULL ? tls_context_ref(parts->tls_server) : NULL;
     service->keyring = parts->keyring != NULL ? dkim_keyring_ref(parts->keyring) : NULL;
     service->keys = dkim_keys_new(DKIM_KEYS, service->clock);
@@ -100,5 +103,6 @@ void service_free(struct service **service)
     tls_context_unref(&s->tls_server);
     dkim_keyring_unref(&s->keyring);
     config_unref(&s->config);
+    buf_fini(&s->record);
     arena_free(&mem);
 }

@@ -14,6 +14,7 @@
 #include "proxy/relay.h"
 #include "proxy/signing.h"
 #include "proxy/told.h"
+#include "record/keeper.h"
 #include "report/journal.h"
 
 struct session;
@@ -34,6 +35,8 @@ struct service {
     struct hearing *hearing;
     struct journal *journal; /* shared */
     struct failures *failures; /* NULL: none are wanted */
+    struct keeper *keeper;     /* shared; NULL: nothing is recorded */
+    struct buf record;         /* the one that is being written */
     struct store *store;       /* shared */
     struct clients *clients;   /* shared */
     struct told *told;         /* shared */
@@ -53,6 +56,7 @@ struct service_parts {
     struct told *told;
     struct partials *partials;
     struct journal *journal; /* NULL: nothing is counted */
+    struct keeper *keeper;   /* NULL: nothing is recorded */
 };
 struct service *service_new(struct loop *loop, const struct service_parts *parts, struct fail *fail);
 void service_free(struct service **service); /* no session may be open */

@@ -79,14 +79,58 @@ static const struct stage life[] = {
 
 /* ---- steps ---- */
 
+/* Which fact comes when this has come; FACTS: none that is timed. */
+static enum fact fact_of(unsigned wait)
+{
+    static const enum wait waits[FACTS] = {
+        [FACT_RDNS] = WAIT_RDNS,
+        [FACT_DNSBL] = WAIT_DNSBL,
+        [FACT_SPF_HELO] = WAIT_SPF_HELO,
+        [FACT_SPF] = WAIT_SPF,
+        [FACT_SENDER] = WAIT_SENDER,
+        [FACT_DOMAINS] = WAIT_DOMAINS,
+        [FACT_GREY] = WAIT_GREY,
+        [FACT_DKIM] = WAIT_DKIM,
+        [FACT_ARC] = WAIT_ARC,
+        [FACT_DMARC] = WAIT_DMARC,
+        [FACT_FROM_DOMAIN] = WAIT_FROM_DOMAIN,
+    };
+    int i = 0;
+
+    while (i < FACTS && waits[i] != wait)
+        i++;
+    return (enum fact)i;
+}
+
+static uint32_t ms_since_begin(const struct session *s)
+{
+    return (uint32_t)(loop_now_ms(s->service->loop) - s->begun_ms);
+}
+
+/* Until it is known, took_ms has when it was asked for. */
 void session_wait_for(struct session *s, enum wait what)
 {
+    enum fact fact = fact_of(what);
+
+    if (fact < FACTS)
+        s->facts.took_ms[fact] = ms_since_begin(s);
     s->waits |= what;
+}
+
+void session_heard(struct session *s, unsigned what)
+{
+    for (unsigned rest = what & s->waits; rest != 0; rest &= rest - 1) {
+        enum fact fact = fact_of(rest & -rest);
+
+        if (fact < FACTS)
+            s->facts.took_ms[fact] = ms_since_begin(s) - s->facts.took_ms[fact];
+    }
+    s->waits &= ~what;
 }
 
 void session_got(struct session *s, enum wait what)
 {
-    s->waits &= ~(unsigned)what;
+    session_heard(s, what);
     session_step(s);
 }
 
@@ -305,6 +349,7 @@ static void answer_client(struct session *s)
     const struct verdict *v = &s->verdict;
 
     record_stage(s, s->moment);
+    decided_stage(s, s->moment);
     if (verdict_refuses(v)) {
         smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
     } else {
@@ -317,6 +362,7 @@ static void answer_client(struct session *s)
 static void answer_greeting(struct session *s)
 {
     record_stage(s, s->moment);
+    decided_stage(s, s->moment);
     if (!verdict_refuses(&s->verdict)) {
         smtp_server_greet(s->server, 220, "", "");
         return;
@@ -443,12 +489,14 @@ static void answer_message(struct session *s)
     bool refused = verdict_refuses(v);
     int code = refused ? v->code : s->reply_code;
     struct str text = refused ? str_of(v->text) : s->reply_text;
+    const char *copy = str_dup(s->tx->mem, text);
 
     if (code < 300)
         history_praise(s);
     counted_message(s);
     smtp_server_answer(s->server, code, refused ? v->enhanced : s->reply_enhanced, text);
-    record_message(s, code, str_dup(s->tx->mem, text));
+    record_message(s, code, copy);
+    decided_message(s, code, copy);
     feedback_message(s, code);
     feedback_bounce(s);
     reset_transaction(s);
@@ -594,8 +642,10 @@ void session_end(struct session *s, const char *why)
         return;
     s->ended = true;
     s->end_why = why;
-    if (s->entered)
+    if (s->entered) {
         record_end(s);
+        decided_session(s);
+    }
     conn_last_words(s->conn);
     conn_write_buf(s->conn, &s->out);
     checks_cancel_session(s);

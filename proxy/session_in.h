@@ -84,7 +84,12 @@ struct transaction {
     const char *backend_text; /* what it said to the message */
     const char *suspicion;
     const char *unsigned_why; /* why mail of our own clients could not be signed */
+    struct buf told;          /* what was answered to recipients, for the record */
+    unsigned told_count, untold_count;
+    bool is_recorded;
 };
+
+struct refusal; /* decided.c */
 
 /* Memory that goes on the next turn of the loop, because a caller on the stack may still use it. It lies in
  * that memory. */
@@ -126,6 +131,7 @@ struct session {
     struct login *login; /* AUTH that goes on, or has succeeded */
     char mechanism[24];  /* of the last AUTH (RFC 4422 3.1: 20 letters) */
     unsigned failed_logins;
+    struct refusal *refusal; /* NULL: there was none before MAIL */
     bool login_lost;
 
     struct proxy_header_reader proxy; /* while awaits_proxy */
@@ -174,7 +180,8 @@ void arrival_data(struct session *s, const char *bytes, size_t n);
 void session_bury(struct session *s, struct arena *mem); /* frees it, soon */
 
 void session_wait_for(struct session *s, enum wait what);
-void session_got(struct session *s, enum wait what);     /* clears the bit and steps */
+void session_heard(struct session *s, unsigned what);    /* clears the bits, and notes how long it took */
+void session_got(struct session *s, enum wait what);     /* does that and steps */
 const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
 
 /* history.c: clients that behaved, remembered in the store. */
@@ -201,6 +208,15 @@ void check_recipient(struct session *s);
 void check_greylist(struct session *s);
 void check_body(struct session *s); /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
+
+/* decided.c: what was decided goes on record. */
+void decided_stage(struct session *s, const char *moment); /* a greeting or a command before MAIL */
+void decided_recipient(struct session *s);
+void decided_message(struct session *s, int code, const char *text);
+void decided_transaction(struct session *s); /* ends here, whether it came to a message or not */
+void decided_session(struct session *s);
+void decided_limits(struct service *service, const struct listen_settings *listen, const struct ip *ip,
+                    const char *check, const char *reply);
 
 /* counted.c: DMARC's counters have it. */
 void counted_message(struct session *s);

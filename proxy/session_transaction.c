@@ -1,5 +1,7 @@
 #include "proxy/session_in.h"
 
+#include "proxy/decision.h"
+
 /* ---- MAIL ---- */
 
 /* The answer that ended it may still be on the stack. */
@@ -9,11 +11,13 @@ void reset_transaction(struct session *s)
 
     if (tx == NULL)
         return;
+    decided_transaction(s);
     checks_cancel_transaction(s);
     relay_close(&tx->relay);
     timer_stop(&s->budget); /* on_rate(), when RSET comes between two chunks */
     intake_free(s);
     buf_fini(&tx->trace);
+    buf_fini(&tx->told);
     s->tx = NULL;
     session_bury(s, tx->mem);
     s->facts.transaction = (struct transaction_facts){0};
@@ -55,6 +59,7 @@ void open_transaction(struct session *s)
     reset_transaction(s);
     tx->mem = mem;
     tx->recipients_end = &tx->recipients;
+    buf_init(&tx->told, DECISION_RECIPIENTS_BYTES_MAX);
     tx->begun_ms = loop_now_ms(s->service->loop);
     tx->declared_size = s->event.command->size;
     tx->eightbit = s->event.command->body == SMTP_BODY_8BITMIME;
@@ -129,6 +134,7 @@ void answer_rcpt(struct session *s)
     const struct verdict *v = &s->verdict;
 
     record_recipient(s);
+    decided_recipient(s);
     if (verdict_refuses(v)) {
         smtp_server_answer(s->server, v->code, v->enhanced, str_of(v->text));
         return;
