@@ -176,14 +176,15 @@ static struct MHD_Daemon *start_daemon(int fd, struct admin *admin)
     return daemon;
 }
 
-struct admin *admin_start(const struct endpoint *at, admin_ready_fn *ready, void *arg, struct fail *fail)
+int admin_bind(const struct endpoint *at, struct fail *fail)
 {
-    struct admin *admin;
-    int fd = listener_probe(at, fail) == 0 ? listener_bind(at, fail) : -1;
+    return listener_probe(at, fail) == 0 ? listener_bind(at, fail) : -1;
+}
 
-    if (fd < 0)
-        return NULL;
-    admin = calloc(1, sizeof(*admin));
+struct admin *admin_start(int fd, admin_ready_fn *ready, void *arg, struct fail *fail)
+{
+    struct admin *admin = calloc(1, sizeof(*admin));
+
     if (admin == NULL)
         out_of_memory();
     admin->ready = ready;

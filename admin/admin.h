@@ -16,8 +16,10 @@ struct admin;
 /* Says whether mail can be served; sentences for people go to why, one a line. Called on the admin thread. */
 typedef bool admin_ready_fn(char *why, size_t why_bytes, void *arg);
 
-/* `ready` may be NULL: always ready. NULL and a fail when the address cannot be had. */
-struct admin *admin_start(const struct endpoint *at, admin_ready_fn *ready, void *arg, struct fail *fail);
+/* The listening descriptor, or -1 and a fail. */
+int admin_bind(const struct endpoint *at, struct fail *fail);
+/* Takes the descriptor. `ready` may be NULL: always ready. NULL and a fail when the thread cannot be had. */
+struct admin *admin_start(int fd, admin_ready_fn *ready, void *arg, struct fail *fail);
 /* When it returns, `ready` never runs again. NULL is fine; leaves NULL. */
 void admin_stop(struct admin **admin);
 uint16_t admin_port(const struct admin *admin); /* where port 0 was asked for */

@@ -26,7 +26,7 @@ static char argument[] = "arg";
 static struct admin *started(void)
 {
     struct fail fail = {""};
-    struct admin *admin = admin_start(&loopback, on_ready, argument, &fail);
+    struct admin *admin = admin_start(admin_bind(&loopback, &fail), on_ready, argument, &fail);
 
     if (admin == NULL)
         t_fail("%s", fail.text);
@@ -137,7 +137,7 @@ static void test_ready(void **state)
     admin_stop(&admin);
 
     t_case("without a judge it is always ready", NULL);
-    admin = admin_start(&loopback, NULL, NULL, &fail);
+    admin = admin_start(admin_bind(&loopback, &fail), NULL, NULL, &fail);
     t_true(admin != NULL);
     t_true(strncmp(ask_for(admin, "GET", "/readyz"), "HTTP/1.1 200 ", 13) == 0);
     admin_stop(&admin);
@@ -210,7 +210,7 @@ static void test_taken_port(void **state)
     t_true(bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 1) == 0);
     t_true(getsockname(fd, (struct sockaddr *)&at, &n) == 0);
     taken.port = ntohs(at.sin_port);
-    t_true(admin_start(&taken, NULL, NULL, &fail) == NULL);
+    t_same_int(admin_bind(&taken, &fail), -1);
     t_true(strstr(fail.text, "Address already in use") != NULL);
     close(fd);
 }

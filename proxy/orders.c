@@ -4,6 +4,8 @@
 #include "base/json.h"
 #include "proxy/status.h"
 
+#include <fcntl.h>
+
 static void order_status(struct server *server, struct buf *answer)
 {
     status_write(&(struct status){.config = server->config,
@@ -99,13 +101,17 @@ int orders_start(struct server *server, struct fail *fail)
 
     if (*path == '\0')
         return 0;
-    fd = control_bind(path, fail);
+    fd = passed_take_path(&server->passed, path);
+    if (fd < 0)
+        fd = control_bind(path, fail);
     if (fd == CONTROL_TAKEN)
         return -1;
-    if (fd == CONTROL_FAILED)
+    if (fd == CONTROL_FAILED) {
         log_note(LOG_WARNING, "control.failed", "admin.socket: %s; nobody can ask for the status",
                  fail->text);
-    else
+    } else {
+        server->control_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         server->control = control_start(server->loop, fd, path, on_order, server);
+    }
     return 0;
 }

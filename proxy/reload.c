@@ -2,7 +2,7 @@
 
 #include "base/bug.h"
 #include "base/metric.h"
-#include "proxy/ports.h"
+#include "base/notify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -179,15 +179,22 @@ struct service_parts server_parts(const struct server *server)
                                   .journal = server->journal};
 }
 
-static void take_over(struct server *server, const struct config *fresh, struct tls_context *tls,
-                      struct dkim_keyring *keyring, int *fds)
+/* What new settings need besides themselves. */
+struct prepared {
+    struct tls_context *tls;
+    struct dkim_keyring *keyring;
+    struct share shares[WORKERS_MAX];
+};
+
+static void take_over(struct server *server, const struct config *fresh, const struct prepared *prepared)
 {
     struct worker_setup setup = {0};
 
     tls_context_unref(&server->tls_server);
     dkim_keyring_unref(&server->keyring);
-    server->tls_server = tls;
-    server->keyring = keyring;
+    server->tls_server = prepared->tls;
+    server->keyring = prepared->keyring;
+    ports_keep(&server->ports, fresh);
     pthread_mutex_lock(&server->config_lock);
     config_unref(&server->config);
     server->config = fresh;
@@ -195,7 +202,7 @@ static void take_over(struct server *server, const struct config *fresh, struct 
     setup.parts = server_parts(server);
 
     for (size_t i = 0; i < server->workers_count; i++) {
-        setup.listeners = fds + i * fresh->listens_count;
+        setup.share = prepared->shares[i];
         worker_adopt(server->workers[i], &setup);
     }
     log_open(&fresh->log);
@@ -209,41 +216,48 @@ static void take_over(struct server *server, const struct config *fresh, struct 
     tell_what_takes_a_restart(server->first, fresh);
 }
 
-/* What new settings need besides themselves. `fds` has room for all their listeners. */
-static int prepare(const struct server *server, const struct config *fresh, struct tls_context **tls_out,
-                   struct dkim_keyring **keyring_out, int *fds, struct fail *fail)
+static int prepare(struct server *server, const struct config *fresh, struct prepared *prepared,
+                   struct fail *fail)
 {
-    *keyring_out = NULL;
-    if (load_certificates(fresh, tls_out, fail) == 0 && load_keyring(fresh, keyring_out, fail) == 0 &&
-        ports_bind(fresh, server->config, server->workers_count, fds, fail) == 0)
+    size_t before = server->ports.count, workers = server->workers_count;
+
+    *prepared = (struct prepared){0};
+    if (load_certificates(fresh, &prepared->tls, fail) == 0 &&
+        load_keyring(fresh, &prepared->keyring, fail) == 0 &&
+        ports_open(&server->ports, fresh, workers, NULL, fail) == 0 &&
+        ports_share(&server->ports, before, workers, prepared->shares, fail) == 0)
         return 0;
-    tls_context_unref(tls_out);
-    dkim_keyring_unref(keyring_out);
+    ports_cut(&server->ports, before);
+    tls_context_unref(&prepared->tls);
+    dkim_keyring_unref(&prepared->keyring);
     return -1;
+}
+
+static bool try_to_reload(struct server *server, struct buf *why_out)
+{
+    const struct config *fresh = config_load(server->config->file, why_out);
+    struct prepared prepared;
+    struct fail fail;
+
+    if (fresh == NULL)
+        return refuse_reload(why_out);
+    if (prepare(server, fresh, &prepared, &fail) == 0) {
+        take_over(server, fresh, &prepared);
+        return true;
+    }
+    buf_fmt(why_out, "%s\n", fail.text);
+    config_unref(&fresh);
+    return refuse_reload(why_out);
 }
 
 bool reload(struct server *server, struct buf *why_out)
 {
-    struct tls_context *tls;
-    struct dkim_keyring *keyring;
-    const struct config *fresh = config_load(server->config->file, why_out);
-    struct fail fail;
-    int *fds;
+    bool reloaded;
 
-    if (fresh == NULL)
-        return refuse_reload(why_out);
-    fds = calloc(fresh->listens_count * server->workers_count + 1, sizeof(int));
-    if (fds == NULL)
-        out_of_memory();
-    if (prepare(server, fresh, &tls, &keyring, fds, &fail) == 0) {
-        take_over(server, fresh, tls, keyring, fds);
-    } else {
-        buf_fmt(why_out, "%s\n", fail.text);
-        (void)refuse_reload(why_out);
-        config_unref(&fresh);
-    }
-    free(fds);
-    return why_out->n == 0;
+    notify_reloading();
+    reloaded = try_to_reload(server, why_out);
+    server_notify_ready(server);
+    return reloaded;
 }
 
 void reload_untold(struct server *server)

@@ -2,12 +2,13 @@
 
 #include "base/bug.h"
 #include "base/metric.h"
+#include "base/notify.h"
 #include "dns/measure.h"
-#include "proxy/ports.h"
 #include "proxy/privileges.h"
 #include "proxy/tables.h"
 #include "record/files.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,10 +27,43 @@ static void on_worker_ended(void *arg)
 void server_drain(struct server *server)
 {
     server->draining = true;
+    notify("STOPPING=1\nSTATUS=It drains: no new sessions");
+    ports_cut(&server->ports, 0);
     log_note(LOG_INFO, "drain", "no new sessions; those in a transaction have %lld s",
              (long long)server->config->runtime.drain_ms / 1000);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_drain(server->workers[i], server->config->runtime.drain_ms);
+}
+
+/* ---- what systemd is told ---- */
+
+void server_notify_ready(const struct server *server)
+{
+    notify("READY=1\nSTATUS=%s: %zu listener%s, %zu worker%s%s", server->config->hostname,
+           server->config->listens_count, server->config->listens_count == 1 ? "" : "s",
+           server->workers_count, server->workers_count == 1 ? "" : "s",
+           reload_failed() ? "; the last reload failed, the settings before it are in force" : "");
+}
+
+static bool all_workers_are_alive(const struct server *server, int64_t within_ms)
+{
+    for (size_t i = 0; i < server->workers_count; i++)
+        if (!worker_is_alive(server->workers[i], within_ms))
+            return false;
+    return true;
+}
+
+/* Thrice within the time, and not while a worker stands still: then we are killed and started anew. */
+static void on_watchdog(void *arg)
+{
+    struct server *server = arg;
+    int64_t within_ms = notify_watchdog_ms();
+
+    if (within_ms == 0)
+        return;
+    if (all_workers_are_alive(server, within_ms > WORKER_PAUSE_MS ? within_ms : WORKER_PAUSE_MS))
+        notify("WATCHDOG=1");
+    timer_start(&server->watchdog, server->loop, within_ms / 3, on_watchdog, server);
 }
 
 /* ---- signals ---- */
@@ -107,20 +141,25 @@ static size_t count_workers(const struct config *config)
     return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (size_t)cores;
 }
 
-static int start_workers(struct server *server, int *fds, struct fail *fail)
+static int start_workers(struct server *server, struct fail *fail)
 {
     struct worker_setup setup = {
         .parts = server_parts(server), .home = server->loop, .on_end = on_worker_ended, .arg = server};
-    size_t wanted = count_workers(server->config);
+    size_t wanted = count_workers(server->config), i = 0;
+    struct share shares[WORKERS_MAX];
 
-    for (size_t i = 0; i < wanted; i++) {
-        setup.listeners = fds + i * server->config->listens_count;
+    if (ports_share(&server->ports, 0, wanted, shares, fail) != 0)
+        return -1;
+    for (; i < wanted; i++) {
+        setup.share = shares[i];
         server->workers[i] = worker_start(&setup, fail);
         if (server->workers[i] == NULL)
-            return -1;
+            break;
         server->workers_count++;
     }
-    return 0;
+    for (size_t left = i + 1; left < wanted; left++)
+        share_free(&shares[left]);
+    return i == wanted ? 0 : -1;
 }
 
 static void start_keeper(struct server *server)
@@ -132,23 +171,35 @@ static void start_keeper(struct server *server)
     arena_free(&mem);
 }
 
+static int start_admin(struct server *server, struct fail *fail)
+{
+    const struct endpoint *at = &server->config->admin.http;
+    int fd;
+
+    if (at->ip.family == 0)
+        return 0;
+    fd = passed_take(&server->passed, at);
+    if (fd < 0)
+        fd = admin_bind(at, fail);
+    if (fd < 0)
+        return -1;
+    server->admin_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    server->admin = admin_start(fd, is_ready, server, fail);
+    return server->admin != NULL ? 0 : -1;
+}
+
+/* What needs privileges comes first. */
 static int start(struct server *server, struct fail *fail)
 {
     const struct config *config = server->config;
-    size_t workers = count_workers(config);
-    int fds[WORKERS_MAX * 64];
     struct history history;
 
-    if (config->listens_count > 64)
-        return fail_set(fail, "more than 64 listeners");
     privileges_descriptors(config);
     if (reload_first(server, fail) != 0 || watch_signals(server, fail) != 0 ||
-        ports_bind(config, NULL, workers, fds, fail) != 0)
+        passed_read(&server->passed, fail) != 0 ||
+        ports_open(&server->ports, config, count_workers(config), &server->passed, fail) != 0 ||
+        privileges_drop(config, fail) != 0)
         return -1;
-    if (privileges_drop(config, fail) != 0) {
-        ports_close(fds, workers * config->listens_count);
-        return -1;
-    }
     privileges_lock();
     server->store = tables_open(&config->store, clock_system(), fail);
     if (server->store == NULL)
@@ -157,17 +208,21 @@ static int start(struct server *server, struct fail *fail)
     history_init(&history, server->store, config->hostname);
     server->journal = journal_open(server->loop, &history);
     start_keeper(server);
-    if (config->admin.http.ip.family != 0) {
-        server->admin = admin_start(&config->admin.http, is_ready, server, fail);
-        if (server->admin == NULL)
-            return -1;
-    }
-    if (orders_start(server, fail) != 0)
-        return -1;
-    if (start_workers(server, fds, fail) != 0)
+    if (start_admin(server, fail) != 0 || orders_start(server, fail) != 0 ||
+        passed_all_taken(&server->passed, fail) != 0 || start_workers(server, fail) != 0)
         return -1;
     server_tell_reporter(server);
     return 0;
+}
+
+static void close_listening(struct server *server)
+{
+    ports_cut(&server->ports, 0);
+    passed_free(&server->passed);
+    if (server->admin_fd >= 0)
+        close(server->admin_fd);
+    if (server->control_fd >= 0)
+        close(server->control_fd);
 }
 
 static void stop(struct server *server)
@@ -179,7 +234,9 @@ static void stop(struct server *server)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
+    close_listening(server);
     timer_stop(&server->watch);
+    timer_stop(&server->watchdog);
     reporter_stop(server->reporter);
     journal_close(&server->journal);
     store_close(&server->store);
@@ -200,7 +257,7 @@ static void stop(struct server *server)
 
 int server_run(const struct config *config, struct fail *fail)
 {
-    struct server server = {.config = config, .first = config_ref(config)};
+    struct server server = {.config = config, .first = config_ref(config), .admin_fd = -1, .control_fd = -1};
     int result;
 
     server.started_unix = clock_unix(clock_system());
@@ -216,6 +273,8 @@ int server_run(const struct config *config, struct fail *fail)
                  config->listens_count, config->listens_count == 1 ? "" : "es", server.workers_count,
                  server.workers_count == 1 ? "" : "s");
         reload_watch(&server);
+        server_notify_ready(&server);
+        on_watchdog(&server);
         loop_run(server.loop);
     }
     stop(&server);

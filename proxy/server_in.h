@@ -9,6 +9,7 @@
 
 #include "admin/admin.h"
 #include "admin/control.h"
+#include "proxy/ports.h"
 #include "proxy/reporter.h"
 #include "proxy/server.h"
 #include "proxy/worker.h"
@@ -34,9 +35,12 @@ struct server {
     struct admin *admin;
     struct control *control;   /* NULL: there is no socket */
     struct reporter *reporter; /* NULL: there were no reports yet */
+    struct passed passed;      /* what the start has not taken yet */
+    struct ports ports;
+    int admin_fd, control_fd; /* duplicates, for a process that replaces this one; -1: there is none */
     struct worker *workers[WORKERS_MAX];
     size_t workers_count, workers_ended;
-    struct timer watch;
+    struct timer watch, watchdog;
     uint64_t certificates_seen, lists_seen; /* marks of the files, to notice a change */
     int64_t started_unix, loaded_unix;
     atomic_bool draining; /* the admin thread looks at it */
@@ -57,6 +61,7 @@ void reload_watch(struct server *server);  /* the files, from now on; until the 
 struct service_parts server_parts(const struct server *server);
 void server_tell_reporter(struct server *server);
 void server_drain(struct server *server); /* once */
+void server_notify_ready(const struct server *server);
 
 /* ---- orders.c ---- */
 

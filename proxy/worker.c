@@ -7,8 +7,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/prctl.h>
 
 struct port {
     struct worker *worker;
@@ -25,6 +26,7 @@ struct worker {
     struct service *services; /* it and the retired ones that still have sessions */
     struct port *ports;
     struct timer sweep, deadline;
+    _Atomic int64_t swept_ms; /* when that was; INT64_MAX: the thread has ended */
     bool draining;
     struct loop *home;
     loop_fn *on_end;
@@ -34,11 +36,11 @@ struct worker {
 struct order {
     struct worker *worker;
     struct worker_setup setup;
-    int *listeners;
     int64_t drain_ms;
 };
 
 enum { SWEEP_MS = 1000, DRAIN_SWEEP_MS = 50 };
+static const size_t NONE = SIZE_MAX;
 
 /* ---- listening ---- */
 
@@ -50,53 +52,36 @@ static void on_accept(int fd, const struct endpoint *peer, void *arg)
     session_start(service, &service->config->listens[port->index], fd, peer);
 }
 
-static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
+/* NONE: no listener of these settings. */
+static size_t find_listen(const struct config *config, const struct endpoint *address)
 {
-    return a->port == b->port && ip_eq(&a->ip, &b->ip);
+    for (size_t i = 0; config != NULL && i < config->listens_count; i++)
+        if (ports_are_same(&config->listens[i].address, address))
+            return i;
+    return NONE;
 }
 
-static struct port *find_port(struct worker *worker, const struct endpoint *address)
+static void listen_at(struct worker *worker, const struct port_socket *at)
 {
-    for (struct port *port = worker->ports; port != NULL; port = port->next)
-        if (same_endpoint(&port->address, address))
-            return port;
-    return NULL;
-}
+    struct port *port = calloc(1, sizeof(*port));
 
-static void listen_at(struct worker *worker, size_t index, const struct endpoint *address, int fd)
-{
-    struct port *port = find_port(worker, address);
-
-    if (port != NULL) {
-        port->index = index;
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    port = calloc(1, sizeof(*port));
     if (port == NULL)
         out_of_memory();
-    *port = (struct port){.worker = worker, .address = *address, .index = index, .next = worker->ports};
-    port->listener = listener_start(worker->loop, fd, on_accept, port);
+    *port = (struct port){.worker = worker, .address = at->address, .next = worker->ports};
+    port->listener = listener_start(worker->loop, at->fd, on_accept, port);
     worker->ports = port;
 }
 
-static bool is_wanted(const struct config *config, const struct port *port)
-{
-    for (size_t i = 0; i < config->listens_count; i++)
-        if (same_endpoint(&config->listens[i].address, &port->address))
-            return true;
-    return false;
-}
-
-static void close_ports(struct worker *worker, const struct config *keep)
+/* Those that `config` (NULL: nobody) has no listener for are closed. */
+static void find_listens(struct worker *worker, const struct config *config)
 {
     struct port **at = &worker->ports;
 
     while (*at != NULL) {
         struct port *port = *at;
 
-        if (keep != NULL && is_wanted(keep, port)) {
+        port->index = find_listen(config, &port->address);
+        if (port->index != NONE) {
             at = &port->next;
             continue;
         }
@@ -108,7 +93,7 @@ static void close_ports(struct worker *worker, const struct config *keep)
 
 /* ---- services ---- */
 
-static void put_in_service(struct worker *worker, struct service *service, const int *listeners)
+static void put_in_service(struct worker *worker, struct service *service, struct share *share)
 {
     if (worker->service != NULL) {
         worker->service->retired = true;
@@ -117,9 +102,11 @@ static void put_in_service(struct worker *worker, struct service *service, const
     service->next = worker->services;
     worker->services = service;
     worker->service = service;
-    for (size_t i = 0; i < service->config->listens_count; i++)
-        listen_at(worker, i, &service->config->listens[i].address, listeners[i]);
-    close_ports(worker, service->config);
+    for (size_t i = 0; i < share->count; i++)
+        listen_at(worker, &share->list[i]);
+    share->count = 0;
+    share_free(share);
+    find_listens(worker, service->config);
 }
 
 /* Retired services go when their last session has gone. */
@@ -151,6 +138,7 @@ static void on_sweep(void *arg)
 {
     struct worker *worker = arg;
 
+    atomic_store_explicit(&worker->swept_ms, loop_now_ms(worker->loop), memory_order_relaxed);
     free_retired(worker);
     service_tell_lists(worker->service);
     if (worker->draining && !has_sessions(worker))
@@ -178,16 +166,8 @@ static void free_order(struct order *order)
     tls_context_unref(&order->setup.parts.tls_server);
     tls_context_unref(&order->setup.parts.tls_client);
     dkim_keyring_unref(&order->setup.parts.keyring);
-    free(order->listeners);
+    share_free(&order->setup.share);
     free(order);
-}
-
-/* Nobody would accept what the kernel gives to these sockets. */
-static void close_unused(const struct order *order)
-{
-    for (size_t i = 0; i < order->setup.parts.config->listens_count; i++)
-        if (order->listeners[i] >= 0)
-            close(order->listeners[i]);
 }
 
 static void on_adopt(void *arg)
@@ -198,21 +178,19 @@ static void on_adopt(void *arg)
     struct service *service = service_new(worker->loop, &order->setup.parts, &fail);
 
     if (service != NULL && !worker->draining) {
-        put_in_service(worker, service, order->listeners);
+        put_in_service(worker, service, &order->setup.share);
         free_order(order);
         return;
     }
     if (service == NULL)
         log_note(LOG_ERROR, "reload.failed", "a worker keeps the settings it had: %s", fail.text);
     service_free(&service);
-    close_unused(order);
     free_order(order);
 }
 
 void worker_adopt(struct worker *worker, const struct worker_setup *setup)
 {
     struct order *order = new_order(worker);
-    size_t count = setup->parts.config->listens_count;
 
     order->setup = *setup;
     config_ref(setup->parts.config);
@@ -222,11 +200,6 @@ void worker_adopt(struct worker *worker, const struct worker_setup *setup)
         tls_context_ref(setup->parts.tls_client);
     if (setup->parts.keyring != NULL)
         dkim_keyring_ref(setup->parts.keyring);
-    order->listeners = calloc(count + 1, sizeof(int));
-    if (order->listeners == NULL)
-        out_of_memory();
-    for (size_t i = 0; i < count; i++)
-        order->listeners[i] = setup->listeners[i];
     loop_post(worker->loop, on_adopt, order);
 }
 
@@ -264,7 +237,7 @@ static void on_drain(void *arg)
 
     if (!worker->draining) {
         worker->draining = true;
-        close_ports(worker, NULL);
+        find_listens(worker, NULL);
         for (struct service *service = worker->services; service != NULL; service = service->next)
             for (struct session *s = service->sessions, *next; s != NULL; s = next) {
                 next = session_next(s);
@@ -293,7 +266,9 @@ static void *run_worker(void *arg)
 
     sigfillset(&all); /* signals are for the main thread */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
+    prctl(PR_SET_NAME, "worker"); /* as top -H shows it */
     loop_run(worker->loop);
+    atomic_store_explicit(&worker->swept_ms, INT64_MAX, memory_order_relaxed);
     loop_post(worker->home, worker->on_end, worker->arg);
     return NULL;
 }
@@ -301,6 +276,7 @@ static void *run_worker(void *arg)
 struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
+    struct share share = setup->share;
     struct service *service;
 
     if (worker == NULL)
@@ -311,16 +287,25 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
     worker->arg = setup->arg;
     service = service_new(worker->loop, &setup->parts, fail);
     if (service == NULL) {
+        share_free(&share);
         loop_free(&worker->loop);
         free(worker);
         return NULL;
     }
-    put_in_service(worker, service, setup->listeners);
+    put_in_service(worker, service, &share);
     timer_start(&worker->sweep, worker->loop, SWEEP_MS, on_sweep, worker);
+    worker->swept_ms = loop_now_ms(worker->loop);
     store_gather(setup->parts.store, worker->loop);
     if (pthread_create(&worker->thread, NULL, run_worker, worker) != 0)
         out_of_memory();
     return worker;
+}
+
+bool worker_is_alive(const struct worker *worker, int64_t within_ms)
+{
+    int64_t swept_ms = atomic_load_explicit(&worker->swept_ms, memory_order_relaxed);
+
+    return clock_mono_ms(clock_system()) - swept_ms <= within_ms;
 }
 
 void worker_join(struct worker *worker)

@@ -7,14 +7,15 @@
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
+#include "proxy/ports.h"
 #include "proxy/service.h"
 
 struct worker;
 
 struct worker_setup {
     struct service_parts parts;
-    const int
-        *listeners; /* one descriptor for each of config->listens; -1: the one that is there already stays */
+    struct share
+        share; /* listening sockets, besides those that the worker has; all of it is the worker's from then on */
     struct loop *home; /* on_end(arg) runs there when the thread has done its work; only for worker_start() */
     loop_fn *on_end;
     void *arg;
@@ -26,6 +27,12 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
  * here). */
 void worker_adopt(struct worker *worker, const struct worker_setup *setup);
 void worker_new_certificates(struct worker *worker, struct tls_context *tls_server);
+
+/* A loop that does not turn for so long stands still, however loaded the machine is. */
+enum { WORKER_PAUSE_MS = 5000 };
+
+/* Has its loop turned within so many milliseconds? One that has ended has nothing to turn for. */
+bool worker_is_alive(const struct worker *worker, int64_t within_ms);
 
 /* Stops listening; sessions at rest get 421, the others finish, but not beyond drain_ms. Then the thread
  * ends. */
