@@ -54,6 +54,9 @@ const struct cli_verb cli_verbs[] = {
     {"drain", "[--json] [-c FILE | --socket PATH]",
      "Has the daemon take no more sessions, and end when those that are open have.", cli_drain,
      "69: there is no daemon to ask; 1: it refuses; 0: else"},
+    {"history",
+     "[--json] [-c FILE] [--since 1h] [--from ADDRESS] [--to ADDRESS] [--ip IP | NETWORK] [--action ACTION] [--limit N]",
+     "What was decided lately, a line each, the newest last.", cli_history, "1: nothing is on record; 65: it cannot be read; 0: else"},
     {"sink",
      "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt "
      "PATTERN] "
