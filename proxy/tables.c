@@ -20,9 +20,9 @@ static void merge_later(struct arena *mem, struct str key, const struct store_ro
 }
 
 static const struct store_table tables[] = {
-    {.name = GREY_TABLE, .merge = grey_merge, .spread = STORE_BY_TAG, .tag = grey_tag},
-    {.name = "client", .merge = merge_later},
-    {.name = "recipient", .merge = merge_later},
+    {.name = GREY_TABLE, .merge = grey_merge, .spread = STORE_BY_TAG, .tag = grey_tag, .heaped = true},
+    {.name = "client", .merge = merge_later, .heaped = true},
+    {.name = "recipient", .merge = merge_later, .heaped = true},
     {.name = PARTIAL_TABLE, .merge = merge_later, .spread = STORE_BY_TAG, .tag = partial_tag},
     {.name = "dmarc", .merge = report_merge, .spread = STORE_BY_GROUP, .tag = report_tag, .rows_max = HISTORY_ROWS},
     /* Without the others a host counts for itself. */

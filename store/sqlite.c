@@ -1,30 +1,21 @@
 #include "store/sqlite.h"
 
 #include "base/bug.h"
+#include "store/heap.h"
+#include "store/sqlite_in.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { TABLES_MAX = 32, SCHEMA_VERSION = 1, APPLICATION_ID = 0x73677264 /* "sgrd" */ };
-enum { BACKUP_BUSY_MS = 5000 };
 
 /* A check reads the whole file: above this size we trust the header, the schema and what SQLite notices. */
 static const int64_t CHECK_BYTES_MAX = 64 * 1024 * 1024;
-
-/* Rows are found by the hour in which they expire, not by the second: a row that is used again within the
- * hour stays where it is in the index, which halves the cost of an update. In return, expired rows lie there
- * for an hour more, unseen. */
-enum { HOUR_S = 3600 };
 
 enum statement {
     ST_BEGIN,
@@ -33,9 +24,8 @@ enum statement {
     ST_PUT,
     ST_TOUCH,
     ST_DELETE,
-    ST_EXPIRE,
-    ST_TRIM,
     ST_FIRST,
+    ST_FIRST_KEYS,
     STATEMENTS
 };
 
@@ -47,23 +37,22 @@ static const char *const statement_sql[STATEMENTS] = {
                " ON CONFLICT (tbl, key) DO UPDATE SET value = ?3, expires = ?4, expires_hour = ?5",
     [ST_TOUCH] = "UPDATE rows SET value = ?3, expires = ?4 WHERE tbl = ?1 AND key = ?2",
     [ST_DELETE] = "DELETE FROM rows WHERE tbl = ?1 AND key = ?2",
-    [ST_EXPIRE] =
-        "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
-        " WHERE tbl = ?1 AND expires_hour > 0 AND expires_hour < ?2 ORDER BY expires_hour LIMIT ?3)",
-    [ST_TRIM] = "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
-                " WHERE tbl = ?1 AND expires_hour > 0 ORDER BY expires_hour LIMIT ?2)",
-    [ST_FIRST] = "SELECT key FROM rows WHERE tbl = ?1 LIMIT ?2",
+    [ST_FIRST] = "DELETE FROM rows WHERE tbl = ?1 AND key IN (SELECT key FROM rows"
+                 " WHERE tbl = ?1 AND expires_hour > 0 AND expires_hour < ?2 ORDER BY expires_hour LIMIT ?3)",
+    [ST_FIRST_KEYS] = "SELECT key FROM rows WHERE tbl = ?1 LIMIT ?2",
 };
 
 /* Rows of one table that expire. Counting them in SQL reads them all, so it is done once, at the start. */
 struct table {
     char name[32];
     int64_t rows, rows_max;
+    bool heaped; /* they lie in the heap, else in `rows` */
 };
 
 struct sqlite {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENTS];
+    struct heap *heap;
     struct table tables[TABLES_MAX];
     size_t tables_count;
     struct sqlite_settings settings;
@@ -73,7 +62,7 @@ struct sqlite {
 
 /* ---- errors ---- */
 
-static enum sqlite_outcome outcome_of(int code)
+enum sqlite_outcome sqlite_outcome_of(int code)
 {
     switch (code & 0xff) {
     case SQLITE_OK:
@@ -97,9 +86,9 @@ static enum sqlite_outcome outcome_of(int code)
     }
 }
 
-static enum sqlite_outcome explain(sqlite3 *db, int code, struct fail *fail)
+enum sqlite_outcome sqlite_explain(sqlite3 *db, int code, struct fail *fail)
 {
-    enum sqlite_outcome outcome = outcome_of(code);
+    enum sqlite_outcome outcome = sqlite_outcome_of(code);
     int error = sqlite3_system_errno(db);
 
     if (outcome == SQLITE_WORKED)
@@ -119,9 +108,26 @@ static enum sqlite_outcome damaged(struct fail *fail, const char *why)
 
 /* ---- running statements ---- */
 
-static void bind_blob(sqlite3_stmt *st, int place, struct str bytes)
+void sqlite_bind_bytes(sqlite3_stmt *st, int place, struct str bytes)
 {
     sqlite3_bind_blob(st, place, bytes.n > 0 ? bytes.p : "", (int)bytes.n, SQLITE_STATIC);
+}
+
+struct str sqlite_bytes(sqlite3_stmt *st, int column)
+{
+    const void *bytes = sqlite3_column_blob(st, column);
+
+    return str_make(bytes, (size_t)sqlite3_column_bytes(st, column));
+}
+
+static struct str copy_of(struct arena *mem, struct str bytes)
+{
+    return str_make(arena_copy(mem, bytes.p, bytes.n), bytes.n);
+}
+
+struct store_row sqlite_row(struct arena *mem, sqlite3_stmt *st)
+{
+    return (struct store_row){copy_of(mem, sqlite_bytes(st, 0)), sqlite3_column_int64(st, 1)};
 }
 
 static sqlite3_stmt *with_table(struct sqlite *db, enum statement which, const char *table)
@@ -132,19 +138,28 @@ static sqlite3_stmt *with_table(struct sqlite *db, enum statement which, const c
     return st;
 }
 
-/* Runs a statement that gives no rows. What was bound is borrowed and is bound anew the next time. */
-static enum sqlite_outcome run(struct sqlite *db, sqlite3_stmt *st, struct fail *fail)
+enum sqlite_outcome sqlite_run(sqlite3_stmt *st, struct fail *fail)
 {
     int code = sqlite3_step(st);
-    enum sqlite_outcome outcome = explain(db->db, code, fail);
+    enum sqlite_outcome outcome = sqlite_explain(sqlite3_db_handle(st), code, fail);
 
     sqlite3_reset(st);
     return outcome;
 }
 
+enum sqlite_outcome sqlite_prepare(sqlite3 *db, const char *const sql[], sqlite3_stmt *statements_out[],
+                                   size_t count, struct fail *fail)
+{
+    int code = SQLITE_OK;
+
+    for (size_t i = 0; i < count && code == SQLITE_OK; i++)
+        code = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &statements_out[i], NULL);
+    return sqlite_explain(db, code, fail);
+}
+
 static enum sqlite_outcome execute(sqlite3 *db, const char *sql, struct fail *fail)
 {
-    return explain(db, sqlite3_exec(db, sql, NULL, NULL, NULL), fail);
+    return sqlite_explain(db, sqlite3_exec(db, sql, NULL, NULL, NULL), fail);
 }
 
 /* The first column of the first row, as a number. */
@@ -157,23 +172,24 @@ static enum sqlite_outcome ask_number(sqlite3 *db, const char *sql, int64_t *num
     if (code == SQLITE_OK)
         code = sqlite3_step(st);
     *number_out = code == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
-    outcome = explain(db, code, fail);
+    outcome = sqlite_explain(db, code, fail);
     sqlite3_finalize(st);
     return outcome;
 }
 
 /* ---- counting ---- */
 
-static int64_t rows_max_of(const struct sqlite_settings *settings, const char *name)
+const struct store_table *sqlite_table(const struct sqlite_settings *settings, const char *name)
 {
     for (size_t i = 0; i < settings->tables_count; i++)
-        if (strcmp(settings->tables[i].name, name) == 0 && settings->tables[i].rows_max > 0)
-            return (int64_t)settings->tables[i].rows_max;
-    return (int64_t)settings->rows_max;
+        if (strcmp(settings->tables[i].name, name) == 0)
+            return &settings->tables[i];
+    return NULL;
 }
 
-static struct table *find_table(struct sqlite *db, const char *name)
+static struct table *look_up_table(struct sqlite *db, const char *name)
 {
+    const struct store_table *known = sqlite_table(&db->settings, name);
     struct table *table = db->tables;
 
     for (size_t i = 0; i < db->tables_count; i++, table++)
@@ -182,16 +198,28 @@ static struct table *find_table(struct sqlite *db, const char *name)
     if (db->tables_count == TABLES_MAX || strlen(name) >= sizeof(table->name))
         return NULL;
     memcpy(table->name, name, strlen(name) + 1);
-    table->rows_max = rows_max_of(&db->settings, name);
+    table->rows_max = (int64_t)(known != NULL && known->rows_max > 0 ? known->rows_max : db->settings.rows_max);
+    table->heaped = known != NULL && known->heaped;
     db->tables_count++;
+    return table;
+}
+
+static struct table *find_table(struct sqlite *db, const char *name)
+{
+    struct table *table = look_up_table(db, name);
+
+    if (table == NULL)
+        bug("store table %s is one too many or has too long a name", name);
     return table;
 }
 
 static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
 {
     sqlite3_stmt *st = NULL;
-    int code = sqlite3_prepare_v2(
-        db->db, "SELECT tbl, count(*) FROM rows WHERE expires_hour > 0 GROUP BY tbl", -1, &st, NULL);
+    int code = sqlite3_prepare_v2(db->db,
+                                  "SELECT tbl, count(*) FROM rows WHERE expires_hour > 0 GROUP BY tbl UNION ALL "
+                                  "SELECT tbl, count(*) FROM heap WHERE expires_hour > 0 GROUP BY tbl",
+                                  -1, &st, NULL);
     enum sqlite_outcome outcome;
 
     while (code == SQLITE_OK || code == SQLITE_ROW) {
@@ -200,43 +228,237 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
         code = sqlite3_step(st);
         if (code != SQLITE_ROW)
             break;
-        table = find_table(db, (const char *)sqlite3_column_text(st, 0));
+        table = look_up_table(db, (const char *)sqlite3_column_text(st, 0));
         if (table != NULL)
             table->rows = sqlite3_column_int64(st, 1);
     }
-    outcome = explain(db->db, code, fail);
+    outcome = sqlite_explain(db->db, code, fail);
     db->is_counted = outcome == SQLITE_WORKED;
     sqlite3_finalize(st);
     return outcome;
 }
 
+/* ---- rows ---- */
+
+enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
+{
+    sqlite3_stmt *st = db->statements[ST_BEGIN];
+    int code = sqlite3_step(st);
+    enum sqlite_outcome outcome = sqlite_explain(db->db, code, fail);
+
+    sqlite3_reset(st);
+    if ((code & 0xff) == SQLITE_BUSY)
+        return SQLITE_HELD;
+    return outcome == SQLITE_WORKED ? heap_begin(db->heap, fail) : outcome;
+}
+
+enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail)
+{
+    return sqlite_run(db->statements[ST_COMMIT], fail);
+}
+
+size_t sqlite_log_pages(const struct sqlite *db)
+{
+    return db->log_pages;
+}
+
+static enum sqlite_outcome get_row(struct sqlite *db, struct arena *mem, const char *table, struct str key,
+                                   struct store_row *row_out, struct fail *fail)
+{
+    sqlite3_stmt *st = with_table(db, ST_GET, table);
+    enum sqlite_outcome outcome;
+    int code;
+
+    *row_out = (struct store_row){0};
+    sqlite_bind_bytes(st, 2, key);
+    code = sqlite3_step(st);
+    outcome = sqlite_explain(db->db, code, fail);
+    if (code == SQLITE_ROW)
+        *row_out = sqlite_row(mem, st);
+    sqlite3_reset(st);
+    return outcome;
+}
+
+enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char *table, struct str key,
+                               struct store_row *row_out, struct fail *fail)
+{
+    return find_table(db, table)->heaped ? heap_get(db->heap, mem, table, key, row_out, fail)
+                                         : get_row(db, mem, table, key, row_out, fail);
+}
+
+/* Those that expire first, before the hour. */
+static enum sqlite_outcome delete_first(struct sqlite *db, struct table *table, int64_t before_hour, int64_t most,
+                                        int64_t *deleted_out, struct fail *fail)
+{
+    enum sqlite_outcome outcome;
+
+    *deleted_out = 0;
+    if (table->heaped) {
+        outcome = heap_delete_first(db->heap, table->name, before_hour, most, deleted_out, fail);
+    } else {
+        sqlite3_stmt *st = with_table(db, ST_FIRST, table->name);
+
+        sqlite3_bind_int64(st, 2, before_hour);
+        sqlite3_bind_int64(st, 3, most);
+        outcome = sqlite_run(st, fail);
+        if (outcome == SQLITE_WORKED)
+            *deleted_out = sqlite3_changes64(db->db);
+    }
+    table->rows -= *deleted_out;
+    return outcome;
+}
+
+/* A full table loses the rows that would have expired first: a slice at once, so that the next inserts are
+ * free. (When a row goes that this very transaction has read and writes again, the count is one too low until
+ * the next start.) */
+static enum sqlite_outcome make_room(struct sqlite *db, struct table *table, struct fail *fail)
+{
+    int64_t slice = table->rows_max / 10 + 1, deleted;
+
+    return delete_first(db, table, INT64_MAX, slice < SQLITE_SLICE_ROWS ? slice : SQLITE_SLICE_ROWS, &deleted, fail);
+}
+
+static enum sqlite_outcome delete_row(struct sqlite *db, const char *table, struct str key, struct fail *fail)
+{
+    sqlite3_stmt *st = with_table(db, ST_DELETE, table);
+
+    sqlite_bind_bytes(st, 2, key);
+    return sqlite_run(st, fail);
+}
+
+int64_t sqlite_hour_of(const struct store_row *row)
+{
+    return row->expires_unix > 0 ? row->expires_unix / SQLITE_HOUR_S + 1 : 0;
+}
+
+static enum sqlite_outcome write_row(struct sqlite *db, enum statement how, const char *table, struct str key,
+                                     const struct store_row *row, struct fail *fail)
+{
+    sqlite3_stmt *st = with_table(db, how, table);
+
+    sqlite_bind_bytes(st, 2, key);
+    sqlite_bind_bytes(st, 3, row->value);
+    sqlite3_bind_int64(st, 4, row->expires_unix);
+    if (how == ST_PUT)
+        sqlite3_bind_int64(st, 5, sqlite_hour_of(row));
+    return sqlite_run(st, fail);
+}
+
+static enum sqlite_outcome put_row(struct sqlite *db, const char *table, struct str key,
+                                   const struct store_row *was, const struct store_row *row, struct fail *fail)
+{
+    bool stays = was->value.n > 0 && sqlite_hour_of(was) == sqlite_hour_of(row);
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    if (row->value.n == 0)
+        return delete_row(db, table, key, fail);
+    if (stays)
+        outcome = write_row(db, ST_TOUCH, table, key, row, fail);
+    if (outcome != SQLITE_WORKED || (stays && sqlite3_changes64(db->db) > 0))
+        return outcome;
+    /* New, or of another hour, or taken away by make_room() meanwhile. */
+    return write_row(db, ST_PUT, table, key, row, fail);
+}
+
+enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct str key,
+                               const struct store_row *was, const struct store_row *row, struct fail *fail)
+{
+    struct table *table = find_table(db, table_name);
+    bool counted = was->value.n > 0 && was->expires_unix > 0;
+    bool counts = row->value.n > 0 && row->expires_unix > 0;
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    if (counts && !counted && !db->is_counted)
+        outcome = count_rows(db, fail);
+    if (outcome == SQLITE_WORKED && counts && !counted && table->rows >= table->rows_max)
+        outcome = make_room(db, table, fail);
+    if (outcome != SQLITE_WORKED)
+        return outcome;
+    table->rows += (int64_t)counts - (int64_t)counted;
+    return table->heaped ? heap_put(db->heap, table_name, key, was, row, fail)
+                         : put_row(db, table_name, key, was, row, fail);
+}
+
+enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out, struct fail *fail)
+{
+    int64_t left = SQLITE_SLICE_ROWS, deleted;
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    for (size_t i = 0; i < db->tables_count && left > 0 && outcome == SQLITE_WORKED; i++) {
+        outcome = delete_first(db, &db->tables[i], now_unix / SQLITE_HOUR_S + 1, left, &deleted, fail);
+        left -= deleted;
+    }
+    *deleted_out = (size_t)(SQLITE_SLICE_ROWS - left);
+    return outcome;
+}
+
+enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, const char *table, size_t most,
+                                      struct str *keys_out, size_t *count_out, struct fail *fail)
+{
+    sqlite3_stmt *st = with_table(db, ST_FIRST_KEYS, table);
+    enum sqlite_outcome outcome;
+    int code;
+
+    *count_out = 0;
+    sqlite3_bind_int64(st, 2, (int64_t)most);
+    while ((code = sqlite3_step(st)) == SQLITE_ROW) {
+        keys_out[(*count_out)++] = copy_of(mem, sqlite_bytes(st, 0));
+    }
+    outcome = sqlite_explain(db->db, code, fail);
+    sqlite3_reset(st);
+    return outcome;
+}
+
+/* ---- a file of before ---- */
+
+/* It has rows of the heap's tables among the others. Where both have one, the heap's is newer: the program of
+ * before was back for a while. */
+static enum sqlite_outcome move_row(struct sqlite *db, struct arena *mem, const char *table, struct str key,
+                                    struct fail *fail)
+{
+    struct store_row row, newer;
+    enum sqlite_outcome outcome = get_row(db, mem, table, key, &row, fail);
+
+    if (outcome == SQLITE_WORKED)
+        outcome = heap_get(db->heap, mem, table, key, &newer, fail);
+    if (outcome == SQLITE_WORKED && newer.value.n == 0 && row.value.n > 0)
+        outcome = heap_put(db->heap, table, key, &newer, &row, fail);
+    return outcome == SQLITE_WORKED ? delete_row(db, table, key, fail) : outcome;
+}
+
+static enum sqlite_outcome move_some(struct sqlite *db, struct arena *mem, const char *table, size_t *count_out,
+                                     struct fail *fail)
+{
+    struct str keys[SQLITE_SLICE_ROWS];
+    enum sqlite_outcome outcome = sqlite_begin(db, fail);
+
+    *count_out = 0;
+    if (outcome == SQLITE_WORKED)
+        outcome = sqlite_first_keys(db, mem, table, SQLITE_SLICE_ROWS, keys, count_out, fail);
+    for (size_t i = 0; i < *count_out && outcome == SQLITE_WORKED; i++)
+        outcome = move_row(db, mem, table, keys[i], fail);
+    return outcome == SQLITE_WORKED ? sqlite_commit(db, fail) : outcome;
+}
+
+static enum sqlite_outcome take_over(struct sqlite *db, struct fail *fail)
+{
+    struct arena *mem = arena_new(0);
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    for (size_t i = 0; i < db->settings.tables_count && outcome == SQLITE_WORKED; i++) {
+        const struct store_table *table = &db->settings.tables[i];
+        size_t count = table->heaped ? 1 : 0;
+
+        while (count > 0 && outcome == SQLITE_WORKED) {
+            arena_reset(mem);
+            outcome = move_some(db, mem, table->name, &count, fail);
+        }
+    }
+    arena_free(&mem);
+    return outcome;
+}
+
 /* ---- opening ---- */
-
-/* A verb that root runs before the daemon's first start must not leave it a file that it cannot open: whose the
- * folder is, his is the file. */
-static void give_to_owner_of_folder(int fd, const char *path)
-{
-    char copy[PATH_MAX];
-    struct stat folder;
-
-    if (geteuid() != 0 || snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy) ||
-        stat(dirname(copy), &folder) != 0)
-        return;
-    if (fchown(fd, folder.st_uid, folder.st_gid) != 0)
-        return; /* a file system without owners: then everybody may */
-}
-
-/* Made by us, so that it is not readable for everybody; SQLite gives its companion files the same mode and owner.
- * Only a file that is not there: closing a second descriptor of one that is would drop this process's locks on it. */
-static void create_file(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-
-    if (fd < 0)
-        return;
-    give_to_owner_of_folder(fd, path);
-    close(fd);
-}
 
 /* New rows lie side by side, in the order in which they come, and so do their entries by hour: of many new rows in a
  * transaction each writes one page of its own, that of the index by key. Files of before have rows in the order of their
@@ -301,7 +523,7 @@ static enum sqlite_outcome check_whole(sqlite3 *db, const char *path, struct fai
     code = sqlite3_exec(db, "PRAGMA quick_check(1)", on_check, &fine, NULL);
     if (code == SQLITE_OK && !fine)
         return damaged(fail, "quick_check finds it malformed");
-    return explain(db, code, fail);
+    return sqlite_explain(db, code, fail);
 }
 
 /* Writing is tried too: a full or read-only disk shall not look well until the first request. */
@@ -347,11 +569,12 @@ static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_setting
         outcome = check_whole(db->db, settings->path, fail);
     if (outcome == SQLITE_WORKED && !settings->guest)
         outcome = try_to_write(db->db, fail);
-    for (size_t i = 0; i < STATEMENTS && outcome == SQLITE_WORKED; i++)
-        outcome = explain(db->db,
-                          sqlite3_prepare_v3(db->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                             &db->statements[i], NULL),
-                          fail);
+    if (outcome == SQLITE_WORKED)
+        outcome = heap_open(db->db, settings->guest, &db->heap, fail);
+    if (outcome == SQLITE_WORKED)
+        outcome = sqlite_prepare(db->db, statement_sql, db->statements, STATEMENTS, fail);
+    if (outcome == SQLITE_WORKED && !settings->guest)
+        outcome = take_over(db, fail);
     return outcome == SQLITE_WORKED && !settings->guest ? count_rows(db, fail) : outcome;
 }
 
@@ -374,9 +597,9 @@ enum sqlite_outcome sqlite_open(const struct sqlite_settings *settings, struct s
     if (db == NULL)
         out_of_memory();
     db->settings = *settings;
-    create_file(settings->path);
+    sqlite_create_file(settings->path);
     code = sqlite3_open_v2(settings->path, &db->db, flags, NULL);
-    outcome = explain(db->db, code, fail);
+    outcome = sqlite_explain(db->db, code, fail);
     if (outcome == SQLITE_WORKED)
         outcome = set_up(db, settings, fail);
     if (outcome != SQLITE_WORKED)
@@ -391,266 +614,8 @@ void sqlite_close(struct sqlite **db)
         return;
     for (size_t i = 0; i < STATEMENTS; i++)
         sqlite3_finalize((*db)->statements[i]);
+    heap_close(&(*db)->heap);
     sqlite3_close((*db)->db);
     free(*db);
     *db = NULL;
-}
-
-/* ---- rows ---- */
-
-enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
-{
-    sqlite3_stmt *st = db->statements[ST_BEGIN];
-    int code = sqlite3_step(st);
-    enum sqlite_outcome outcome = explain(db->db, code, fail);
-
-    sqlite3_reset(st);
-    return (code & 0xff) == SQLITE_BUSY ? SQLITE_HELD : outcome;
-}
-
-enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail)
-{
-    return run(db, db->statements[ST_COMMIT], fail);
-}
-
-size_t sqlite_log_pages(const struct sqlite *db)
-{
-    return db->log_pages;
-}
-
-enum sqlite_outcome sqlite_get(struct sqlite *db, struct arena *mem, const char *table, struct str key,
-                               struct store_row *row_out, struct fail *fail)
-{
-    sqlite3_stmt *st = with_table(db, ST_GET, table);
-    enum sqlite_outcome outcome;
-    int code;
-
-    *row_out = (struct store_row){0};
-    bind_blob(st, 2, key);
-    code = sqlite3_step(st);
-    outcome = explain(db->db, code, fail);
-    if (code == SQLITE_ROW) {
-        const void *bytes = sqlite3_column_blob(st, 0);
-
-        row_out->value.n = (size_t)sqlite3_column_bytes(st, 0);
-        row_out->value.p = arena_copy(mem, bytes, row_out->value.n);
-        row_out->expires_unix = sqlite3_column_int64(st, 1);
-    }
-    sqlite3_reset(st);
-    return outcome;
-}
-
-/* A full table loses the rows that would have expired first: a slice at once, so that the next inserts are
- * free. (When a row goes that this very transaction has read and writes again, the count is one too low until
- * the next start.) */
-static enum sqlite_outcome make_room(struct sqlite *db, struct table *table, struct fail *fail)
-{
-    sqlite3_stmt *st = with_table(db, ST_TRIM, table->name);
-    int64_t slice = table->rows_max / 10 + 1;
-    enum sqlite_outcome outcome;
-
-    sqlite3_bind_int64(st, 2, slice < SQLITE_SLICE_ROWS ? slice : SQLITE_SLICE_ROWS);
-    outcome = run(db, st, fail);
-    if (outcome == SQLITE_WORKED)
-        table->rows -= sqlite3_changes64(db->db);
-    return outcome;
-}
-
-static enum sqlite_outcome delete_row(struct sqlite *db, const char *table, struct str key, struct fail *fail)
-{
-    sqlite3_stmt *st = with_table(db, ST_DELETE, table);
-
-    bind_blob(st, 2, key);
-    return run(db, st, fail);
-}
-
-static int64_t hour_of(const struct store_row *row)
-{
-    return row->expires_unix > 0 ? row->expires_unix / HOUR_S + 1 : 0;
-}
-
-static enum sqlite_outcome write_row(struct sqlite *db, enum statement how, const char *table, struct str key,
-                                     const struct store_row *row, struct fail *fail)
-{
-    sqlite3_stmt *st = with_table(db, how, table);
-
-    bind_blob(st, 2, key);
-    bind_blob(st, 3, row->value);
-    sqlite3_bind_int64(st, 4, row->expires_unix);
-    if (how == ST_PUT)
-        sqlite3_bind_int64(st, 5, hour_of(row));
-    return run(db, st, fail);
-}
-
-enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct str key,
-                               const struct store_row *was, const struct store_row *row, struct fail *fail)
-{
-    struct table *table = find_table(db, table_name);
-    bool counted = was->value.n > 0 && was->expires_unix > 0;
-    bool counts = row->value.n > 0 && row->expires_unix > 0;
-    bool stays = was->value.n > 0 && row->value.n > 0 && hour_of(was) == hour_of(row);
-    enum sqlite_outcome outcome = SQLITE_WORKED;
-
-    if (table == NULL)
-        bug("store table %s is one too many or has too long a name", table_name);
-    if (counts && !counted && !db->is_counted)
-        outcome = count_rows(db, fail);
-    if (outcome == SQLITE_WORKED && counts && !counted && table->rows >= table->rows_max)
-        outcome = make_room(db, table, fail);
-    if (outcome != SQLITE_WORKED)
-        return outcome;
-    table->rows += (int64_t)counts - (int64_t)counted;
-    if (row->value.n == 0)
-        return delete_row(db, table_name, key, fail);
-    if (stays)
-        outcome = write_row(db, ST_TOUCH, table_name, key, row, fail);
-    if (outcome != SQLITE_WORKED || (stays && sqlite3_changes64(db->db) > 0))
-        return outcome;
-    /* New, or of another hour, or taken away by make_room() meanwhile. */
-    return write_row(db, ST_PUT, table_name, key, row, fail);
-}
-
-enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out, struct fail *fail)
-{
-    size_t left = SQLITE_SLICE_ROWS;
-    enum sqlite_outcome outcome = SQLITE_WORKED;
-
-    for (size_t i = 0; i < db->tables_count && left > 0 && outcome == SQLITE_WORKED; i++) {
-        struct table *table = &db->tables[i];
-        sqlite3_stmt *st = with_table(db, ST_EXPIRE, table->name);
-
-        sqlite3_bind_int64(st, 2, now_unix / HOUR_S + 1);
-        sqlite3_bind_int64(st, 3, (int64_t)left);
-        outcome = run(db, st, fail);
-        if (outcome == SQLITE_WORKED) {
-            table->rows -= sqlite3_changes64(db->db);
-            left -= (size_t)sqlite3_changes64(db->db);
-        }
-    }
-    *deleted_out = SQLITE_SLICE_ROWS - left;
-    return outcome;
-}
-
-enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, const char *table, size_t most,
-                                      struct str *keys_out, size_t *count_out, struct fail *fail)
-{
-    sqlite3_stmt *st = with_table(db, ST_FIRST, table);
-    enum sqlite_outcome outcome;
-    int code;
-
-    *count_out = 0;
-    sqlite3_bind_int64(st, 2, (int64_t)most);
-    while ((code = sqlite3_step(st)) == SQLITE_ROW) {
-        size_t n = (size_t)sqlite3_column_bytes(st, 0);
-
-        keys_out[(*count_out)++] = str_make(arena_copy(mem, sqlite3_column_blob(st, 0), n), n);
-    }
-    outcome = explain(db->db, code, fail);
-    sqlite3_reset(st);
-    return outcome;
-}
-
-/* ---- reading ---- */
-
-static int walk(sqlite3_stmt *st, struct str prefix, store_each_fn *each, void *arg)
-{
-    int code;
-
-    while ((code = sqlite3_step(st)) == SQLITE_ROW) {
-        struct str key = {sqlite3_column_blob(st, 0), (size_t)sqlite3_column_bytes(st, 0)};
-        struct str value = {sqlite3_column_blob(st, 1), (size_t)sqlite3_column_bytes(st, 1)};
-
-        if (!str_starts(key, prefix) || !each(key, value, sqlite3_column_int64(st, 2), arg))
-            return SQLITE_DONE;
-    }
-    return code;
-}
-
-int sqlite_each(const struct sqlite_settings *settings, const char *table, struct str prefix,
-                int64_t now_unix, store_each_fn *each, void *arg, struct fail *fail)
-{
-    static const char sql[] = "SELECT key, value, expires FROM rows WHERE tbl = ?1 AND key >= ?2"
-                              " AND (expires = 0 OR expires > ?3) ORDER BY key";
-    sqlite3 *db = NULL;
-    sqlite3_stmt *st = NULL;
-    int code = sqlite3_open_v2(settings->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(db, settings->busy_ms);
-    if (code == SQLITE_OK)
-        code = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
-    if (code == SQLITE_OK) {
-        sqlite3_bind_text(st, 1, table, -1, SQLITE_STATIC);
-        bind_blob(st, 2, prefix);
-        sqlite3_bind_int64(st, 3, now_unix);
-        code = walk(st, prefix, each, arg);
-    }
-    if (outcome_of(code) != SQLITE_WORKED)
-        fail_set(fail, "cannot read %s: %s", settings->path, sqlite3_errmsg(db));
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return outcome_of(code) == SQLITE_WORKED ? 0 : -1;
-}
-
-/* ---- copying ---- */
-
-/* All pages in one step, under one read lock: with a write-ahead log nobody waits for that, and nothing that is
- * written meanwhile makes the copy begin anew. */
-static int copy_pages(sqlite3 *from, sqlite3 *to)
-{
-    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
-    int code;
-
-    if (backup == NULL)
-        return sqlite3_errcode(to);
-    code = sqlite3_backup_step(backup, -1);
-    sqlite3_backup_finish(backup);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
-int sqlite_backup(const char *path, const char *to_path, struct fail *fail)
-{
-    sqlite3 *from = NULL, *to = NULL;
-    int code = sqlite3_open_v2(path, &from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-
-    if (code == SQLITE_OK)
-        code = sqlite3_busy_timeout(from, BACKUP_BUSY_MS);
-    if (code == SQLITE_OK) {
-        create_file(to_path);
-        code = sqlite3_open_v2(to_path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-    }
-    if (code == SQLITE_OK)
-        code = copy_pages(from, to);
-    if (code != SQLITE_OK)
-        fail_set(fail, "cannot copy %s to %s: %s", path, to_path, sqlite3_errstr(code));
-    if (to != NULL && code != SQLITE_OK)
-        unlink(to_path);
-    sqlite3_close(to);
-    sqlite3_close(from);
-    return code == SQLITE_OK ? 0 : -1;
-}
-
-/* ---- setting aside ---- */
-
-static int rename_with(const char *path, const char *ending, int64_t now_unix, struct fail *fail)
-{
-    char from[PATH_MAX], to[PATH_MAX];
-
-    if (snprintf(from, sizeof(from), "%s%s", path, ending) >= (int)sizeof(from) ||
-        snprintf(to, sizeof(to), "%s.corrupt-%" PRId64 "%s", path, now_unix, ending) >= (int)sizeof(to))
-        return fail_set(fail, "the path %s is too long", path);
-    return rename(from, to) == 0 || (*ending != '\0' && errno == ENOENT)
-               ? 0
-               : fail_errno(fail, "cannot rename %s to %s", from, to);
-}
-
-/* The file goes first: SQLite drops a write-ahead log that is left without its file. The index of the log
- * (-shm) is only locks and is rebuilt, but must not be shared between the old file and the new. */
-int sqlite_set_aside(const char *path, int64_t now_unix, struct fail *fail)
-{
-    if (rename_with(path, "", now_unix, fail) != 0)
-        return -1;
-    if (rename_with(path, "-wal", now_unix, fail) != 0)
-        return -1;
-    return rename_with(path, "-shm", now_unix, fail);
 }

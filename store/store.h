@@ -94,7 +94,9 @@ struct store_table {
     enum store_spread spread;
     struct str (*tag)(struct str key); /* a part of the key; the same for a prefix that has all of it */
     size_t rows_max;                   /* as that of the settings; 0: that */
-    bool brief;                        /* rows are forgotten soon: the file has no copy of those that are shared */
+    bool brief;  /* rows are forgotten soon: the file has no copy of those that are shared */
+    bool heaped; /* strangers fill it: a new row costs the file the least (store/heap.h), store_each() and store_find()
+                  * look through all of it */
 };
 
 struct store_settings {

@@ -1,5 +1,6 @@
 #include "tests/store_bed.h"
 
+#include "base/bug.h"
 #include "base/log.h"
 
 #include <glob.h>
@@ -60,6 +61,7 @@ static char url[256];
 struct loop *bed_loop;
 struct store *bed_store;
 struct store_settings bed_settings;
+bool bed_is_heaped;
 
 static void remove_files(void)
 {
@@ -76,8 +78,14 @@ static void remove_files(void)
 
 void bed_use_file(const char *path)
 {
+    static const struct store_table heaped[] = {{.name = "test", .heaped = true}};
+
     snprintf(url, sizeof(url), "sqlite:%s", path);
     bed_settings = (struct store_settings){.url = url, .timeout_ms = 20};
+    if (bed_is_heaped) {
+        bed_settings.tables = heaped;
+        bed_settings.tables_count = COUNT(heaped);
+    }
 }
 
 void bed_open_store(void)
@@ -89,10 +97,10 @@ void bed_open_store(void)
         t_fail("%s", fail.text);
 }
 
-int bed_set_up(void **state)
+static int set_up(bool heaped)
 {
-    (void)state;
     t_case("", NULL);
+    bed_is_heaped = heaped;
     bed_wall_s = BED_START;
     mono_ms = 1000;
     bed_notes_unavailable = bed_notes_available = bed_notes_corrupt = bed_notes_checkpoint = 0;
@@ -103,6 +111,18 @@ int bed_set_up(void **state)
     bed_use_file(bed_file);
     bed_loop = loop_new();
     return 0;
+}
+
+int bed_set_up(void **state)
+{
+    (void)state;
+    return set_up(false);
+}
+
+int bed_set_up_heaped(void **state)
+{
+    (void)state;
+    return set_up(true);
 }
 
 /* Answers that were posted but not delivered are delivered here, to nobody. */
@@ -217,6 +237,11 @@ int64_t bed_ask_file(const char *sql)
     sqlite3_finalize(st);
     sqlite3_close(db);
     return number;
+}
+
+int64_t bed_count_rows(void)
+{
+    return bed_ask_file("SELECT (SELECT count(*) FROM rows) + (SELECT count(*) FROM heap)");
 }
 
 void bed_change_file(const char *sql)

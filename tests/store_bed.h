@@ -22,7 +22,10 @@ extern struct loop *bed_loop;
 extern struct store *bed_store;
 extern struct store_settings bed_settings; /* change them before bed_open_store() */
 
+extern bool bed_is_heaped; /* the table "test" lies in the heap (store/heap.h) */
+
 int bed_set_up(void **state);
+int bed_set_up_heaped(void **state);
 int bed_tear_down(void **state);
 void bed_use_file(const char *path);
 void bed_open_store(void);
@@ -50,6 +53,7 @@ int64_t bed_value_of(const char *key);
 
 /* The file, seen from outside. */
 int64_t bed_ask_file(const char *sql); /* the first number, or -1 */
+int64_t bed_count_rows(void);          /* expired or not, wherever they lie */
 void bed_change_file(const char *sql);
 void bed_write_file(const char *bytes, size_t n, long at, const char *mode);
 size_t bed_files_like(const char *ending); /* how many have the file's name with this pattern behind it */

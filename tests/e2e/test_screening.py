@@ -304,10 +304,10 @@ def test_good_history_ends(t):
     guard.stop()
     file, days = guard.dir / "state/state.db", 24 * 3600
     with contextlib.closing(sqlite3.connect(file)) as store, store:
-        ends = dict(store.execute("SELECT CAST(key AS TEXT), expires FROM rows WHERE tbl = 'client'"))
+        ends = dict(store.execute("SELECT CAST(key AS TEXT), expires FROM heap WHERE tbl = 'client'"))
         same(sorted(ends), [GOOD.address, OTHER.address], "the clients that are remembered")
         true(all(29.9 < (end - time.time()) / days <= 30 for end in ends.values()), f"not 30 days: {ends}")
-        store.execute("UPDATE rows SET expires = 1 WHERE tbl = 'client' AND CAST(key AS TEXT) = ?", (OTHER.address,))
+        store.execute("UPDATE heap SET expires = 1 WHERE tbl = 'client' AND CAST(key AS TEXT) = ?", (OTHER.address,))
     guard.settings["screen"]["banner_delay"] = "30s"
     guard.write()
     guard.start_again()
