@@ -202,7 +202,7 @@ static void merge(struct arena *mem, struct str key, const struct store_row *our
     *theirs = *ours;
 }
 
-static const struct store_table table = {.name = "bench", .merge = merge, .spread = STORE_BY_TAG, .tag = tag};
+static const struct store_table table = {.name = "bench", .merge = merge, .spread = STORE_BY_TAG, .tag = tag, .heaped = true};
 
 int main(int argc, char **argv)
 {
