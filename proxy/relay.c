@@ -27,6 +27,12 @@ enum relay_state {
     RELAY_OVER
 };
 
+/* What a message needs and a backend has not. */
+struct lack {
+    int code;
+    const char *enhanced, *text;
+};
+
 struct relay {
     struct arena *mem;
     struct backends *backends;
@@ -40,6 +46,8 @@ struct relay {
     struct str domain;                   /* his */
     unsigned accepted;                   /* recipients, so far */
     bool *tried;                         /* for each backend, whether it was asked for this transaction */
+    const struct lack *lack;             /* of the last backend that could be reached; NULL: none */
+    bool unreached;   /* another one could not be, and may have what is lacking */
     bool answered;    /* at least one reply went to the session: no second connection any more */
     int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
     const char *refused_enhanced;
@@ -168,11 +176,11 @@ static void say_mail(struct relay *relay)
     say_rcpt(relay);
 }
 
-static void refuse(struct relay *relay, int code, const char *enhanced, const char *text)
+static void refuse(struct relay *relay, const struct lack *lack)
 {
-    relay->refused_code = code;
-    relay->refused_enhanced = enhanced;
-    relay->refused_text = str_of(text);
+    relay->refused_code = lack->code;
+    relay->refused_enhanced = lack->enhanced;
+    relay->refused_text = str_of(lack->text);
     relay->state = RELAY_OPEN;
     answer_soon(relay);
 }
@@ -215,22 +223,38 @@ static void begin_rcpt(struct relay *relay)
 
 /* ---- replies to MAIL and RCPT ---- */
 
-/* Where the next hop cannot take it as it is, it is refused; nothing is ever downgraded (RFC 6531 3.2, RFC 3030 3,
- * RFC 8689 4.2.1). */
-static void on_ready(void *arg)
+/* NULL: the next hop can take it as it is. Nothing is ever downgraded (RFC 6531 3.2, RFC 3030 3, RFC 8689 4.2.1). */
+static const struct lack *lack_of(const struct relay *relay)
 {
-    struct relay *relay = arg;
+    static const struct lack smtputf8 = {
+        550, "5.6.7", "The mail server behind this one does not take internationalized mail (SMTPUTF8)"};
+    static const struct lack binarymime = {
+        554, "5.6.3", "The mail server behind this one does not take binary mail (BINARYMIME)"};
+    static const struct lack requiretls = {550, "5.7.30",
+                                           "The mail server behind this one does not keep REQUIRETLS"};
     const struct smtp_capabilities *can = link_can(relay->link);
 
     if (relay->ask.smtputf8 && !can->smtputf8)
-        refuse(relay, 550, "5.6.7",
-               "The mail server behind this one does not take internationalized mail (SMTPUTF8)");
-    else if (relay->ask.binary && !(can->binarymime && can->chunking))
-        refuse(relay, 554, "5.6.3", "The mail server behind this one does not take binary mail (BINARYMIME)");
-    else if (relay->ask.requiretls && !link_keeps_requiretls(relay->link))
-        refuse(relay, 550, "5.7.30", "The mail server behind this one does not keep REQUIRETLS");
-    else
+        return &smtputf8;
+    if (relay->ask.binary && !(can->binarymime && can->chunking))
+        return &binarymime;
+    return relay->ask.requiretls && !link_keeps_requiretls(relay->link) ? &requiretls : NULL;
+}
+
+/* What this backend lacks another may have. */
+static void on_ready(void *arg)
+{
+    struct relay *relay = arg;
+
+    relay->lack = lack_of(relay);
+    if (relay->lack == NULL) {
         begin_rcpt(relay);
+    } else if (relay->ask.own != NULL) {
+        refuse(relay, relay->lack);
+    } else {
+        link_rest(&relay->link);
+        answer_soon(relay);
+    }
 }
 
 static void on_mail(struct relay *relay, const struct smtp_reply *reply)
@@ -509,6 +533,8 @@ static void on_broke(bool stale, void *arg)
     partial_cancel(&relay->asking);
     if (stale)
         relay->tried[relay->backend->number] = false; /* the backend itself has not failed */
+    else
+        relay->unreached = true;
     if (relay->answered || relay->state != RELAY_WAITS_RCPT)
         relay->state = RELAY_OVER;
     if (waiting && !note_divided(relay))
@@ -531,15 +557,25 @@ static void borrow_link(struct relay *relay)
     link_lend(relay->link, &link_events, relay);
 }
 
+/* No backend is left to ask. Refused for good is only what none of them would take. */
+static void end_search(struct relay *relay)
+{
+    if (relay->lack != NULL && !relay->unreached) {
+        refuse(relay, relay->lack);
+        return;
+    }
+    relay->state = RELAY_OVER;
+    give_ours(relay, relay->backend != NULL
+                         ? "The mail server behind this one cannot be reached, try again later"
+                         : "There is no mail server behind this one for that domain, try again later");
+}
+
 static void find_link(struct relay *relay)
 {
     struct backend *backend = backends_choose(relay->backends, relay->tried, relay->domain);
 
     if (backend == NULL) {
-        relay->state = RELAY_OVER;
-        give_ours(relay, relay->backend != NULL
-                             ? "The mail server behind this one cannot be reached, try again later"
-                             : "There is no mail server behind this one for that domain, try again later");
+        end_search(relay);
         return;
     }
     relay->backend = backend;
@@ -608,6 +644,8 @@ static void start_over(struct relay *relay)
     relay->refused_code = 0;
     relay->trouble = NULL;
     relay->backend = NULL;
+    relay->lack = NULL;
+    relay->unreached = false;
     memset(relay->tried, 0, backends_count(relay->backends) * sizeof(*relay->tried));
 }
 

@@ -41,7 +41,7 @@ struct relay_ask {
     uint64_t size;
     bool eightbit;
     /* What a backend must have to take it: BINARYMIME and CHUNKING, else 554 5.6.3; SMTPUTF8, else 550 5.6.7;
-     * link_keeps_requiretls(), else 550 5.7.30. */
+     * link_keeps_requiretls(), else 550 5.7.30: when all were asked. While one cannot be reached, it is 451. */
     bool binary, smtputf8, requiretls;
     /* The one connection that may carry it, to be lent, because its client has logged in there; *own is NULL
      * when it is gone. NULL: any. */

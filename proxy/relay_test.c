@@ -1002,10 +1002,46 @@ static void test_kinds_of_mail(void **state)
     }
 }
 
+static void test_kinds_of_backends(void **state)
+{
+    static const char utf8[] = "250-SMTPUTF8\r\n";
+    static const struct {
+        const char *name, *offers[FAKES]; /* NULL: it is down */
+        int code;
+        const char *enhanced;
+    } rows[] = {
+        {"the first has it", {utf8, ""}, 250, "2.1.5"},
+        {"the second has it", {"", utf8}, 250, "2.1.5"},
+        {"none has it", {"", ""}, 550, "5.6.7"},
+        {"the first, which is down, may have it", {NULL, ""}, 451, "4.3.0"},
+        {"the second, which is down, may have it", {"", NULL}, 451, "4.3.0"},
+    };
+    const struct relay_ask ask = {.client = {.addr = "192.0.2.1"}, .mail_from = STR("a@b.test"), .smtputf8 = true};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        t_case(rows[i].name, "6531 3.2");
+        config.backends_count = FAKES;
+        renew_backends();
+        for (int j = 0; j < FAKES; j++) {
+            if (rows[i].offers[j] != NULL)
+                fakebackend_offer(fakes[j], rows[i].offers[j]);
+            else
+                fakebackend_close_door(fakes[j]);
+        }
+        begin_with(&work, &ask);
+        t_same_int(rcpt(&work, "c@d.test"), rows[i].code);
+        t_same_z(work.enhanced, rows[i].enhanced);
+        t_same_int(rcpt(&work, "e@d.test"), rows[i].code);
+        reopen_bed();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_BED(test_kinds_of_mail),
+        ON_BED(test_kinds_of_backends),
         ON_BED(test_delivers),
         ON_BED(test_pipelining),
         ON_BED(test_faults),
