@@ -170,19 +170,32 @@ struct backends_offer backends_offer(const struct backends *backends)
     return offer;
 }
 
-static bool is_unknown(const struct backend *backend, int64_t now_ms)
+static bool lacks_auth(const struct backend *backend, int64_t now_ms)
 {
-    return !backend->is_known || (!takes_logins(backend) && backend->heard_ms + AUTH_ABSENT_MS <= now_ms);
+    return !takes_logins(backend) && backend->heard_ms + AUTH_ABSENT_MS <= now_ms;
+}
+
+static struct backend *find_unknown(const struct backends *backends, bool for_auth)
+{
+    int64_t now = loop_now_ms(backends->loop);
+
+    for (size_t i = 0; i < backends->count; i++) {
+        struct backend *backend = &backends->list[i];
+
+        if ((!backend->is_known || (for_auth && lacks_auth(backend, now))) && backend->down_until_ms <= now)
+            return backend;
+    }
+    return NULL;
 }
 
 struct backend *backends_unknown(const struct backends *backends)
 {
-    int64_t now = loop_now_ms(backends->loop);
+    return find_unknown(backends, true);
+}
 
-    for (size_t i = 0; i < backends->count; i++)
-        if (is_unknown(&backends->list[i], now) && backends->list[i].down_until_ms <= now)
-            return &backends->list[i];
-    return NULL;
+struct backend *backends_unheard(const struct backends *backends)
+{
+    return find_unknown(backends, false);
 }
 
 static bool some_name(const struct backends *backends, struct str domain)

@@ -77,6 +77,7 @@ size_t backends_count(const struct backends *backends);
  * AUTH_ABSENT_MS ago and had none. NULL when there is none. */
 enum { AUTH_ABSENT_MS = 5000 };
 struct backend *backends_unknown(const struct backends *backends);
+struct backend *backends_unheard(const struct backends *backends); /* likewise, but only one that was never heard */
 /* Whether it is one for recipients of this domain: of those that name it, else of those that name none. "" (a bare
  * postmaster, a login) is for those that name none, else for any. */
 bool backends_serve(const struct backends *backends, const struct backend *backend, struct str domain);

@@ -254,7 +254,7 @@ void check_offer(struct session *s)
     }
     if (!session_takes_logins(s) || backends_offer(s->service->backends).auth[0] != '\0')
         return;
-    s->probe = login_probe_start(s->service->backends, on_offer, s);
+    s->probe = login_probe_start(backends_unknown(s->service->backends), on_offer, s);
     if (s->probe != NULL)
         session_wait_for(s, WAIT_OFFER);
 }

@@ -10,7 +10,7 @@ enum { PATIENCE_MS = 4000 };
 struct hearing {
     struct backends *backends;
     struct login_probe *probe; /* NULL: none is under way */
-    struct timer patience;
+    struct timer patience; /* started: one waits for this hearing */
     struct hearing_wait *waits;
 };
 
@@ -77,33 +77,31 @@ static void on_patience(void *arg)
     tell_all(arg);
 }
 
-/* One backend that is heard is enough; after one that cannot be, the next is asked. */
 static void on_probed(void *arg)
 {
     struct hearing *h = arg;
 
-    h->probe = NULL;
-    if (!backends_offer(h->backends).known)
-        h->probe = login_probe_start(h->backends, on_probed, h);
+    h->probe = login_probe_start(backends_unheard(h->backends), on_probed, h); /* the next one */
     if (h->probe != NULL)
         return;
     timer_stop(&h->patience);
     tell_all(h);
 }
 
-static bool begin(struct hearing *h)
+static void begin(struct hearing *h)
 {
-    h->probe = login_probe_start(h->backends, on_probed, h);
-    if (h->probe != NULL)
+    bool is_first = !backends_offer(h->backends).known;
+
+    h->probe = login_probe_start(backends_unheard(h->backends), on_probed, h);
+    if (h->probe != NULL && is_first)
         timer_start(&h->patience, backends_loop(h->backends), PATIENCE_MS, on_patience, h);
-    return h->probe != NULL;
 }
 
 bool hearing_wait(struct hearing *hearing, struct hearing_wait *wait, void (*done)(void *arg), void *arg)
 {
-    bool is_late = hearing->probe != NULL && !timer_is_started(&hearing->patience);
-
-    if (is_late || backends_offer(hearing->backends).known || (hearing->probe == NULL && !begin(hearing)))
+    if (hearing->probe == NULL)
+        begin(hearing);
+    if (hearing->probe == NULL || !timer_is_started(&hearing->patience))
         return false;
     wait->done = done;
     wait->arg = arg;

@@ -1,8 +1,10 @@
 /*
  * proxy/hearing.h - what backends can do, heard before the first client is told of it            RFC 6531 3.2
  *
- * What our EHLO does not offer a client cannot ask for: mail that needs SMTPUTF8 goes back to its sender then.
- * So who says EHLO while no backend is known waits for a backend's. It is one hearing, however many wait.
+ * What our EHLO does not offer a client cannot ask for: mail that needs SMTPUTF8 goes back to its sender then. And
+ * what it offers too much is refused when it comes to a backend that lacks it. So who says EHLO while no backend is
+ * known waits until all were heard that can be reached, one after the other. It is one hearing, however many wait.
+ * Those that could not be are heard when they are back: at somebody's EHLO, who does not wait for that.
  *
  * Ownership  A wait is part of whoever waits, who calls it off before it goes.
  * Timing     `done` comes once, never before hearing_wait() has returned, never after hearing_cancel();
@@ -26,7 +28,7 @@ struct hearing_wait {
     void *arg;
 };
 
-/* False: there is nothing to wait for. */
+/* At EHLO. False: there is nothing to wait for. */
 bool hearing_wait(struct hearing *hearing, struct hearing_wait *wait, void (*done)(void *arg), void *arg);
 void hearing_cancel(struct hearing_wait *wait); /* one that does not wait is fine */
 

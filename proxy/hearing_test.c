@@ -57,17 +57,22 @@ static bool wait_as(int waiter)
 
 static void test_hearing(void **state)
 {
+    struct backend *first;
+
     (void)state;
     t_case("all who come while it goes on wait for one hearing, and nobody after it", NULL);
-    fakebackend_offer(fakes[0], "250-SMTPUTF8\r\n");
+    fakebackend_offer(fakes[0], "250-SMTPUTF8\r\n250-DSN\r\n");
+    fakebackend_offer(fakes[1], "250-SMTPUTF8\r\n");
     for (int i = 0; i < WAITERS; i++)
         t_true(wait_as(i));
     t_same_int(told, 0);
     WAIT(told == WAITERS);
     t_true(backends_offer(backends).smtputf8);
+    t_case("what one of them lacks is not offered", NULL);
+    t_true(!backends_offer(backends).dsn);
     t_true(!wait_as(0));
     t_same_int(fakebackend_visits(fakes[0]), 1);
-    t_same_int(fakebackend_visits(fakes[1]), 0);
+    t_same_int(fakebackend_visits(fakes[1]), 1);
     reopen();
 
     t_case("who has called it off is not told, the others are", NULL);
@@ -85,6 +90,12 @@ static void test_hearing(void **state)
     t_true(wait_as(0));
     WAIT(told == 1);
     t_true(backends_offer(backends).known);
+    t_case("and the first when it is back, but nobody waits for that", NULL);
+    first = backends_choose(backends, (bool[FAKES]){false, true}, STR(""));
+    backend_works(first);
+    t_true(!wait_as(0));
+    let_pass();
+    t_same_int(first->failures, 1); /* it was asked, and is still away */
     reopen();
 
     t_case("when all are down, who waits is told, and nobody waits for a while", NULL);

@@ -243,10 +243,9 @@ static void on_probe_broke(bool stale, void *arg)
     finish_probe(arg);
 }
 
-struct login_probe *login_probe_start(struct backends *backends, void (*done)(void *arg), void *arg)
+struct login_probe *login_probe_start(struct backend *backend, void (*done)(void *arg), void *arg)
 {
     static const struct link_events events = {on_probe_ready, on_probe_reply, on_drain, on_probe_broke};
-    struct backend *backend = backends_unknown(backends);
     struct login_probe *probe;
 
     if (backend == NULL)

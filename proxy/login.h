@@ -35,10 +35,10 @@ void login_respond(struct login *login, struct str response);
 struct link *const *login_link(const struct login *login); /* leads to NULL once it is lost */
 void login_close(struct login **login); /* nobody may borrow the link; NULL is fine; leaves NULL */
 
-/* Asks a backend of backends_unknown() what it offers; `done` comes once, as above, and then
- * backends_offer() tells. NULL: there is none to ask. */
+/* Asks a backend what it offers; `done` comes once, as above, and then backends_offer() tells. NULL: there is none to
+ * ask. */
 struct login_probe;
-struct login_probe *login_probe_start(struct backends *backends, void (*done)(void *arg), void *arg);
+struct login_probe *login_probe_start(struct backend *backend, void (*done)(void *arg), void *arg); /* NULL is fine */
 void login_probe_cancel(struct login_probe **probe); /* NULL is fine; leaves NULL */
 
 #endif

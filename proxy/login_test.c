@@ -410,7 +410,7 @@ static const char *offered(void)
 
 static void probe(void)
 {
-    struct login_probe *probe = login_probe_start(backends, on_probed, NULL);
+    struct login_probe *probe = login_probe_start(backends_unknown(backends), on_probed, NULL);
 
     probed = 0;
     t_true(probe != NULL);
@@ -442,7 +442,7 @@ static void test_offer(void **state)
         if (rows[i].second != NULL) {
             fakebackend_offer(fakes[1], rows[i].second);
             probe();
-            t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+            t_true(login_probe_start(backends_unknown(backends), on_probed, NULL) == NULL);
         }
         t_same_z(offered(), rows[i].want);
         t_same_int(fakebackend_heard(fakes[0], "XCLIENT"), 0);
@@ -454,23 +454,23 @@ static void test_offer(void **state)
     probe();
     probe();
     fakebackend_offer(fakes[0], "250-AUTH LOGIN\r\n");
-    t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+    t_true(login_probe_start(backends_unknown(backends), on_probed, NULL) == NULL);
     backends_choose(backends, (bool[FAKES]){false}, STR(""))->heard_ms -= AUTH_ABSENT_MS;
     probe();
     t_same_z(offered(), "LOGIN");
     backends_choose(backends, (bool[FAKES]){false}, STR(""))->heard_ms -= AUTH_ABSENT_MS;
-    t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+    t_true(login_probe_start(backends_unknown(backends), on_probed, NULL) == NULL);
     reopen();
     t_case("a probe that finds nobody ends, too, and leaves the backend alone for a while", NULL);
     fakebackend_close_door(fakes[0]);
     fakebackend_close_door(fakes[1]);
     probe();
     probe();
-    t_true(login_probe_start(backends, on_probed, NULL) == NULL);
+    t_true(login_probe_start(backends_unknown(backends), on_probed, NULL) == NULL);
     reopen();
     t_case("a probe that is called off", NULL);
     probed = 0;
-    off = login_probe_start(backends, on_probed, NULL);
+    off = login_probe_start(backends_unknown(backends), on_probed, NULL);
     login_probe_cancel(&off);
     login_probe_cancel(&off);
     let_pass();

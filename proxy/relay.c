@@ -47,7 +47,7 @@ struct relay {
     unsigned accepted;                   /* recipients, so far */
     bool *tried;                         /* for each backend, whether it was asked for this transaction */
     const struct lack *lack;             /* of the last backend that could be reached; NULL: none */
-    bool unreached;   /* another one could not be, and may have what is lacking */
+    bool unreached;                      /* another one could not be, and may have what is lacking */
     bool answered;    /* at least one reply went to the session: no second connection any more */
     int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
     const char *refused_enhanced;

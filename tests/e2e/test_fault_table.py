@@ -69,22 +69,22 @@ def measure_fault(t, fault):
     backends = {cell: t.backend() for cell in cells}
     guard = t.guard(
         backends=[
-            {"address": t.backend().address, "domains": ["heard.example.net"]},  # the first EHLO hears it, and no other
-            *(
-                {
-                    "address": backend.address,
-                    "domains": [f"{step}.{state}.example.net"],
-                    "connect_timeout": "2s",
-                    "reply_timeout": "2s",
-                }
-                for (step, state), backend in backends.items()
-            ),
+            {
+                "address": backend.address,
+                "domains": [f"{step}.{state}.example.net"],
+                "pool": 0 if state == "fresh" else 8,
+                "connect_timeout": "2s",
+                "reply_timeout": "2s",
+            }
+            for (step, state), backend in backends.items()
         ],
         domains={"relay": [f"{step}.{state}.example.net" for step, state in cells]},
         greylist={"mode": "off"},
         limits={"connections_per_client": 100},
         runtime={"workers": 1},
     )
+    with guard.client(GOOD) as client:
+        client.ehlo()  # at which all of them are heard, before their faults
     with concurrent.futures.ThreadPoolExecutor(len(cells)) as pool:
         found = pool.map(lambda cell: measure(guard, backends[cell], cell[0], FAULTS[fault], cell[1]), cells)
         return dict(zip(cells, found))
