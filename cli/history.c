@@ -1,13 +1,12 @@
 #include "cli/records.h"
 #include "cli/store_open.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 /* What was decided lately, a line each, the newest last. */
 
-enum { JSON = 1000, SINCE, FROM, TO, IP, ACTION, LIMIT };
+enum { FROM = CLI_RECORDS_OWN, TO, IP, ACTION };
 enum { LIMIT_USUAL = 50, LIMIT_MOST = 100000, TEXT_SHOWN = 100 };
 
 /* ---- a line ---- */
@@ -136,18 +135,11 @@ static bool is_action(const char *word)
     return strcmp(word, "gone") == 0;
 }
 
-static bool take_option(int option, struct cli_records *r)
+static bool take_filter(int option, struct cli_records *r)
 {
     struct fail fail;
 
     switch (option) {
-    case JSON:
-        return r->json = true;
-    case 'c':
-        r->config_file = optarg;
-        return true;
-    case SINCE:
-        return cli_records_since(r, optarg);
     case FROM:
         r->filter.from = optarg;
         return *optarg != '\0';
@@ -159,8 +151,6 @@ static bool take_option(int option, struct cli_records *r)
     case ACTION:
         r->filter.action = optarg;
         return is_action(optarg);
-    case LIMIT:
-        return str_to_u64(str_of(optarg), LIMIT_MOST, &r->limit) && r->limit > 0;
     default:
         return false;
     }
@@ -168,22 +158,20 @@ static bool take_option(int option, struct cli_records *r)
 
 int cli_history(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, JSON},
+    static const struct option options[] = {{"json", no_argument, NULL, CLI_RECORDS_JSON},
                                             {"config", required_argument, NULL, 'c'},
-                                            {"since", required_argument, NULL, SINCE},
+                                            {"since", required_argument, NULL, CLI_RECORDS_SINCE},
                                             {"from", required_argument, NULL, FROM},
                                             {"to", required_argument, NULL, TO},
                                             {"ip", required_argument, NULL, IP},
                                             {"action", required_argument, NULL, ACTION},
-                                            {"limit", required_argument, NULL, LIMIT},
+                                            {"limit", required_argument, NULL, CLI_RECORDS_LIMIT},
                                             {0}};
     struct cli_records records = {.verb = "history", .limit = LIMIT_USUAL};
-    int option, code;
+    int code = cli_records_options(&records, argc, argv, options, LIMIT_MOST, take_filter);
 
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1)
-        if (!take_option(option, &records))
-            return cli_usage(records.verb, "\"%s\" is not understood", argv[optind - 1]);
+    if (code != CLI_FINE)
+        return code;
     if (optind < argc)
         return cli_usage(records.verb, "\"%s\" is one word too many", argv[optind]);
     code = cli_records_open(&records);

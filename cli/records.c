@@ -31,7 +31,8 @@ void cli_records_close(struct cli_records *records)
     cli_lookup_close(&records->lookup);
 }
 
-bool cli_records_since(struct cli_records *records, const char *text)
+/* Durations count back from now. */
+static bool take_since(struct cli_records *records, const char *text)
 {
     struct fail fail;
     int64_t ms;
@@ -40,6 +41,36 @@ bool cli_records_since(struct cli_records *records, const char *text)
         return false;
     records->filter.since_unix = clock_unix(clock_system()) - ms / 1000;
     return true;
+}
+
+static bool take_option(int option, struct cli_records *records, uint64_t limit_most,
+                        cli_records_take_fn *take)
+{
+    switch (option) {
+    case CLI_RECORDS_JSON:
+        return records->json = true;
+    case 'c':
+        records->config_file = optarg;
+        return true;
+    case CLI_RECORDS_LIMIT:
+        return str_to_u64(str_of(optarg), limit_most, &records->limit) && records->limit > 0;
+    case CLI_RECORDS_SINCE:
+        return take_since(records, optarg);
+    default:
+        return option >= CLI_RECORDS_OWN && take(option, records);
+    }
+}
+
+int cli_records_options(struct cli_records *records, int argc, char **argv, const struct option *options,
+                        uint64_t limit_most, cli_records_take_fn *take)
+{
+    int option;
+
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1)
+        if (!take_option(option, records, limit_most, take))
+            return cli_usage(records->verb, "\"%s\" is not understood", argv[optind - 1]);
+    return CLI_FINE;
 }
 
 /* ---- which of them ---- */

@@ -10,6 +10,8 @@
 #include "proxy/decision.h"
 #include "record/reader.h"
 
+#include <getopt.h>
+
 /* Which records; what is not given is not looked at. */
 struct cli_filter {
     int64_t since_unix;
@@ -34,8 +36,12 @@ struct cli_records {
 int cli_records_open(struct cli_records *records);
 void cli_records_close(struct cli_records *records); /* fine after a failed open, too */
 
-/* Options that all of these verbs take; false: another, or not understood. Durations count back from now. */
-bool cli_records_since(struct cli_records *records, const char *text);
+/* Options that these verbs share, with their numbers; a verb's own begin at CLI_RECORDS_OWN. Reads all options, of which
+ * `take` gets the verb's own with optarg and says whether it understands: an exit code, said why. */
+enum { CLI_RECORDS_JSON = 1000, CLI_RECORDS_LIMIT, CLI_RECORDS_SINCE, CLI_RECORDS_OWN };
+typedef bool cli_records_take_fn(int option, struct cli_records *records);
+int cli_records_options(struct cli_records *records, int argc, char **argv, const struct option *options,
+                        uint64_t limit_most, cli_records_take_fn *take);
 
 /* `line` is the record itself; both are good until the call returns. False: enough. */
 typedef bool cli_record_fn(const struct decision *decision, struct str line, void *arg);
