@@ -168,8 +168,8 @@ static struct MHD_Daemon *start_daemon(int fd, struct admin *admin)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO, 0, NULL, NULL, on_request,
-                              admin, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+    daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | MHD_USE_ITC, 0, NULL, NULL,
+                              on_request, admin, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
                               (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -202,9 +202,15 @@ struct admin *admin_start(int fd, admin_ready_fn *ready, void *arg, struct fail 
 
 void admin_stop(struct admin **admin)
 {
+    MHD_socket fd;
+
     if (*admin == NULL)
         return;
+    /* Others may listen to the same socket: it must be closed, and not be shut down. */
+    fd = MHD_quiesce_daemon((*admin)->daemon);
     MHD_stop_daemon((*admin)->daemon);
+    if (fd != MHD_INVALID_SOCKET)
+        close(fd);
     free(*admin);
     *admin = NULL;
 }

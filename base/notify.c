@@ -14,6 +14,8 @@
 
 enum { MESSAGE_MAX = 4096 };
 
+static bool ended;
+
 /* The length of the address, or 0 when there is none. An abstract one is written with "@" for its NUL. */
 static socklen_t find_socket(struct sockaddr_un *to_out)
 {
@@ -37,7 +39,7 @@ void notify(const char *format, ...)
     va_list args;
     int fd;
 
-    if (bytes == 0 || (fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
+    if (ended || bytes == 0 || (fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
         return;
     va_start(args, format);
     vsnprintf(message, sizeof(message), format, args);
@@ -52,6 +54,11 @@ void notify_reloading(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
+
+void notify_end(void)
+{
+    ended = true;
 }
 
 /* WATCHDOG_PID names whom it is meant for, in case that we were started by somebody in between. */

@@ -16,6 +16,9 @@ void notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* READY=1 must follow when the reload is over, however it went. */
 void notify_reloading(void);
 
+/* Nothing is said any more: another process speaks now. */
+void notify_end(void);
+
 /* Within what time WATCHDOG=1 is wanted from this process again and again; 0: not at all. */
 int64_t notify_watchdog_ms(void);
 

@@ -72,6 +72,12 @@ static void test_messages(void **state)
     notify("READY=1");
     t_same_z(heard(fd), "");
     close(fd);
+    t_case("nor after the end", NULL);
+    fd = listen_to(name);
+    notify_end();
+    notify("READY=1");
+    t_same_z(heard(fd), "");
+    close(fd);
 }
 
 static void test_watchdog(void **state)

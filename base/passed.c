@@ -1,6 +1,7 @@
 #include "base/passed.h"
 
 #include "base/bug.h"
+#include "base/handover.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,6 +63,10 @@ static int read_one(struct passed *passed, int fd, struct str name, struct fail 
     struct passed_socket *one = &passed->list[passed->count];
 
     set_flags(fd);
+    if (str_eq_z(name, HANDOVER_NAME)) {
+        passed->handover = fd;
+        return 0;
+    }
     *one = (struct passed_socket){.fd = fd};
     passed->count++;
     snprintf(one->name, sizeof(one->name), "%.*s", STR_ARG(name));
@@ -87,7 +92,7 @@ int passed_read(struct passed *passed, struct fail *fail)
     struct str name, rest = str_of(names);
     int result = 0;
 
-    *passed = (struct passed){0};
+    *passed = (struct passed){.handover = -1};
     if (count > PASSED_MAX)
         count = PASSED_MAX;
     passed->list = calloc(count + 1, sizeof(*passed->list));
@@ -99,8 +104,6 @@ int passed_read(struct passed *passed, struct fail *fail)
         result = read_one(passed, FIRST + (int)i, name, fail);
     }
     free(names);
-    if (result != 0)
-        passed_free(passed);
     return result;
 }
 
@@ -109,7 +112,10 @@ void passed_free(struct passed *passed)
     for (size_t i = 0; i < passed->count; i++)
         if (passed->list[i].fd >= 0)
             close(passed->list[i].fd);
+    if (passed->handover >= 0)
+        close(passed->handover);
     free(passed->list);
+    passed->handover = -1;
     passed->list = NULL;
     passed->count = 0;
 }

@@ -1,7 +1,7 @@
 /*
  * base/passed.h - listening sockets that were open before this process was (sd_listen_fds(3))
  *
- * systemd's socket units hand them over. LISTEN_PID says whom they are for, LISTEN_FDS how many there are from
+ * systemd's socket units hand them over, and so does a process that a newer one replaces. LISTEN_PID says whom they are for, LISTEN_FDS how many there are from
  * descriptor 3 on, LISTEN_FDNAMES what they are called.
  */
 #ifndef BASE_PASSED_H
@@ -22,12 +22,13 @@ struct passed_socket {
 struct passed {
     struct passed_socket *list;
     size_t count;
+    int handover; /* the connection to the process whose sockets these were (base/handover.h); -1: there is none */
 };
 
 /* None is fine. The environment forgets them, and programs that are started do not get them. -1 and a fail when one is
- * no listening socket. */
+ * no listening socket. passed_free() must follow. */
 int passed_read(struct passed *passed, struct fail *fail);
-void passed_free(struct passed *passed); /* closes those that nobody took */
+void passed_free(struct passed *passed); /* closes those that nobody took, and the connection */
 
 /* Takes one with this address, or path. -1: there is none, or no more. */
 int passed_take(struct passed *passed, const struct endpoint *address);

@@ -130,13 +130,16 @@ static void test_others(void **state)
     announce(1, "odd", getpid());
     t_same_int(passed_read(&passed, &fail), -1);
     t_same_z(fail.text, "descriptor 3 (odd) was passed, but is no listening socket");
+    passed_free(&passed);
     t_case("nor is one that only is bound", NULL);
     put_at(fcntl(socket(AF_INET, SOCK_STREAM, 0), F_DUPFD, 20), 3);
     announce(1, "", getpid());
     t_same_int(passed_read(&passed, &fail), -1);
+    passed_free(&passed);
     t_case("nor one that is not there", NULL);
     announce(400, "", getpid());
     t_same_int(passed_read(&passed, &fail), -1);
+    passed_free(&passed);
 }
 
 int main(void)

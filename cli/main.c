@@ -6,7 +6,7 @@
 #include <string.h>
 
 const struct cli_verb cli_verbs[] = {
-    {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains.",
+    {"run", "[-c FILE]", "Serves mail in the foreground; SIGHUP reloads the settings, SIGTERM drains, SIGUSR2 hands over to a new process.",
      cli_run, NULL},
     {"check-config", "[--json] [-c FILE | FILE]",
      "Says nothing, or every fault of the settings with its line.", cli_check_config, "0: fine; 78: faults"},

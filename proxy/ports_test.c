@@ -36,7 +36,7 @@ static struct endpoint some_address(void)
 
 static struct passed passed_at(const struct endpoint *at, size_t count)
 {
-    struct passed passed = {calloc(count, sizeof(*passed.list)), count};
+    struct passed passed = {calloc(count, sizeof(*passed.list)), count, -1};
     struct fail fail = {""};
 
     for (size_t i = 0; i < count; i++)

@@ -273,7 +273,7 @@ static void on_watch(void *arg)
 {
     struct server *server = arg;
 
-    if (server->draining)
+    if (server->draining || server->leaving)
         return;
     if (mark_of_lists(server->config) != server->lists_seen)
         reload_untold(server);

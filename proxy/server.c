@@ -20,13 +20,14 @@ static void on_worker_ended(void *arg)
 {
     struct server *server = arg;
 
-    if (++server->workers_ended == server->workers_count && server->draining)
+    if (++server->workers_ended == server->workers_count && (server->draining || server->leaving))
         loop_stop(server->loop);
 }
 
 void server_drain(struct server *server)
 {
     server->draining = true;
+    handover_end(&server->handover);
     notify("STOPPING=1\nSTATUS=It drains: no new sessions");
     ports_cut(&server->ports, 0);
     log_note(LOG_INFO, "drain", "no new sessions; those in a transaction have %lld s",
@@ -66,6 +67,12 @@ static void on_watchdog(void *arg)
     timer_start(&server->watchdog, server->loop, within_ms / 3, on_watchdog, server);
 }
 
+void server_take_charge(struct server *server)
+{
+    server_notify_ready(server);
+    on_watchdog(server);
+}
+
 /* ---- signals ---- */
 
 static void on_signal(int signal_number, void *arg)
@@ -73,21 +80,27 @@ static void on_signal(int signal_number, void *arg)
     struct server *server = arg;
 
     if (signal_number == SIGHUP) {
-        if (!server->draining)
+        if (!server->draining && !server->leaving)
             reload_untold(server);
         return;
     }
-    if (server->draining) {
+    if (signal_number == SIGUSR2) {
+        upgrade_start(server);
+        return;
+    }
+    if (server->told_to_stop) {
         log_note(LOG_WARNING, "stop", "told twice: not waiting for the sessions");
         log_close();
         _exit(1);
     }
-    server_drain(server);
+    server->told_to_stop = true;
+    if (!server->draining)
+        server_drain(server);
 }
 
 static int watch_signals(struct server *server, struct fail *fail)
 {
-    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
+    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR2};
 
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < COUNT(numbers); i++)
@@ -195,8 +208,8 @@ static int start(struct server *server, struct fail *fail)
     struct history history;
 
     privileges_descriptors(config);
-    if (reload_first(server, fail) != 0 || watch_signals(server, fail) != 0 ||
-        passed_read(&server->passed, fail) != 0 ||
+    if (passed_read(&server->passed, fail) != 0 || reload_first(server, fail) != 0 ||
+        watch_signals(server, fail) != 0 ||
         ports_open(&server->ports, config, count_workers(config), &server->passed, fail) != 0 ||
         privileges_drop(config, fail) != 0)
         return -1;
@@ -209,20 +222,21 @@ static int start(struct server *server, struct fail *fail)
     server->journal = journal_open(server->loop, &history);
     start_keeper(server);
     if (start_admin(server, fail) != 0 || orders_start(server, fail) != 0 ||
-        passed_all_taken(&server->passed, fail) != 0 || start_workers(server, fail) != 0)
+        (server->passed.handover < 0 && passed_all_taken(&server->passed, fail) != 0) ||
+        start_workers(server, fail) != 0)
         return -1;
     server_tell_reporter(server);
     return 0;
 }
 
-static void close_listening(struct server *server)
+void server_close_listening(struct server *server)
 {
     ports_cut(&server->ports, 0);
-    passed_free(&server->passed);
     if (server->admin_fd >= 0)
         close(server->admin_fd);
     if (server->control_fd >= 0)
         close(server->control_fd);
+    server->admin_fd = server->control_fd = -1;
 }
 
 static void stop(struct server *server)
@@ -230,11 +244,15 @@ static void stop(struct server *server)
     control_stop(&server->control);
     admin_stop(&server->admin);
     for (size_t i = 0; i < server->workers_count; i++) {
-        if (!server->draining)
+        if (!server->draining && !server->leaving)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
-    close_listening(server);
+    server_close_listening(server);
+    watch_stop(&server->elder);
+    passed_free(&server->passed);
+    handover_end(&server->handover);
+    timer_stop(&server->enough);
     timer_stop(&server->watch);
     timer_stop(&server->watchdog);
     reporter_stop(server->reporter);
@@ -257,9 +275,14 @@ static void stop(struct server *server)
 
 int server_run(const struct config *config, struct fail *fail)
 {
-    struct server server = {.config = config, .first = config_ref(config), .admin_fd = -1, .control_fd = -1};
+    struct server server = {.config = config,
+                            .first = config_ref(config),
+                            .passed.handover = -1,
+                            .admin_fd = -1,
+                            .control_fd = -1};
     int result;
 
+    handover_remember();
     server.started_unix = clock_unix(clock_system());
     pthread_mutex_init(&server.config_lock, NULL);
     reload_init(&server);
@@ -273,9 +296,10 @@ int server_run(const struct config *config, struct fail *fail)
                  config->listens_count, config->listens_count == 1 ? "" : "es", server.workers_count,
                  server.workers_count == 1 ? "" : "s");
         reload_watch(&server);
-        server_notify_ready(&server);
-        on_watchdog(&server);
+        upgrade_ready(&server);
         loop_run(server.loop);
+    } else {
+        upgrade_failed(&server, fail->text);
     }
     stop(&server);
     if (result == 0)

@@ -1,7 +1,7 @@
 /*
  * proxy/server.h - the process: workers, store, admin port, signals, reload and drain
  *
- * SIGHUP reloads (all or nothing), SIGTERM and SIGINT drain. Certificate and domain files are watched; a pair
+ * SIGHUP reloads (all or nothing), SIGTERM and SIGINT drain, SIGUSR2 hands the sockets to a newer process. Certificate and domain files are watched; a pair
  * that does not fit leaves the old one in force.
  */
 #ifndef PROXY_SERVER_H

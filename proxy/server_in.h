@@ -2,13 +2,14 @@
  * proxy/server_in.h - the process from the inside: for the files that tell its parts, and nobody else
  *
  * server.c starts and ends it and hears signals, reload.c has its settings and the files that are watched, orders.c
- * the control socket. All of it runs on the main thread.
+ * the control socket, upgrade.c the change to a newer process. All of it runs on the main thread.
  */
 #ifndef PROXY_SERVER_IN_H
 #define PROXY_SERVER_IN_H
 
 #include "admin/admin.h"
 #include "admin/control.h"
+#include "base/handover.h"
 #include "proxy/ports.h"
 #include "proxy/reporter.h"
 #include "proxy/server.h"
@@ -40,10 +41,14 @@ struct server {
     int admin_fd, control_fd; /* duplicates, for a process that replaces this one; -1: there is none */
     struct worker *workers[WORKERS_MAX];
     size_t workers_count, workers_ended;
-    struct timer watch, watchdog;
+    struct timer watch, watchdog, enough;
+    struct handover *handover; /* to a newer process that gets ready; NULL: none */
+    struct watch *elder;       /* on the one that this one replaces, until it has left; NULL: none */
     uint64_t certificates_seen, lists_seen; /* marks of the files, to notice a change */
     int64_t started_unix, loaded_unix;
     atomic_bool draining; /* the admin thread looks at it */
+    bool leaving;         /* a newer process has the sockets; sessions go on */
+    bool told_to_stop;    /* by a signal */
 };
 
 /* ---- reload.c ---- */
@@ -62,11 +67,19 @@ struct service_parts server_parts(const struct server *server);
 void server_tell_reporter(struct server *server);
 void server_drain(struct server *server); /* once */
 void server_notify_ready(const struct server *server);
+void server_take_charge(struct server *server);     /* it is the process that systemd believes */
+void server_close_listening(struct server *server); /* the main thread's: all of it */
 
 /* ---- orders.c ---- */
 
 /* Mail does not wait for orders: without the socket the signals are left. But two daemons that want the same are a
  * mistake. */
 int orders_start(struct server *server, struct fail *fail);
+
+/* ---- upgrade.c ---- */
+
+void upgrade_start(struct server *server); /* SIGUSR2 */
+void upgrade_ready(struct server *server); /* after the start: takes charge, now or when it is alone */
+void upgrade_failed(struct server *server, const char *why); /* the start, that is */
 
 #endif

@@ -27,6 +27,7 @@ struct worker {
     struct port *ports;
     struct timer sweep, deadline;
     _Atomic int64_t swept_ms; /* when that was; INT64_MAX: the thread has ended */
+    bool leaving;             /* it ends with its last session */
     bool draining;
     struct loop *home;
     loop_fn *on_end;
@@ -141,10 +142,10 @@ static void on_sweep(void *arg)
     atomic_store_explicit(&worker->swept_ms, loop_now_ms(worker->loop), memory_order_relaxed);
     free_retired(worker);
     service_tell_lists(worker->service);
-    if (worker->draining && !has_sessions(worker))
+    if (worker->leaving && !has_sessions(worker))
         loop_stop(worker->loop);
     else
-        timer_start(&worker->sweep, worker->loop, worker->draining ? DRAIN_SWEEP_MS : SWEEP_MS, on_sweep,
+        timer_start(&worker->sweep, worker->loop, worker->leaving ? DRAIN_SWEEP_MS : SWEEP_MS, on_sweep,
                     worker);
 }
 
@@ -177,7 +178,7 @@ static void on_adopt(void *arg)
     struct fail fail;
     struct service *service = service_new(worker->loop, &order->setup.parts, &fail);
 
-    if (service != NULL && !worker->draining) {
+    if (service != NULL && !worker->leaving) {
         put_in_service(worker, service, &order->setup.share);
         free_order(order);
         return;
@@ -230,6 +231,26 @@ static void on_drain_deadline(void *arg)
             session_end(service->sessions, "drain limit");
 }
 
+static void leave(struct worker *worker)
+{
+    worker->leaving = true;
+    find_listens(worker, NULL);
+    timer_start(&worker->sweep, worker->loop, 0, on_sweep, worker);
+}
+
+static void on_leave(void *arg)
+{
+    struct order *order = arg;
+
+    leave(order->worker);
+    free_order(order);
+}
+
+void worker_leave(struct worker *worker)
+{
+    loop_post(worker->loop, on_leave, new_order(worker));
+}
+
 static void on_drain(void *arg)
 {
     struct order *order = arg;
@@ -237,14 +258,13 @@ static void on_drain(void *arg)
 
     if (!worker->draining) {
         worker->draining = true;
-        find_listens(worker, NULL);
+        leave(worker);
         for (struct service *service = worker->services; service != NULL; service = service->next)
             for (struct session *s = service->sessions, *next; s != NULL; s = next) {
                 next = session_next(s);
                 session_drain(s);
             }
         timer_start(&worker->deadline, worker->loop, order->drain_ms, on_drain_deadline, worker);
-        timer_start(&worker->sweep, worker->loop, 0, on_sweep, worker);
     }
     free_order(order);
 }

@@ -34,6 +34,8 @@ enum { WORKER_PAUSE_MS = 5000 };
 /* Has its loop turned within so many milliseconds? One that has ended has nothing to turn for. */
 bool worker_is_alive(const struct worker *worker, int64_t within_ms);
 
+/* Stops listening; sessions go on, and the thread ends when there are none. */
+void worker_leave(struct worker *worker);
 /* Stops listening; sessions at rest get 421, the others finish, but not beyond drain_ms. Then the thread
  * ends. */
 void worker_drain(struct worker *worker, int64_t drain_ms);

@@ -7,6 +7,7 @@ import threading
 
 from lib.backend import Backend
 from lib.check import has, same, starts, true, wait_for
+from lib.crowd import Crowd
 from lib.mail import message
 from lib.process import free_port, listens, run
 from lib.world import GOOD, OTHER
@@ -86,31 +87,10 @@ def test_reload_in_part(t):
 def test_reload_under_load(t):
     """Reloads while mail flows drop no session and lose no message."""
     guard, bob = t.guard(limits={"connections_per_client": 100}), t.recipient()
-    sent, failures, done = [], [], threading.Event()
-
-    def send():
-        while not done.is_set():
-            try:
-                with guard.client(GOOD) as client:
-                    client.envelope("alice@good.test", bob)
-                    starts(client.data(message(recipient=bob)), "250 ")
-                    client.quit()
-                sent.append(1)
-            except Exception as why:
-                failures.append(why)
-
-    senders = [threading.Thread(target=send) for _ in range(3)]
-    for sender in senders:
-        sender.start()
-    try:
+    with Crowd(guard, bob, senders=3) as crowd:
         for i in range(10):
             guard.change(limits={"recipients": 100 + i})
-    finally:
-        done.set()
-        for sender in senders:
-            sender.join()
-    same(failures, [], "sessions that failed")
-    same(len(t.postfix.deliveries(bob, count=len(sent))), len(sent), "messages")
+    same(len(t.postfix.deliveries(bob, count=len(crowd.sent))), len(crowd.sent), "messages")
 
 
 def test_drain(t):
