@@ -242,7 +242,51 @@ static enum sqlite_outcome create_schema(sqlite3 *db, struct fail *fail)
     return sqlite_explain(db, sqlite3_exec(db, sql, NULL, NULL, NULL), fail);
 }
 
-enum sqlite_outcome heap_open(sqlite3 *db, bool guest, struct heap **heap_out, struct fail *fail)
+/* Where the heap has a row, too, that is newer: the program of before was back for a while. */
+static enum sqlite_outcome take_over(sqlite3 *db, const char *table, struct fail *fail)
+{
+    enum { ASK, BEGIN, MOVE, CLEAR, COMMIT, STEPS };
+    static const char *const sql[STEPS] = {
+        [ASK] = "SELECT 1 FROM rows WHERE tbl = ?1 LIMIT 1",
+        [BEGIN] = "BEGIN IMMEDIATE",
+        [MOVE] = "INSERT INTO heap (tbl, key, value, expires, expires_hour)"
+                 " SELECT r.tbl, r.key, r.value, r.expires, r.expires_hour FROM rows AS r"
+                 " LEFT JOIN heap AS h ON h.tbl = r.tbl AND h.key = r.key WHERE r.tbl = ?1 AND h.id IS NULL",
+        [CLEAR] = "DELETE FROM rows WHERE tbl = ?1",
+        [COMMIT] = "COMMIT",
+    };
+    sqlite3_stmt *steps[STEPS] = {NULL};
+    enum sqlite_outcome outcome = sqlite_prepare(db, sql, steps, STEPS, fail);
+    bool has_some = false;
+
+    for (int i = 0; i < STEPS && outcome == SQLITE_WORKED && (i == ASK || has_some); i++) {
+        int code;
+
+        if (sqlite3_bind_parameter_count(steps[i]) > 0)
+            sqlite3_bind_text(steps[i], 1, table, -1, SQLITE_STATIC);
+        code = sqlite3_step(steps[i]);
+        has_some |= code == SQLITE_ROW;
+        outcome = sqlite_explain(db, code, fail);
+        sqlite3_reset(steps[i]);
+    }
+    for (int i = 0; i < STEPS; i++)
+        sqlite3_finalize(steps[i]);
+    return outcome;
+}
+
+static enum sqlite_outcome take_over_all(sqlite3 *db, const struct sqlite_settings *settings,
+                                         struct fail *fail)
+{
+    enum sqlite_outcome outcome = SQLITE_WORKED;
+
+    for (size_t i = 0; i < settings->tables_count && outcome == SQLITE_WORKED; i++)
+        if (settings->tables[i].heaped)
+            outcome = take_over(db, settings->tables[i].name, fail);
+    return outcome;
+}
+
+enum sqlite_outcome heap_open(sqlite3 *db, const struct sqlite_settings *settings, struct heap **heap_out,
+                              struct fail *fail)
 {
     struct heap *heap = calloc(1, sizeof(*heap));
     enum sqlite_outcome outcome;
@@ -252,9 +296,11 @@ enum sqlite_outcome heap_open(sqlite3 *db, bool guest, struct heap **heap_out, s
     heap->db = db;
     *heap_out = heap;
     outcome = create_schema(db, fail);
+    if (outcome == SQLITE_WORKED && !settings->guest)
+        outcome = take_over_all(db, settings, fail);
     if (outcome == SQLITE_WORKED)
         outcome = sqlite_prepare(db, statement_sql, heap->statements, STATEMENTS, fail);
-    return outcome == SQLITE_WORKED && !guest ? look_through(heap, fail) : outcome;
+    return outcome == SQLITE_WORKED && !settings->guest ? look_through(heap, fail) : outcome;
 }
 
 void heap_close(struct heap **heap)

@@ -17,8 +17,10 @@
 
 struct heap;
 
-/* Creates what the file lacks: it may be one of before. */
-enum sqlite_outcome heap_open(struct sqlite3 *db, bool guest, struct heap **heap_out, struct fail *fail);
+/* The file may be one of before: what it lacks is created, and unless it is a guest who comes, rows of the heap's tables
+ * that lie elsewhere are moved here. */
+enum sqlite_outcome heap_open(struct sqlite3 *db, const struct sqlite_settings *settings,
+                              struct heap **heap_out, struct fail *fail);
 void heap_close(struct heap **heap); /* before the connection; NULL is fine; leaves NULL */
 
 /* At the beginning of each transaction that writes. */

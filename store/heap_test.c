@@ -136,7 +136,7 @@ static void test_memory(void **state)
 
     (void)state;
     sqlite3_open(bed_file, &db);
-    t_same_int(heap_open(db, false, &heap, &fail), SQLITE_WORKED);
+    t_same_int(heap_open(db, &(struct sqlite_settings){0}, &heap, &fail), SQLITE_WORKED);
     for (int i = 0; i < 300; i++)
         t_same_int(heap_put(heap, "test", numbered(key, i), &none, &row, &fail), SQLITE_WORKED);
     t_same_int(heap_places(heap), 300);

@@ -401,67 +401,17 @@ enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, cons
 
     *count_out = 0;
     sqlite3_bind_int64(st, 2, (int64_t)most);
-    while ((code = sqlite3_step(st)) == SQLITE_ROW) {
+    while ((code = sqlite3_step(st)) == SQLITE_ROW)
         keys_out[(*count_out)++] = copy_of(mem, sqlite_bytes(st, 0));
-    }
     outcome = sqlite_explain(db->db, code, fail);
     sqlite3_reset(st);
     return outcome;
 }
 
-/* ---- a file of before ---- */
-
-/* It has rows of the heap's tables among the others. Where both have one, the heap's is newer: the program of
- * before was back for a while. */
-static enum sqlite_outcome move_row(struct sqlite *db, struct arena *mem, const char *table, struct str key,
-                                    struct fail *fail)
-{
-    struct store_row row, newer;
-    enum sqlite_outcome outcome = get_row(db, mem, table, key, &row, fail);
-
-    if (outcome == SQLITE_WORKED)
-        outcome = heap_get(db->heap, mem, table, key, &newer, fail);
-    if (outcome == SQLITE_WORKED && newer.value.n == 0 && row.value.n > 0)
-        outcome = heap_put(db->heap, table, key, &newer, &row, fail);
-    return outcome == SQLITE_WORKED ? delete_row(db, table, key, fail) : outcome;
-}
-
-static enum sqlite_outcome move_some(struct sqlite *db, struct arena *mem, const char *table, size_t *count_out,
-                                     struct fail *fail)
-{
-    struct str keys[SQLITE_SLICE_ROWS];
-    enum sqlite_outcome outcome = sqlite_begin(db, fail);
-
-    *count_out = 0;
-    if (outcome == SQLITE_WORKED)
-        outcome = sqlite_first_keys(db, mem, table, SQLITE_SLICE_ROWS, keys, count_out, fail);
-    for (size_t i = 0; i < *count_out && outcome == SQLITE_WORKED; i++)
-        outcome = move_row(db, mem, table, keys[i], fail);
-    return outcome == SQLITE_WORKED ? sqlite_commit(db, fail) : outcome;
-}
-
-static enum sqlite_outcome take_over(struct sqlite *db, struct fail *fail)
-{
-    struct arena *mem = arena_new(0);
-    enum sqlite_outcome outcome = SQLITE_WORKED;
-
-    for (size_t i = 0; i < db->settings.tables_count && outcome == SQLITE_WORKED; i++) {
-        const struct store_table *table = &db->settings.tables[i];
-        size_t count = table->heaped ? 1 : 0;
-
-        while (count > 0 && outcome == SQLITE_WORKED) {
-            arena_reset(mem);
-            outcome = move_some(db, mem, table->name, &count, fail);
-        }
-    }
-    arena_free(&mem);
-    return outcome;
-}
-
 /* ---- opening ---- */
 
-/* New rows lie side by side, in the order in which they come, and so do their entries by hour: of many new rows in a
- * transaction each writes one page of its own, that of the index by key. Files of before have rows in the order of their
+/* For the tables that are not in the heap (store/heap.h). New rows lie side by side, in the order in which they come, and so do
+ * their entries by hour: of many new rows in a transaction each writes one page of its own, that of the index by key. Files of before have rows in the order of their
  * keys (PRIMARY KEY (tbl, key), WITHOUT ROWID), where each wrote two. All statements serve both, so such a file stays
  * as it is, and has the same version. */
 static enum sqlite_outcome create_schema(sqlite3 *db, struct fail *fail)
@@ -570,11 +520,9 @@ static enum sqlite_outcome set_up(struct sqlite *db, const struct sqlite_setting
     if (outcome == SQLITE_WORKED && !settings->guest)
         outcome = try_to_write(db->db, fail);
     if (outcome == SQLITE_WORKED)
-        outcome = heap_open(db->db, settings->guest, &db->heap, fail);
+        outcome = heap_open(db->db, settings, &db->heap, fail);
     if (outcome == SQLITE_WORKED)
         outcome = sqlite_prepare(db->db, statement_sql, db->statements, STATEMENTS, fail);
-    if (outcome == SQLITE_WORKED && !settings->guest)
-        outcome = take_over(db, fail);
     return outcome == SQLITE_WORKED && !settings->guest ? count_rows(db, fail) : outcome;
 }
 
