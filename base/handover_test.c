@@ -6,7 +6,7 @@
 #include "tests/t.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -37,31 +37,42 @@ static void on_done(pid_t pid, const char *why, void *arg)
 
 /* ---- the younger ---- */
 
+/* Until it is alone. The second socket has the second name. */
+static int be_ready(const struct passed *passed)
+{
+    char octet;
+
+    handover_say_ready(passed->handover);
+    fcntl(passed->handover, F_SETFL, 0);
+    while (read(passed->handover, &octet, 1) > 0)
+        continue;
+    return strcmp(passed->list[1].name, "b") == 0 ? 7 : 8;
+}
+
+static int act(const struct passed *passed, const char *how)
+{
+    if (strcmp(how, "ends") == 0)
+        return 3;
+    if (strcmp(how, "dies") == 0)
+        kill(getpid(), SIGKILL);
+    if (strcmp(how, "fails") == 0)
+        handover_say_failed(passed->handover, "there is no such user");
+    if (strcmp(how, "babbles") == 0)
+        (void)!write(passed->handover, "hello\n", 6);
+    if (strcmp(how, "hangs") == 0)
+        pause();
+    return strcmp(how, "is ready") == 0 ? be_ready(passed) : 0;
+}
+
 static int be_young(const char *how)
 {
     struct passed passed;
     struct fail fail = {""};
-    char octet;
+    int code =
+        passed_read(&passed, &fail) == 0 && passed.handover >= 0 && passed.count == 2 ? act(&passed, how) : 9;
 
-    if (passed_read(&passed, &fail) != 0 || passed.handover < 0 || passed.count != 2)
-        return 9;
-    if (strcmp(how, "ends") == 0)
-        return 3;
-    if (strcmp(how, "dies") == 0)
-        abort();
-    if (strcmp(how, "fails") == 0)
-        handover_say_failed(passed.handover, "there is no such user");
-    if (strcmp(how, "babbles") == 0)
-        (void)!write(passed.handover, "hello\n", 6);
-    if (strcmp(how, "hangs") == 0)
-        pause();
-    if (strcmp(how, "is ready") != 0)
-        return 0;
-    handover_say_ready(passed.handover);
-    fcntl(passed.handover, F_SETFL, 0);
-    while (read(passed.handover, &octet, 1) > 0)
-        continue;
-    return passed.list[1].name[0] == 'b' ? 7 : 8; /* when it is alone */
+    passed_free(&passed);
+    return code;
 }
 
 /* ---- the elder ---- */
@@ -88,7 +99,7 @@ static const struct {
 } rows[] = {
     {"it says that it is ready", "is ready", 20000, ""},
     {"it ends", "ends", 20000, "it ended with 3 before it was ready"},
-    {"it dies", "dies", 20000, "it ended by signal 6 before it was ready"},
+    {"it dies", "dies", 20000, "it ended by signal 9 before it was ready"},
     {"it says why it cannot", "fails", 20000, "there is no such user"},
     {"it says something else", "babbles", 20000, "it does not say what it should"},
     {"it says nothing", "hangs", 300, "it was not ready in time"},
