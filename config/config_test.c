@@ -687,14 +687,18 @@ static void test_recipients_file(void **state)
         "D/domains:2:1: domains.recipients: \"a..example\" is not a domain name: labels are 1 to 63 "
         "letters, digits and inner hyphens\n"
         "D/domains:3:1: domains.recipients: \"b ob@a.example\" is neither user@domain nor @domain\n");
-    t_case("a file of nobody", NULL);
-    write_file(domains_file, "", "");
-    config =
-        load("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
-             str_fmt(mem, "domains: {relay: [a.example], recipients: \"file:%s\"}\n", domains_file), &faults);
-    t_true(!domain_settings_lists(&config->domains, STR("bob"), STR("a.example")));
-    buf_fini(&faults);
-    config_unref(&config);
+    t_case("a file of nobody would refuse everybody", NULL);
+    write_file(domains_file, "# to come\n", "\n");
+    expect_faults("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+                  str_fmt(mem, "domains: {relay: [a.example], recipients: \"file:%s\"}\n", domains_file),
+                  "F:3:43: domains.recipients: D/domains names nobody: all mail would be refused\n");
+    t_case("and so would one of no domains, unless there are others", NULL);
+    expect_faults("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+                  str_fmt(mem, "domains: {relay: [], file: %s}\n", domains_file),
+                  "F:3:28: domains.file: D/domains names no domain, and domains.relay is empty: all mail "
+                  "would be refused\n");
+    expect_faults("hostname: mx1.example.net\nlisten: [{tls: none}]\n",
+                  str_fmt(mem, "domains: {relay: [a.example], file: %s}\n", domains_file), "");
     arena_free(&mem);
 }
 

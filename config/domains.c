@@ -96,7 +96,7 @@ static void add_file(struct loading *l, struct list *list)
 {
     const char *file = l->config->domains.file;
     struct str text, line;
-    bool more = true;
+    bool more = true, is_empty = list->count == 0;
 
     if (!l->complete || file == NULL || *file == '\0' ||
         !file_text(l, file, FILE_BYTES_MAX, loading_place(l, "domains.file"), "domains.file", &text))
@@ -107,7 +107,12 @@ static void add_file(struct loading *l, struct list *list)
         line = str_trim(line);
         if (line.n > 0)
             add(l, list, line, &at, "domains.file");
+        is_empty = is_empty && line.n == 0;
     }
+    if (is_empty) /* rather a mistake, or a file that is just being written, than the wish to refuse everybody */
+        fault_at(&l->faults, loading_place(l, "domains.file"),
+                 "domains.file: %s names no domain, and domains.relay is empty: all mail would be refused",
+                 file);
 }
 
 static int by_name(const void *one, const void *other)

@@ -89,7 +89,7 @@ void recipients_build(struct loading *l)
     struct domain_settings *domains = &l->config->domains;
     struct list list = {0};
     struct str text, line;
-    bool more = true;
+    bool more = true, is_empty = true;
 
     if (!l->complete || entry == NULL || domains->recipients != RECIPIENTS_FILE)
         return;
@@ -103,7 +103,11 @@ void recipients_build(struct loading *l)
         line = str_trim(line);
         if (line.n > 0)
             add(l, &list, line, &at);
+        is_empty = is_empty && line.n == 0;
     }
+    if (is_empty) /* as with domains.file */
+        fault_at(&l->faults, &entry->node->at,
+                 "domains.recipients: %s names nobody: all mail would be refused", domains->recipients_file);
     if (list.count > 1)
         qsort(list.addresses, list.count, sizeof(*list.addresses), compare);
     domains->listed = list.addresses;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { WATCH_MS = 5000 };
+enum { WATCH_MS = 2500 }; /* two looks are five seconds */
 
 static struct {
     struct metric *reload_ok, *not_after;
@@ -37,32 +37,22 @@ void reload_init(struct server *server)
 
 /* ---- files that are watched ---- */
 
-static uint64_t mark_of(const char *path)
-{
-    struct stat st;
-
-    if (path == NULL || *path == '\0' || stat(path, &st) != 0)
-        return 0;
-    return (uint64_t)st.st_mtim.tv_sec * 1000003 + (uint64_t)st.st_mtim.tv_nsec * 7 +
-           (uint64_t)st.st_size * 31 + (uint64_t)st.st_ino;
-}
-
 /* The files of domains and recipients, and those of the allow lists. */
 static uint64_t mark_of_lists(const struct config *config)
 {
-    uint64_t mark = mark_of(config->domains.file) * 3 + mark_of(config->domains.recipients_file);
+    uint64_t mark = watch_mark(config->domains.file) * 3 + watch_mark(config->domains.recipients_file);
 
     for (size_t i = 0; i < config->greylist.files_count; i++)
-        mark = mark * 5 + mark_of(config->greylist.files[i]);
+        mark = mark * 5 + watch_mark(config->greylist.files[i]);
     return mark;
 }
 
 static uint64_t mark_of_certificates(const struct tls_settings *tls)
 {
-    uint64_t mark = mark_of(tls->pair.cert) * 3 + mark_of(tls->pair.key);
+    uint64_t mark = watch_mark(tls->pair.cert) * 3 + watch_mark(tls->pair.key);
 
     for (size_t i = 0; i < tls->more_count; i++)
-        mark = mark * 5 + mark_of(tls->more[i].cert) * 3 + mark_of(tls->more[i].key);
+        mark = mark * 5 + watch_mark(tls->more[i].cert) * 3 + watch_mark(tls->more[i].key);
     return mark;
 }
 
@@ -111,7 +101,7 @@ static void renew_certificates(struct server *server)
     struct tls_context *fresh;
     struct fail fail;
 
-    server->certificates_seen = mark_of_certificates(&server->config->tls);
+    server->certificates_watch.read = mark_of_certificates(&server->config->tls);
     if (load_certificates(server->config, &fresh, &fail) != 0) {
         log_note(LOG_ERROR, "certificate.failed", "%s; the old certificate stays", fail.text);
         return;
@@ -184,6 +174,7 @@ struct prepared {
     struct tls_context *tls;
     struct dkim_keyring *keyring;
     struct share shares[WORKERS_MAX];
+    uint64_t certificates_mark, lists_mark;
 };
 
 static void take_over(struct server *server, const struct config *fresh, const struct prepared *prepared)
@@ -208,8 +199,8 @@ static void take_over(struct server *server, const struct config *fresh, const s
     log_open(&fresh->log);
     keeper_change(server->keeper, &fresh->history);
     server_tell_reporter(server);
-    server->certificates_seen = mark_of_certificates(&fresh->tls);
-    server->lists_seen = mark_of_lists(fresh);
+    server->certificates_watch.read = prepared->certificates_mark;
+    server->lists_watch.read = prepared->lists_mark;
     server->loaded_unix = clock_unix(clock_system());
     metric_set(gauges.reload_ok, 1);
     log_note(LOG_INFO, "reload", "%s is in force", fresh->file);
@@ -221,7 +212,6 @@ static int prepare(struct server *server, const struct config *fresh, struct pre
 {
     size_t before = server->ports.count, workers = server->workers_count;
 
-    *prepared = (struct prepared){0};
     if (load_certificates(fresh, &prepared->tls, fail) == 0 &&
         load_keyring(fresh, &prepared->keyring, fail) == 0 &&
         ports_open(&server->ports, fresh, workers, NULL, fail) == 0 &&
@@ -235,8 +225,11 @@ static int prepare(struct server *server, const struct config *fresh, struct pre
 
 static bool try_to_reload(struct server *server, struct buf *why_out)
 {
+    /* Taken before anything is read: what is written meanwhile counts as a change. Where the new settings name other files
+     * they are just read once more. */
+    struct prepared prepared = {.certificates_mark = mark_of_certificates(&server->config->tls),
+                                .lists_mark = mark_of_lists(server->config)};
     const struct config *fresh = config_load(server->config->file, why_out);
-    struct prepared prepared;
     struct fail fail;
 
     if (fresh == NULL)
@@ -275,10 +268,10 @@ static void on_watch(void *arg)
 
     if (server->draining || server->leaving)
         return;
-    if (mark_of_lists(server->config) != server->lists_seen)
+    if (watch_is_due(&server->lists_watch, mark_of_lists(server->config)))
         reload_untold(server);
     else if (server->tls_server != NULL &&
-             mark_of_certificates(&server->config->tls) != server->certificates_seen)
+             watch_is_due(&server->certificates_watch, mark_of_certificates(&server->config->tls)))
         renew_certificates(server);
     reload_watch(server);
 }
@@ -290,8 +283,8 @@ void reload_watch(struct server *server)
 
 int reload_first(struct server *server, struct fail *fail)
 {
-    server->certificates_seen = mark_of_certificates(&server->config->tls);
-    server->lists_seen = mark_of_lists(server->config);
+    server->certificates_watch.read = mark_of_certificates(&server->config->tls);
+    server->lists_watch.read = mark_of_lists(server->config);
     return load_certificates(server->config, &server->tls_server, fail) == 0
                ? load_keyring(server->config, &server->keyring, fail)
                : -1;

@@ -13,6 +13,7 @@
 #include "proxy/ports.h"
 #include "proxy/reporter.h"
 #include "proxy/server.h"
+#include "proxy/watch.h"
 #include "proxy/worker.h"
 
 #include <pthread.h>
@@ -44,7 +45,7 @@ struct server {
     struct timer watch, watchdog, enough;
     struct handover *handover; /* to a newer process that gets ready; NULL: none */
     struct watch *elder;       /* on the one that this one replaces, until it has left; NULL: none */
-    uint64_t certificates_seen, lists_seen; /* marks of the files, to notice a change */
+    struct watch certificates_watch, lists_watch;
     int64_t started_unix, loaded_unix;
     atomic_bool draining; /* the admin thread looks at it */
     bool leaving;         /* a newer process has the sockets; sessions go on */

@@ -1,7 +1,7 @@
 """Recipients while the mail server behind us is away: a backup MX that never bounces."""
 
 from lib.backend import Backend
-from lib.check import has_not, same, starts, wait_for
+from lib.check import has, has_not, same, starts, wait_for
 from lib.mail import message
 from lib.process import free_port
 from lib.world import GOOD
@@ -77,3 +77,18 @@ def test_file(t):
     backend.stop()
     rcpt(guard, "bob@example.net", "451 4.3.0 ")
     rcpt(guard, "carol@example.net", "550 5.1.1 ")
+
+
+def test_file_that_is_being_written(t):
+    """A file that was emptied, or goes on being written, refuses nobody: what was read before holds until it is whole."""
+    listed = t.dir / "recipients"
+    listed.write_text("bob@example.net\n", encoding="ascii")
+    guard = without_greylist(t, t.backend(), recipients=f"file:{listed}")
+    with listed.open("w", encoding="ascii") as file:
+        faults = wait_for(lambda: guard.events(event="reload.fault"), "what is wrong with an empty file")
+        has(faults[0]["text"], "names nobody: all mail would be refused")
+        rcpt(guard, "bob@example.net", "250 ")
+        file.write("carol@example.net\nbob@example.net\n")
+    wait_for(lambda: guard.events(event="reload"), "the reload")
+    rcpt(guard, "bob@example.net", "250 ")
+    rcpt(guard, "carol@example.net", "250 ")
