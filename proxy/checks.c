@@ -19,11 +19,6 @@ struct rdns_walk {
     bool had_trouble;
 };
 
-static bool is_inbound(const struct session *s)
-{
-    return !s->facts.session.trusted && !s->facts.session.outbound;
-}
-
 /* ---- who is the client? ---- */
 
 static void finish_rdns(struct session *s, enum rdns_state state, const char *name)
@@ -85,49 +80,12 @@ void check_rdns(struct session *s)
     struct rdns_walk *walk = ARENA_NEW(s->mem, struct rdns_walk);
     char name[DNS_NAME_MAX + 1];
 
-    if (!is_inbound(s))
+    if (!session_is_inbound(s))
         return; /* for trusted clients the Received field says "unknown", and nothing waits */
     walk->session = s;
     dns_ptr_name(&s->facts.session.client, name);
     s->rdns_query = dns_query(s->service->dns, DNS_PTR, str_dup(s->mem, str_of(name)), on_ptr, walk);
     session_wait_for(s, WAIT_RDNS);
-}
-
-static void got_lists(struct session *s, const struct dnsbl_answer *answer)
-{
-    timer_stop(&s->lists_deadline);
-    s->facts.session.dnsbl = answer;
-    session_got(s, WAIT_DNSBL);
-}
-
-static void on_dnsbl(const struct dnsbl_answer *answer, void *arg)
-{
-    struct session *s = arg;
-
-    s->lists = NULL;
-    got_lists(s, answer);
-}
-
-static void on_lists_deadline(void *arg)
-{
-    struct session *s = arg;
-
-    if (s->lists != NULL)
-        got_lists(s, dnsbl_finish(&s->lists));
-}
-
-void check_dnsbl(struct session *s)
-{
-    const struct dnsbl_settings *settings = &s->service->config->dnsbl;
-
-    if (!is_inbound(s) || settings->mode == MODE_OFF || settings->lists_count == 0)
-        return;
-    s->lists =
-        dnsbl_start(s->mem, s->service->dns, s->service->health, settings->lists, settings->lists_count,
-                    &s->facts.session.client, loop_now_ms(s->service->loop), on_dnsbl, s);
-    dnsbl_enough(s->lists, settings->reject_score);
-    timer_start(&s->lists_deadline, s->service->loop, settings->deadline_ms, on_lists_deadline, s);
-    session_wait_for(s, WAIT_DNSBL);
 }
 
 static void on_banner_due(void *arg)
@@ -156,7 +114,7 @@ void check_banner(struct session *s)
 {
     const struct screen_settings *screen = &s->service->config->screen;
 
-    if (!is_inbound(s) || s->introduced || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 ||
+    if (!session_is_inbound(s) || s->introduced || screen->early_talker == MODE_OFF || screen->banner_delay_ms == 0 ||
         s->listen->tls == LISTEN_TLS_IMPLICIT ||
         clients_is_good(s->service->clients, &s->facts.session.client, loop_now_ms(s->service->loop)))
         return;
@@ -189,7 +147,7 @@ void check_helo(struct session *s)
     s->facts.session.helo = str_dup(s->helo_mem, str_upto(helo, 255));
     s->facts.session.helo_form =
         helo_form_of(helo, &s->facts.session.client, s->service->config->hostname, &local.ip);
-    if (is_inbound(s))
+    if (session_is_inbound(s))
         s->facts.session.gateway =
             clients_note_helo(s->service->clients, &s->facts.session.client, s->facts.session.helo);
 }
@@ -222,7 +180,7 @@ void check_spf_helo(struct session *s)
 {
     struct spf_ask ask;
 
-    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || s->facts.session.helo_form != HELO_NAME)
+    if (!session_is_inbound(s) || s->service->config->spf.mode == MODE_OFF || s->facts.session.helo_form != HELO_NAME)
         return;
     ask = spf_ask(s, SPF_HELO, "");
     s->spf_helo = spf_start(s->helo_mem, s->service->dns, &ask, on_spf_helo, s);
@@ -276,7 +234,7 @@ void check_spf(struct session *s)
     const struct transaction_facts *f = &s->facts.transaction;
     struct spf_ask ask;
 
-    if (!is_inbound(s) || s->service->config->spf.mode == MODE_OFF || f->null_sender ||
+    if (!session_is_inbound(s) || s->service->config->spf.mode == MODE_OFF || f->null_sender ||
         f->sender.kind != SMTP_DOMAIN_NAME)
         return;
     ask = spf_ask(s, SPF_MFROM, str_dup(s->tx->mem, f->sender.text));
@@ -321,98 +279,11 @@ void check_sender_domain(struct session *s)
 {
     const struct transaction_facts *f = &s->facts.transaction;
 
-    if (!is_inbound(s) || s->service->config->screen.sender_domain == MODE_OFF ||
+    if (!session_is_inbound(s) || s->service->config->screen.sender_domain == MODE_OFF ||
         f->sender.kind != SMTP_DOMAIN_NAME)
         return;
     ask_sender_domain(s, DNS_MX);
     session_wait_for(s, WAIT_SENDER);
-}
-
-/* ---- lists of domains ---- */
-
-static bool has_domain_lists(const struct dnsbl_settings *settings)
-{
-    for (size_t i = 0; settings->mode != MODE_OFF && i < settings->lists_count; i++)
-        if (settings->lists[i].kind == DNSBL_OF_DOMAINS)
-            return true;
-    return false;
-}
-
-static struct dnsbl_query *ask_domain_lists(struct session *s, const char *const *names, size_t count,
-                                            dnsbl_done_fn *done)
-{
-    const struct dnsbl_settings *settings = &s->service->config->dnsbl;
-
-    return dnsbl_domain_start(s->tx->mem, s->service->dns, s->service->health, settings->lists,
-                              settings->lists_count, names, count, loop_now_ms(s->service->loop), done, s);
-}
-
-static void on_domains(const struct dnsbl_answer *answer, void *arg)
-{
-    struct session *s = arg;
-
-    timer_stop(&s->tx->domains_deadline);
-    s->tx->domains = NULL;
-    s->facts.transaction.domains = answer;
-    session_got(s, WAIT_DOMAINS);
-}
-
-static void on_domains_deadline(void *arg)
-{
-    struct session *s = arg;
-
-    on_domains(dnsbl_finish(&s->tx->domains), s);
-}
-
-/* The PTR's name is asked for when it is there by now; as a rule it has come long before MAIL. */
-void check_domains(struct session *s)
-{
-    const struct smtp_address *sender = &s->facts.transaction.sender;
-    const char *names[3];
-    size_t count = 0;
-
-    if (!is_inbound(s) || !has_domain_lists(&s->service->config->dnsbl))
-        return;
-    if (s->facts.session.helo_form == HELO_NAME)
-        names[count++] = s->facts.session.helo;
-    if (s->facts.session.rdns_name != NULL)
-        names[count++] = s->facts.session.rdns_name;
-    if (sender->kind == SMTP_DOMAIN_NAME)
-        names[count++] = str_dup(s->tx->mem, sender->domain);
-    s->tx->domains = ask_domain_lists(s, names, count, on_domains);
-    timer_start(&s->tx->domains_deadline, s->service->loop, s->service->config->dnsbl.deadline_ms,
-                on_domains_deadline, s);
-    session_wait_for(s, WAIT_DOMAINS);
-}
-
-static void on_from_domain(const struct dnsbl_answer *answer, void *arg)
-{
-    struct session *s = arg;
-
-    timer_stop(&s->tx->from_domain_deadline);
-    s->tx->from_domain = NULL;
-    s->facts.message.domains = answer;
-    session_got(s, WAIT_FROM_DOMAIN);
-}
-
-static void on_from_domain_deadline(void *arg)
-{
-    struct session *s = arg;
-
-    on_from_domain(dnsbl_finish(&s->tx->from_domain), s);
-}
-
-/* Asked as soon as the header section is complete. */
-void check_from_domain(struct session *s)
-{
-    const char *const name = s->facts.message.from_domain;
-
-    if (name == NULL || !has_domain_lists(&s->service->config->dnsbl))
-        return;
-    s->tx->from_domain = ask_domain_lists(s, &name, 1, on_from_domain);
-    timer_start(&s->tx->from_domain_deadline, s->service->loop, s->service->config->dnsbl.deadline_ms,
-                on_from_domain_deadline, s);
-    session_wait_for(s, WAIT_FROM_DOMAIN);
 }
 
 /* ---- RCPT ---- */
@@ -478,7 +349,7 @@ void check_greylist(struct session *s)
                            .recipient = s->facts.recipient.address.text,
                            .now_unix = clock_unix(s->service->clock)};
 
-    if (!is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster)
+    if (!session_is_inbound(s) || settings->mode == MODE_OFF || s->facts.recipient.postmaster)
         return;
     s->tx->suspicion = decide_is_suspicious(s->service->config, &s->facts);
     if (s->tx->suspicion == NULL)
@@ -577,10 +448,6 @@ static void give_up_session(struct session *s, unsigned what)
         dns_cancel(&s->forward_query);
         s->facts.session.rdns = RDNS_TEMPERROR;
     }
-    if ((what & WAIT_DNSBL) && s->lists != NULL) {
-        timer_stop(&s->lists_deadline);
-        s->facts.session.dnsbl = dnsbl_finish(&s->lists);
-    }
     if (what & WAIT_OFFER)
         give_up_offer(s);
     if (what & WAIT_SPF_HELO) {
@@ -597,20 +464,13 @@ void checks_give_up(struct session *s, unsigned what)
     what &= s->waits;
     session_heard(s, what);
     give_up_session(s, what);
+    lists_give_up(s, what);
     if (what & WAIT_SPF) {
         s->facts.transaction.spf = spf_finish(&s->tx->spf);
     }
     if (what & WAIT_SENDER) {
         dns_cancel(&s->tx->sender_query);
         s->facts.transaction.sender_domain = SENDER_TEMPERROR;
-    }
-    if ((what & WAIT_DOMAINS) && s->tx->domains != NULL) {
-        timer_stop(&s->tx->domains_deadline);
-        s->facts.transaction.domains = dnsbl_finish(&s->tx->domains);
-    }
-    if ((what & WAIT_FROM_DOMAIN) && s->tx->from_domain != NULL) {
-        timer_stop(&s->tx->from_domain_deadline);
-        s->facts.message.domains = dnsbl_finish(&s->tx->from_domain);
     }
     if (what & WAIT_GREY) {
         grey_cancel(&s->tx->grey);
@@ -631,10 +491,7 @@ void checks_cancel_transaction(struct session *s)
     spf_cancel(&tx->spf);
     dns_cancel(&tx->sender_query);
     grey_cancel(&tx->grey);
-    dnsbl_cancel(&tx->domains);
-    dnsbl_cancel(&tx->from_domain);
-    timer_stop(&tx->domains_deadline);
-    timer_stop(&tx->from_domain_deadline);
+    lists_cancel_transaction(s);
     store_cancel(&tx->recall);
     dmarc_cancel(&tx->dmarc);
     dmarc_align_cancel(&tx->alignment);
@@ -647,10 +504,9 @@ void checks_cancel_session(struct session *s)
 {
     dns_cancel(&s->rdns_query);
     dns_cancel(&s->forward_query);
-    dnsbl_cancel(&s->lists);
+    lists_cancel_session(s);
     spf_cancel(&s->spf_helo);
     store_cancel(&s->history);
     give_up_offer(s);
-    timer_stop(&s->lists_deadline);
     s->waits = 0;
 }

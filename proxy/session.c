@@ -563,6 +563,11 @@ static void on_whole(void *arg)
     session_end(s, "session limit");
 }
 
+bool session_is_inbound(const struct session *s)
+{
+    return !s->facts.session.trusted && !s->facts.session.outbound;
+}
+
 const char *session_message_id(const struct session *s)
 {
     return str_fmt(s->tx->mem, "%s.%u", s->id, s->messages);

@@ -182,6 +182,7 @@ void session_bury(struct session *s, struct arena *mem); /* frees it, soon */
 void session_wait_for(struct session *s, enum wait what);
 void session_heard(struct session *s, unsigned what);    /* clears the bits, and notes how long it took */
 void session_got(struct session *s, enum wait what);     /* does that and steps */
+bool session_is_inbound(const struct session *s); /* from the world, and so to be checked */
 const char *session_message_id(const struct session *s); /* "5F3A91C0Q7.1", in the transaction's memory */
 
 /* history.c: clients that behaved, remembered in the store. */
@@ -195,19 +196,24 @@ bool recipients_heard(struct session *s, const struct relay_reply *reply);
 
 /* checks.c: each starts one fact; those that wait set their bit. */
 void check_rdns(struct session *s);
-void check_dnsbl(struct session *s);
 void check_banner(struct session *s);
 void check_helo(struct session *s);
 void check_spf_helo(struct session *s);
 void check_offer(struct session *s); /* what backends offer */
 void check_spf(struct session *s);
 void check_sender_domain(struct session *s);
-void check_domains(struct session *s);
-void check_from_domain(struct session *s);
 void check_recipient(struct session *s);
 void check_greylist(struct session *s);
 void check_body(struct session *s); /* the body is complete: DKIM's answer */
 void check_alignment(struct session *s);
+
+/* checks_lists.c: the same for DNS lists; the last three are called by checks_give_up() and checks_cancel_…(). */
+void check_dnsbl(struct session *s);       /* the client */
+void check_domains(struct session *s);     /* of HELO, PTR and MAIL FROM */
+void check_from_domain(struct session *s); /* of From */
+void lists_give_up(struct session *s, unsigned what);
+void lists_cancel_session(struct session *s);
+void lists_cancel_transaction(struct session *s);
 
 /* decided.c: what was decided goes on record. */
 void decided_stage(struct session *s, const char *moment); /* a greeting or a command before MAIL */
