@@ -44,6 +44,7 @@ int cli_dkim_check(int argc, char **argv);
 int cli_dkim_sign(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_status(int argc, char **argv);
+int cli_top(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_drain(int argc, char **argv);
 int cli_explain(int argc, char **argv);

@@ -13,7 +13,7 @@ static void begin(const char *word)
     printf("%-11s", word);
 }
 
-static uint64_t number(const struct yaml_node *node, const char *path)
+uint64_t cli_status_number(const struct yaml_node *node, const char *path)
 {
     uint64_t value = 0;
 
@@ -44,7 +44,7 @@ static void print_process(const struct yaml_node *status)
 {
     printf("smtpguard %s on %s, process %s, up ", cli_control_text(status, "version"),
            cli_control_text(status, "hostname"), cli_control_text(status, "pid"));
-    print_span(number(status, "uptime_s"));
+    print_span(cli_status_number(status, "uptime_s"));
     puts(cli_control_is(status, "draining") ? "; it drains: no new sessions" : "");
 }
 
@@ -52,7 +52,7 @@ static void print_settings(const struct yaml_node *status)
 {
     begin("settings");
     printf("%s, loaded ", cli_control_text(status, "settings.file"));
-    cli_print_time((int64_t)number(status, "settings.loaded"));
+    cli_print_time((int64_t)cli_status_number(status, "settings.loaded"));
     puts(cli_control_is(status, "settings.last_reload_failed") ? "; the last reload FAILED (the log says why)"
                                                                : "");
 }
@@ -107,7 +107,7 @@ static void print_store(const struct yaml_node *status)
 
 static void print_dns(const struct yaml_node *status)
 {
-    uint64_t sick = number(status, "dns.sick_workers");
+    uint64_t sick = cli_status_number(status, "dns.sick_workers");
 
     begin("dns");
     if (sick > 0)

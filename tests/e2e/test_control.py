@@ -8,7 +8,7 @@ import stat
 
 from lib.check import has, same, starts, true, wait_for
 from lib.mail import message
-from lib.process import free_port, run
+from lib.process import Daemon, free_port, run, tail
 from lib.world import GOOD
 
 FINE, NO, UNREACHABLE, SETTINGS = 0, 1, 69, 78
@@ -55,6 +55,28 @@ def test_status(t):
     same(code, FINE, "the exit code")
     for words in (f"process {now['pid']}, up ", "sessions ", "accept 1, reject 0", f"{t.postfix.address} up", "bl.test"):
         has(text, words)
+
+
+def test_top(t):
+    """top shows the status with what happens a second; the daemon may go and come back meanwhile."""
+    guard = controlled(t)
+    code, text = guard.cli("top", "--once")
+    same(code, FINE, "the exit code")
+    for words in ("sessions   0 open", "a second   0.0 sessions, accept 0.0, reject 0.0"):
+        has(text, words)
+    code, text = guard.cli("top", "--json")
+    same((code, json.loads(text)["pid"]), (FINE, guard.daemon.process.pid), "the answer as JSON")
+    top = Daemon([guard.binary, "top", "--socket", path_of(guard)], guard.dir / "top.log")
+    top.start()
+    try:
+        wait_for(lambda: tail(top.log).count("a second ") >= 2, "the second picture")
+        guard.kill()
+        wait_for(lambda: "no daemon can be asked" in tail(top.log), "a word about the daemon that has gone")
+        guard.start_again()
+        wait_for(lambda: f"process {guard.daemon.process.pid}," in tail(top.log), "the daemon that is back")
+    finally:
+        top.kill()
+    same(run(guard.binary, "top", "--once", "--socket", f"{guard.dir}/nothing", check=False)[0], UNREACHABLE, "without one")
 
 
 def test_status_tells_of_lists_that_are_off(t):
