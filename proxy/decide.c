@@ -408,10 +408,18 @@ static enum dmarc_policy local_policy(const struct config *config, const struct 
                : DMARC_POLICY_QUARANTINE;
 }
 
+/* What was not looked for may be there: with SPF or DKIM switched off, that nothing vouches for a message is held against
+ * nobody. */
+static enum mode dmarc_mode(const struct config *config, const struct facts *facts)
+{
+    bool is_blind = config->spf.mode == MODE_OFF || config->dkim.mode == MODE_OFF;
+
+    return observe_if(is_blind, address_mode(config, facts, config->dmarc.mode));
+}
+
 enum dmarc_policy decide_dmarc_disposition(const struct config *config, const struct facts *facts)
 {
-    return address_mode(config, facts, config->dmarc.mode) == MODE_ENFORCE ? local_policy(config, facts)
-                                                                           : DMARC_POLICY_NONE;
+    return dmarc_mode(config, facts) == MODE_ENFORCE ? local_policy(config, facts) : DMARC_POLICY_NONE;
 }
 
 /* Marked and not refused, and by a list that is who it says it is (RFC 2919). */
@@ -444,7 +452,7 @@ enum history_override decide_dmarc_override(const struct config *config, const s
 static bool dmarc_refuses(const struct config *config, const struct facts *facts, struct verdict *v)
 {
     const struct dmarc_evaluation *dmarc = facts->message.dmarc;
-    enum mode mode = address_mode(config, facts, config->dmarc.mode);
+    enum mode mode = dmarc_mode(config, facts);
     const struct dmarc_discovery *found = facts->message.discovery;
     const char *domain = facts->message.from_domain;
     enum dmarc_policy policy = local_policy(config, facts);

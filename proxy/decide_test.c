@@ -12,6 +12,7 @@ static struct config all_enforced(void)
         .dnsbl = {.mode = MODE_ENFORCE, .reject_score = 8, .greylist_score = 2},
         .greylist = {.mode = MODE_ENFORCE},
         .spf = {.mode = MODE_ENFORCE},
+        .dkim = {.mode = MODE_ENFORCE},
         .dmarc = {.mode = MODE_ENFORCE, .from_invalid = ON_REJECT},
         .limits = {.received = 50},
     };
