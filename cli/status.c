@@ -45,6 +45,9 @@ static void print_process(const struct yaml_node *status)
     printf("smtpguard %s on %s, process %s, up ", cli_control_text(status, "version"),
            cli_control_text(status, "hostname"), cli_control_text(status, "pid"));
     print_span(cli_status_number(status, "uptime_s"));
+    if (cli_status_number(status, "silent_workers") > 0)
+        printf("; %s of %s workers STAND STILL", cli_control_text(status, "silent_workers"),
+               cli_control_text(status, "workers"));
     puts(cli_control_is(status, "draining") ? "; it drains: no new sessions" : "");
 }
 
@@ -66,23 +69,31 @@ static void print_listeners(const struct yaml_node *status)
     }
 }
 
-static void print_sessions(const struct yaml_node *status)
-{
-    begin("sessions");
-    printf("%s open, %s begun, %s refused by limits\n", cli_control_text(status, "sessions.open"),
-           cli_control_text(status, "sessions.begun"), cli_control_text(status, "sessions.refused"));
-}
-
-static void print_actions(const struct yaml_node *status, const char *key)
+/* "accept 3, reject 0" */
+static void print_counts(const char *word, const struct yaml_node *map)
 {
     const char *comma = "";
 
-    begin(key);
-    for (const struct yaml_node *one = first_of(status, key); one != NULL; one = one->next) {
+    begin(word);
+    for (const struct yaml_node *one = map != NULL ? map->first : NULL; one != NULL; one = one->next) {
         printf("%s%s %s", comma, one->key->text.p, one->text.p);
         comma = ", ";
     }
     putchar('\n');
+}
+
+static void print_sessions(const struct yaml_node *status)
+{
+    const struct yaml_node *sessions = yaml_get(status, STR("sessions"));
+    const struct yaml_node *now = sessions != NULL ? yaml_get(sessions, STR("now")) : NULL;
+
+    begin("sessions");
+    printf("%s open, %s begun, %s refused by limits\n", cli_control_text(status, "sessions.open"),
+           cli_control_text(status, "sessions.begun"), cli_control_text(status, "sessions.refused"));
+    if (now != NULL && now->count > 0)
+        print_counts("  now", now);
+    print_counts("messages", yaml_get(status, STR("messages")));
+    print_counts("recipients", yaml_get(status, STR("recipients")));
 }
 
 static void print_backends(const struct yaml_node *status)
@@ -131,8 +142,6 @@ void cli_status_print(const struct yaml_node *status)
     print_settings(status);
     print_listeners(status);
     print_sessions(status);
-    print_actions(status, "messages");
-    print_actions(status, "recipients");
     print_backends(status);
     print_store(status);
     print_dns(status);

@@ -8,9 +8,13 @@
 
 static void order_status(struct server *server, struct buf *answer)
 {
+    struct census census;
+
+    census_take(server->workers, server->workers_count, &census);
     status_write(&(struct status){.config = server->config,
                                   .store = server->store,
                                   .workers = server->workers_count,
+                                  .census = &census,
                                   .now_unix = clock_unix(clock_system()),
                                   .started_unix = server->started_unix,
                                   .loaded_unix = server->loaded_unix,

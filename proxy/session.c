@@ -588,6 +588,13 @@ struct session *session_next(const struct session *session)
     return session->next;
 }
 
+const char *session_moment(const struct session *s)
+{
+    if (s->awaits_proxy)
+        return "proxy";
+    return s->stage != NULL ? s->stage->moment : s->tx != NULL ? "transaction" : "idle";
+}
+
 void session_drain(struct session *s)
 {
     s->draining = true;

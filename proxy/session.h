@@ -17,5 +17,7 @@ void session_start(struct service *service, const struct listen_settings *listen
 void session_drain(struct session *session);
 void session_end(struct session *session, const char *why);
 struct session *session_next(const struct session *session); /* of the service's list */
+/* What it is doing: a moment of its life, or between them "transaction" or "idle"; "proxy" before its PROXY header. */
+const char *session_moment(const struct session *session);
 
 #endif

@@ -45,13 +45,23 @@ static void put_listeners(struct json *json, const struct config *config)
     arena_free(&mem);
 }
 
-static void put_sessions(struct json *json)
+static void put_census(struct json *json, const struct census *census)
+{
+    json_key(json, "now");
+    json_object(json);
+    for (size_t i = 0; i < census->count; i++)
+        json_put_int(json, census->rows[i].moment, (int64_t)census->rows[i].sessions);
+    json_object_end(json);
+}
+
+static void put_sessions(struct json *json, const struct census *census)
 {
     json_key(json, "sessions");
     json_object(json);
     json_put_int(json, "open", metric_value_of("smtpguard_connections", ""));
     json_put_int(json, "begun", metric_value_of("smtpguard_connections_total", ""));
     json_put_int(json, "refused", metric_value_of("smtpguard_connections_refused_total", ""));
+    put_census(json, census);
     json_object_end(json);
 }
 
@@ -134,9 +144,10 @@ void status_write(const struct status *status, struct buf *out)
     json_put_int(&json, "uptime_s", status->now_unix - status->started_unix);
     json_put_bool(&json, "draining", status->draining);
     json_put_int(&json, "workers", (int64_t)status->workers);
+    json_put_int(&json, "silent_workers", (int64_t)status->census->silent);
     put_settings(&json, status);
     put_listeners(&json, status->config);
-    put_sessions(&json);
+    put_sessions(&json, status->census);
     put_actions(&json, "messages", "smtpguard_messages_total");
     put_actions(&json, "recipients", "smtpguard_recipients_total");
     put_backends(&json, status->config);

@@ -38,6 +38,8 @@ struct order {
     struct worker *worker;
     struct worker_setup setup;
     int64_t drain_ms;
+    worker_ask_fn *ask;
+    void *arg;
 };
 
 enum { SWEEP_MS = 1000, DRAIN_SWEEP_MS = 50 };
@@ -231,6 +233,28 @@ static void on_drain_deadline(void *arg)
             session_end(service->sessions, "drain limit");
 }
 
+static void on_ask(void *arg)
+{
+    struct order *order = arg;
+
+    order->ask(order->worker->services, order->arg);
+    free_order(order);
+}
+
+void worker_ask(struct worker *worker, worker_ask_fn *fn, void *arg)
+{
+    struct order *order;
+
+    if (atomic_load_explicit(&worker->swept_ms, memory_order_acquire) == INT64_MAX) {
+        fn(worker->services, arg);
+        return;
+    }
+    order = new_order(worker);
+    order->ask = fn;
+    order->arg = arg;
+    loop_post(worker->loop, on_ask, order);
+}
+
 static void leave(struct worker *worker)
 {
     worker->leaving = true;
@@ -288,7 +312,7 @@ static void *run_worker(void *arg)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     prctl(PR_SET_NAME, "worker"); /* as top -H shows it */
     loop_run(worker->loop);
-    atomic_store_explicit(&worker->swept_ms, INT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&worker->swept_ms, INT64_MAX, memory_order_release);
     loop_post(worker->home, worker->on_end, worker->arg);
     return NULL;
 }

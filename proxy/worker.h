@@ -28,6 +28,10 @@ struct worker *worker_start(const struct worker_setup *setup, struct fail *fail)
 void worker_adopt(struct worker *worker, const struct worker_setup *setup);
 void worker_new_certificates(struct worker *worker, struct tls_context *tls_server);
 
+/* Has fn(services) called on the worker's loop, with all that have sessions; when the thread has ended, at once. */
+typedef void worker_ask_fn(const struct service *services, void *arg);
+void worker_ask(struct worker *worker, worker_ask_fn *fn, void *arg);
+
 /* A loop that does not turn for so long stands still, however loaded the machine is. */
 enum { WORKER_PAUSE_MS = 5000 };
 

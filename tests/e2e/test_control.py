@@ -9,7 +9,7 @@ import stat
 from lib.check import has, same, starts, true, wait_for
 from lib.mail import message
 from lib.process import Daemon, free_port, run, tail
-from lib.world import GOOD
+from lib.world import GOOD, OTHER
 
 FINE, NO, UNREACHABLE, SETTINGS = 0, 1, 69, 78
 
@@ -40,10 +40,15 @@ def test_status(t):
         client.envelope("alice@good.test", t.recipient())
         starts(client.data(message()), "250 ")
         now = status(guard)
-        same(now["sessions"], {"open": 1, "begun": 1, "refused": 0}, "sessions")
+        same(now["sessions"], {"open": 1, "begun": 1, "refused": 0, "now": {"idle": 1}}, "sessions")
+        client.envelope("alice@good.test", t.recipient())
+        with guard.client(OTHER) as other:
+            other.ehlo()
+            same(status(guard)["sessions"]["now"], {"idle": 1, "transaction": 1}, "what they do")
+            has(guard.cli("status")[1], "  now      idle 1, transaction 1\n")
         client.quit()
     same(now["pid"], guard.daemon.process.pid, "the process")
-    same((now["workers"], now["draining"], now["hostname"]), (2, False, "mx.example.net"), "the process")
+    same((now["workers"], now["silent_workers"], now["draining"]), (2, 0, False), "the process")
     same(now["settings"]["file"], str(guard.file), "the file")
     same(now["settings"]["last_reload_failed"], False, "the reload")
     same(now["listeners"], [{"name": "mx", "address": f"127.0.0.1:{guard.port}", "role": "mx"}], "listeners")

@@ -60,6 +60,8 @@ def test_watchdog(t):
     guard = t.prepare()
     systemd = Notified(guard, abstract=True)
     guard.daemon.environment["WATCHDOG_USEC"] = "600000"
+    guard.settings["admin"]["socket"] = f"{guard.dir}/state/control.sock"
+    guard.write()
     t.start(guard)
     systemd.wait(count=3, WATCHDOG="1")
     workers = worker_threads(guard.daemon.process.pid)
@@ -75,6 +77,7 @@ def test_watchdog(t):
         return not systemd.having(WATCHDOG="1")
 
     wait_for(is_silent, "the watchdog not to be fed")
+    same(json.loads(guard.cli("status", "--json")[1])["silent_workers"], 1, "what the status says of it")
     trace(DETACH, workers[0])
     systemd.wait(WATCHDOG="1")
 
