@@ -97,8 +97,17 @@ static bool put_local(struct buf *out, struct str local)
     return true;
 }
 
-/* local-part "@" domain-name, or only the domain when the rest cannot be shown. */
-static bool put_address(struct buf *out, struct str address)
+static bool has_u_label(struct str domain)
+{
+    for (size_t i = 0; i < domain.n; i++)
+        if ((unsigned char)domain.p[i] >= 0x80)
+            return true;
+    return false;
+}
+
+/* local-part "@" domain-name, or only the domain when the rest cannot be shown. U-labels stand as the A-labels that SPF
+ * was asked for. */
+static bool put_address(struct buf *out, struct str address, const char *checked)
 {
     size_t at = address.n;
     struct str domain;
@@ -106,6 +115,8 @@ static bool put_address(struct buf *out, struct str address)
     while (at > 0 && address.p[at - 1] != '@')
         at--;
     domain = str_from(address, at);
+    if (has_u_label(domain))
+        domain = str_of(checked);
     if (!smtp_is_domain(domain))
         return put_value(out, domain);
     if (at > 0 && put_local(out, str_upto(address, at - 1)))
@@ -175,7 +186,7 @@ static void put_spf(struct field *f, const struct authres *a)
         return;
     }
     buf_add_z(&f->item, "smtp.mailfrom=");
-    if (put_address(&f->item, str_of(a->mail_from)))
+    if (put_address(&f->item, str_of(a->mail_from), a->spf->domain))
         put_item(f);
     buf_clear(&f->item);
 }

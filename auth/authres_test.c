@@ -200,7 +200,8 @@ static const struct {
     {"an empty local part is left out", "@example.net", "\"\"@example.net"},
     {"a literal is a quoted value", "a@[192.0.2.1]", "\"[192.0.2.1]\""},
     {"a domain that cannot be shown is left out", "a@ex\r\nample.net", "-"},
-    {"an 8-bit domain is left out", "a@\xc3\xa9.net", "-"},
+    {"of a U-label the name that SPF was asked for", "a@\xc3\xa9.net", "a@example.net"},
+    {"and when the local part is beyond ASCII as well", "\xc3\xa9@\xc3\xa9.net", "example.net"},
     {"no domain at all", "joe@", "-"},
 };
 /* clang-format on */
