@@ -151,8 +151,11 @@ static void write_pid(char *out)
 static _Noreturn void become_the_younger(const int *lifted, size_t count, char **argv, struct environment *e)
 {
     static const char words[] = "failed the program cannot be run\n";
+    static const int handled[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR2};
     sigset_t none;
 
+    for (size_t i = 0; i < COUNT(handled); i++)
+        signal(handled[i], SIG_DFL);
     for (size_t i = 0; i <= count; i++)
         if (dup2(lifted[i], FIRST + (int)i) < 0)
             _exit(1);
@@ -170,6 +173,7 @@ static pid_t start_program(const int *fds, const char *const *names, size_t coun
 {
     int *lifted = calloc(count + 1, sizeof(*lifted));
     struct environment environment;
+    sigset_t all, before;
     char **argv;
     pid_t pid;
 
@@ -181,9 +185,12 @@ static pid_t start_program(const int *fds, const char *const *names, size_t coun
     }
     argv = split_arguments();
     make_environment(&environment, names, count);
+    sigfillset(&all); /* a handler of ours that runs in the new process would tell this one */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     pid = fork();
     if (pid == 0)
         become_the_younger(lifted, count, argv, &environment);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)
         fail_errno(fail, "cannot start a process");
     for (size_t i = 0; i <= count; i++)

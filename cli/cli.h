@@ -46,6 +46,7 @@ int cli_doctor(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_top(int argc, char **argv);
 int cli_reload(int argc, char **argv);
+int cli_upgrade(int argc, char **argv);
 int cli_drain(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_history(int argc, char **argv);

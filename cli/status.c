@@ -60,6 +60,16 @@ static void print_settings(const struct yaml_node *status)
                                                                : "");
 }
 
+static void print_upgrade(const struct yaml_node *status)
+{
+    const char *failed = cli_control_text(status, "upgrade.failed");
+
+    if (*failed != '\0')
+        printf("%-11sthe last one FAILED: %s\n", "upgrade", failed);
+    else if (cli_control_is(status, "upgrade.running"))
+        printf("%-11sa new process gets ready\n", "upgrade");
+}
+
 static void print_listeners(const struct yaml_node *status)
 {
     for (const struct yaml_node *one = first_of(status, "listeners"); one != NULL; one = one->next) {
@@ -140,6 +150,7 @@ void cli_status_print(const struct yaml_node *status)
 {
     print_process(status);
     print_settings(status);
+    print_upgrade(status);
     print_listeners(status);
     print_sessions(status);
     print_backends(status);

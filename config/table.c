@@ -414,7 +414,7 @@ const struct setting settings[] = {
     {"admin.http", SET_HTTP, IN(admin.http), "127.0.0.1:9925",
      .sentence = "IP:PORT of /metrics, /healthz and /readyz; empty: none."},
     {"admin.socket", SET_PATH, IN(admin.socket), "/run/smtpguard/control.sock", .most = "107",
-     .sentence = "Path of the control socket (smtpguard status, reload, drain); its folder is made when it is not there; "
+     .sentence = "Path of the control socket (smtpguard status, reload, …); its folder is made when it is not there; "
                  "empty: none."},
     {"runtime.workers", SET_WORKERS, IN(runtime.workers), "auto", "1", "256",
      .sentence = "Threads that serve sessions; auto: one a core."},

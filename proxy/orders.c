@@ -5,6 +5,7 @@
 #include "proxy/status.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 static void order_status(struct server *server, struct buf *answer)
 {
@@ -19,7 +20,9 @@ static void order_status(struct server *server, struct buf *answer)
                                   .started_unix = server->started_unix,
                                   .loaded_unix = server->loaded_unix,
                                   .reload_failed = reload_failed(),
-                                  .draining = server->draining},
+                                  .draining = server->draining,
+                                  .upgrading = server->handover != NULL,
+                                  .upgrade_failed = server->upgrade_fail.text},
                  answer);
 }
 
@@ -68,6 +71,20 @@ static void order_drain(struct server *server, struct buf *answer)
     json_object_end(&json);
 }
 
+/* How it ends, the status tells: it is another process's, or has a word on why not. */
+static void order_upgrade(struct server *server, struct buf *answer)
+{
+    bool is_begun = upgrade_start(server);
+    struct json json;
+
+    json_init(&json, answer);
+    json_object(&json);
+    json_put_bool(&json, "begun", is_begun);
+    json_put_int(&json, "pid", getpid());
+    json_put_z(&json, "failed", is_begun ? "" : server->upgrade_fail.text);
+    json_object_end(&json);
+}
+
 static void unknown_order(struct buf *answer)
 {
     struct json json;
@@ -84,8 +101,10 @@ static void on_order(const struct control_order *order, struct buf *answer, void
         const char *text;
         void (*obey)(struct server *, struct buf *);
         bool changes;
-    } orders[] = {
-        {"status", order_status, false}, {"reload", order_reload, true}, {"drain", order_drain, true}};
+    } orders[] = {{"status", order_status, false},
+                  {"reload", order_reload, true},
+                  {"drain", order_drain, true},
+                  {"upgrade", order_upgrade, true}};
 
     for (size_t i = 0; i < COUNT(orders); i++)
         if (str_eq_z(order->text, orders[i].text)) {

@@ -44,6 +44,7 @@ struct server {
     size_t workers_count, workers_ended;
     struct timer watch, watchdog, enough;
     struct handover *handover; /* to a newer process that gets ready; NULL: none */
+    struct fail upgrade_fail;  /* why the last one failed; "": it did not, or there was none */
     struct watch *elder;       /* on the one that this one replaces, until it has left; NULL: none */
     struct watch certificates_watch, lists_watch;
     int64_t started_unix, loaded_unix;
@@ -79,7 +80,8 @@ int orders_start(struct server *server, struct fail *fail);
 
 /* ---- upgrade.c ---- */
 
-void upgrade_start(struct server *server); /* SIGUSR2 */
+/* By SIGUSR2 or an order. False: it is not begun, or has failed at once, and upgrade_fail says why. */
+bool upgrade_start(struct server *server);
 void upgrade_ready(struct server *server); /* after the start: takes charge, now or when it is alone */
 void upgrade_failed(struct server *server, const char *why); /* the start, that is */
 

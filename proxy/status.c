@@ -26,6 +26,15 @@ static void put_settings(struct json *json, const struct status *status)
     json_object_end(json);
 }
 
+static void put_upgrade(struct json *json, const struct status *status)
+{
+    json_key(json, "upgrade");
+    json_object(json);
+    json_put_bool(json, "running", status->upgrading);
+    json_put_z(json, "failed", status->upgrade_failed);
+    json_object_end(json);
+}
+
 static void put_listeners(struct json *json, const struct config *config)
 {
     struct arena *mem = arena_new(0);
@@ -146,6 +155,7 @@ void status_write(const struct status *status, struct buf *out)
     json_put_int(&json, "workers", (int64_t)status->workers);
     json_put_int(&json, "silent_workers", (int64_t)status->census->silent);
     put_settings(&json, status);
+    put_upgrade(&json, status);
     put_listeners(&json, status->config);
     put_sessions(&json, status->census);
     put_actions(&json, "messages", "smtpguard_messages_total");

@@ -17,6 +17,8 @@ struct status {
     int64_t now_unix, started_unix, loaded_unix; /* loaded: the settings in force */
     bool reload_failed;                          /* the last one */
     bool draining;
+    bool upgrading;             /* a newer process gets ready */
+    const char *upgrade_failed; /* why the last one did not; or "" */
 };
 void status_write(const struct status *status, struct buf *out);
 

@@ -53,6 +53,12 @@ static void leave(struct server *server, pid_t pid)
     timer_start(&server->enough, server->loop, drain_ms, on_enough, server);
 }
 
+static void tell_failure(struct server *server, const char *why)
+{
+    fail_set(&server->upgrade_fail, "%s", why);
+    log_note(LOG_ERROR, "handover.failed", "%s; this process goes on", why);
+}
+
 static void on_word(pid_t pid, const char *why, void *arg)
 {
     struct server *server = arg;
@@ -60,7 +66,7 @@ static void on_word(pid_t pid, const char *why, void *arg)
     if (pid > 0)
         leave(server, pid);
     else
-        log_note(LOG_ERROR, "handover.failed", "%s; this process goes on", why);
+        tell_failure(server, why);
     handover_end(&server->handover); /* to the new one: it is alone from here on */
 }
 
@@ -94,14 +100,15 @@ static void start(struct server *server)
         out_of_memory();
     count = list_sockets(server, fds, names);
     log_note(LOG_INFO, "handover.started", "%zu sockets for a new process", count);
+    server->upgrade_fail.text[0] = '\0';
     server->handover = handover_start(server->loop, fds, names, count, READY_MS, on_word, server, &fail);
     if (server->handover == NULL)
-        log_note(LOG_ERROR, "handover.failed", "%s; this process goes on", fail.text);
+        tell_failure(server, fail.text);
     free(fds);
     free(names);
 }
 
-void upgrade_start(struct server *server)
+bool upgrade_start(struct server *server)
 {
     const char *why = server->draining || server->leaving ? "the process is on its way out"
                       : server->handover != NULL          ? "a new process is being started already"
@@ -110,9 +117,10 @@ void upgrade_start(struct server *server)
                           : NULL;
 
     if (why != NULL)
-        log_note(LOG_WARNING, "handover.failed", "%s", why);
+        tell_failure(server, why);
     else
         start(server);
+    return why == NULL && server->handover != NULL;
 }
 
 /* ---- the younger ---- */

@@ -209,6 +209,31 @@ def test_stop_while_a_new_program_starts(t):
     wait_for(lambda: has_ended(hanging), "the end of the new program")
 
 
+def test_upgrade_by_order(t):
+    """upgrade waits for the new process, and says which it is, or why there is none."""
+    guard = upgradable(t)
+    t.start(guard)
+    first = guard.daemon.process.pid
+    code, text = guard.cli("upgrade")
+    guard.processes.append(in_charge(guard))
+    same((code, text), (0, f"process {guard.processes[-1]} has taken over\n"), "the answer")
+    true(guard.processes[-1] != first, "it is the same process")
+    replace(guard, "exit 5")
+    code, text = guard.cli("upgrade")
+    same(code, 1, "the exit code of one that fails")
+    same(text, f"smtpguard upgrade: it ended with 5 before it was ready; process {in_charge(guard)} goes on\n", "why")
+    has(guard.cli("status")[1], "upgrade    the last one FAILED: it ended with 5")
+    guard.program.unlink()
+    code, text = guard.cli("upgrade", "--json")
+    same((code, json.loads(text)), (1, {"upgraded": False, "pid": guard.processes[-1]}), "one that cannot begin")
+    replace(guard)
+    code, text = guard.cli("upgrade", "--json")
+    guard.processes.append(json.loads(text)["pid"])
+    same((code, json.loads(text)["upgraded"]), (0, True), "the answer as JSON")
+    same(guard.cli("status")[1].count("FAILED"), 0, "failures that are still told")
+    guard.client(GOOD).close()
+
+
 def test_systemd_follows(t):
     """systemd hears from the old process who is the main one now, and from then on only from that one, watchdog and all."""
     guard = upgradable(t)
