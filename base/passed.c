@@ -107,17 +107,22 @@ int passed_read(struct passed *passed, struct fail *fail)
     return result;
 }
 
-void passed_free(struct passed *passed)
+void passed_close_rest(struct passed *passed)
 {
     for (size_t i = 0; i < passed->count; i++)
         if (passed->list[i].fd >= 0)
             close(passed->list[i].fd);
+    passed->count = 0;
+}
+
+void passed_free(struct passed *passed)
+{
+    passed_close_rest(passed);
     if (passed->handover >= 0)
         close(passed->handover);
     free(passed->list);
     passed->handover = -1;
     passed->list = NULL;
-    passed->count = 0;
 }
 
 /* ---- taking ---- */

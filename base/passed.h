@@ -36,5 +36,7 @@ int passed_take_path(struct passed *passed, const char *path);
 
 /* 0, or -1 and a fail that names those that nobody took. */
 int passed_all_taken(const struct passed *passed, struct fail *fail);
+void passed_close_rest(
+    struct passed *passed); /* those: who connects there shall be refused, and not wait for ever */
 
 #endif

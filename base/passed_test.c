@@ -90,8 +90,10 @@ static void test_sockets(void **state)
     t_true(strstr(fail.text, "127.0.0.1 port ") != NULL && strstr(fail.text, "(mx)") != NULL);
     t_true(strstr(fail.text, "(out)") == NULL && strstr(fail.text, path) == NULL);
     t_case("and closed", NULL);
-    passed_free(&passed);
+    passed_close_rest(&passed);
     t_same_int(fcntl(3, F_GETFD), -1);
+    t_same_int(passed_all_taken(&passed, &fail), 0);
+    passed_free(&passed);
     t_true(fcntl(4, F_GETFD) >= 0);
     close(4);
     close(5);

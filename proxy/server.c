@@ -201,6 +201,16 @@ static int start_admin(struct server *server, struct fail *fail)
     return server->admin != NULL ? 0 : -1;
 }
 
+/* What systemd passes and the settings do not name is a mistake. At an upgrade it is a listener that they do not name
+ * any more. */
+static int take_the_rest(struct server *server, struct fail *fail)
+{
+    if (server->passed.handover < 0 && passed_all_taken(&server->passed, fail) != 0)
+        return -1;
+    passed_close_rest(&server->passed);
+    return 0;
+}
+
 /* What needs privileges comes first. */
 static int start(struct server *server, struct fail *fail)
 {
@@ -222,8 +232,7 @@ static int start(struct server *server, struct fail *fail)
     server->journal = journal_open(server->loop, &history);
     start_keeper(server);
     if (start_admin(server, fail) != 0 || orders_start(server, fail) != 0 ||
-        (server->passed.handover < 0 && passed_all_taken(&server->passed, fail) != 0) ||
-        start_workers(server, fail) != 0)
+        take_the_rest(server, fail) != 0 || start_workers(server, fail) != 0)
         return -1;
     server_tell_reporter(server);
     return 0;

@@ -9,7 +9,7 @@ from lib.check import has, same, starts, true, wait_for
 from lib.crowd import Crowd
 from lib.mail import message
 from lib.notified import Notified
-from lib.process import free_port
+from lib.process import free_port, listens
 from lib.world import GOOD, OTHER
 
 
@@ -207,6 +207,24 @@ def test_stop_while_a_new_program_starts(t):
     guard.daemon.send(signal.SIGTERM)
     same(guard.daemon.wait(), 0, "the exit code")
     wait_for(lambda: has_ended(hanging), "the end of the new program")
+
+
+def test_upgrade_with_other_settings(t):
+    """The new process has the settings as they are now: a listener that is gone is closed, a new one is there."""
+    ports = [free_port() for _ in range(2)]
+    both = [{"name": f"n{port}", "address": f"127.0.0.1:{port}", "role": "mx", "tls": "none"} for port in ports]
+    guard = upgradable(t)
+    first = guard.settings["listen"]
+    guard.settings["listen"] = first + both[:1]
+    guard.write()
+    t.start(guard)
+    guard.settings["listen"] = first + both[1:]
+    guard.settings["admin"]["http"] = f"127.0.0.1:{free_port()}"
+    guard.write()
+    upgrade(guard)
+    wait_for(lambda: not listens(ports[0]) and listens(ports[1]), "the new listener instead of the old one")
+    same(guard.get("/healthz"), (200, "ok\n"), "/healthz at its new address")
+    guard.client(GOOD).close()
 
 
 def test_upgrade_by_order(t):
