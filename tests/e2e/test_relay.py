@@ -19,10 +19,10 @@ def test_postfix_logs_the_true_client(t):
         client.envelope("alice@good.test", bob)
         starts(client.data(message(recipient=bob)), "250 ")
         client.say("MAIL FROM:<alice@good.test>", "250 ")
-        client.say("RCPT TO:<nobody@example.net>", "550 5.1.1 ")
+        client.say("RCPT TO:<unknown-to-relay@example.net>", "550 5.1.1 ")
     has(t.postfix.delivery(bob).client, "mx.good.test (mx.good.test [127.0.1.1])")
     t.postfix.logged("client=mx.good.test[127.0.1.1]")
-    line = t.postfix.logged("to=<nobody@example.net>")
+    line = t.postfix.logged("to=<unknown-to-relay@example.net>")
     has(line, "RCPT from mx.good.test[127.0.1.1]")
     has(line, "helo=<mx.good.test>")
 
