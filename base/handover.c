@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -20,7 +21,8 @@ enum {
     ARGUMENTS_MAX = 64 * 1024,
     PID_DIGITS = 20,
     ENDING_LOOKS = 100,
-    ENDING_MS = 20
+    ENDING_MS = 20,
+    KILL_MS = 500
 };
 
 static const char ready[] = "ready", failed[] = "failed ";
@@ -213,14 +215,16 @@ static void let_go(struct handover *h)
     h->fd = -1;
 }
 
-/* One that has not ended by itself is killed, which does not take long. How it ended. */
+/* How the process has ended. One that has not is killed, and gone a moment later; if a disk holds it, it is not waited
+ * for. */
 static int end_of(struct handover *h)
 {
     int status = 0;
 
-    if (h->pid > 0 && !h->is_ready && waitpid(h->pid, &status, WNOHANG) != h->pid) {
+    if (h->pid > 0 && !h->is_ready && waitpid(h->pid, &status, WNOHANG) == 0) {
         kill(h->pid, SIGKILL);
-        (void)waitpid(h->pid, &status, 0);
+        for (int i = 0; i < KILL_MS && waitpid(h->pid, &status, WNOHANG) == 0; i++)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     h->pid = 0;
     return status;
@@ -245,6 +249,14 @@ static void fail_with(struct handover *h, const char *silence)
     else
         snprintf(why, sizeof(why), "it ended by signal %d before it was ready", WTERMSIG(status));
     h->done(0, why, h->arg);
+}
+
+static void be_done(struct handover *h)
+{
+    h->is_ready = true;
+    watch_stop(&h->watch);
+    timer_stop(&h->deadline);
+    h->done(h->pid, NULL, h->arg);
 }
 
 static void on_deadline(void *arg)
@@ -283,14 +295,10 @@ static void on_word(unsigned events, void *arg)
     } else if (h->word.overflow) {
         fail_with(h, "it does not say what it should");
     } else if (str_cut(buf_str(&h->word), '\n', &word, &rest)) {
-        if (!str_eq_z(word, ready)) {
+        if (str_eq_z(word, ready))
+            be_done(h);
+        else
             fail_with(h, "it does not say what it should");
-            return;
-        }
-        h->is_ready = true;
-        watch_stop(&h->watch);
-        timer_stop(&h->deadline);
-        h->done(h->pid, NULL, h->arg);
     }
 }
 

@@ -14,9 +14,8 @@ struct worker;
 
 struct worker_setup {
     struct service_parts parts;
-    struct share
-        share; /* listening sockets, besides those that the worker has; all of it is the worker's from then on */
-    struct loop *home; /* on_end(arg) runs there when the thread has done its work; only for worker_start() */
+    struct share share; /* listening sockets, besides those that it has; the worker's from then on */
+    struct loop *home;  /* on_end(arg) runs there when the thread has done its work; only for worker_start() */
     loop_fn *on_end;
     void *arg;
 };
