@@ -191,7 +191,7 @@ const struct setting settings[] = {
     {"limits.idle", SET_DURATION, IN(limits.idle_ms), "300s", "1s", "1h",
      .sentence = "A client that says nothing is left after this."},
     {"limits.session", SET_DURATION, IN(limits.session_ms), "30m", "1s", "1d",
-     .sentence = "A whole session."},
+     .sentence = "A whole session. A message that comes at 4 KiB a second or more is waited for."},
     {"limits.data_rate", SET_NUMBER, IN(limits.data_rate), "500", "0", "1000000",
      .sentence = "Octets a second, over 60 s, that a message comes at least; 0: any."},
 

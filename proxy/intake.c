@@ -46,6 +46,7 @@ void intake_begin(struct session *s)
         spool_new(s->service->loop, limits->spool_memory_bytes, limits->spool_dir, on_spool_ready, s);
     if (relay_wants_digest(s->tx->relay))
         intake->octets = dkim_hash_new();
+    intake->span_bytes = UINT64_MAX;
     s->tx->intake = intake;
 }
 

@@ -24,6 +24,7 @@ enum {
     NOWHERE
 };
 enum { CHECKS_A_ROW = 4, HANDSHAKE_MS = 20000, RATE_SPAN_MS = 60000, UNREAD_MAX = 256 * 1024 };
+enum { GOOD_RATE = 4096 }; /* octets a second, of a message that may outlast the session's limit */
 
 typedef struct verdict decide_fn(const struct config *config, const struct facts *facts);
 typedef void session_fn(struct session *s);
@@ -261,6 +262,12 @@ static bool send_replies(struct session *s)
     return fits && conn_queued(s->conn) <= UNREAD_MAX;
 }
 
+static void end_overdue(struct session *s)
+{
+    smtp_reply_write(&s->out, 421, "4.4.2", STR("The session took too long, closing connection"));
+    session_end(s, "session limit");
+}
+
 static bool rest(struct session *s)
 {
     if (!send_replies(s)) {
@@ -273,6 +280,8 @@ static bool rest(struct session *s)
     }
     if (s->input_ended) {
         session_end(s, "client closed");
+    } else if (s->overdue && s->tx == NULL) {
+        end_overdue(s);
     } else if (s->login_lost && s->tx == NULL) {
         smtp_reply_write(&s->out, 421, "4.3.0",
                          STR("The mail server behind this one has ended your session there, log in again"));
@@ -460,6 +469,8 @@ static void on_rate(void *arg)
         session_end(s, "slow data");
         return;
     }
+    if (!s->paused)
+        intake->span_bytes = intake->rate_bytes;
     intake->rate_bytes = 0;
     timer_start(&s->budget, s->service->loop, RATE_SPAN_MS, on_rate, s);
 }
@@ -551,16 +562,26 @@ static void on_end(int error, const char *why, void *arg)
         session_end(s, error == 0 ? "client closed" : str_dup(s->mem, str_of(why)));
 }
 
+/* What was cut here would be cut at the next try as well: a large message on a slow line comes whole as long as it comes at
+ * a good rate. What is behind its end has deadlines of its own; the backend may have taken it, and its word must reach
+ * the client. */
+static bool is_worth_waiting_for(const struct session *s)
+{
+    if (s->stage == &life[AT_MESSAGE] || s->stage == &life[AT_VERDICT])
+        return true;
+    return s->tx != NULL && s->tx->intake != NULL &&
+           s->tx->intake->span_bytes >= (uint64_t)GOOD_RATE * RATE_SPAN_MS / 1000;
+}
+
 static void on_whole(void *arg)
 {
     struct session *s = arg;
 
-    if (is_delivering(s)) { /* the backend may have taken the message: its word must reach the client */
+    s->overdue = true;
+    if (is_worth_waiting_for(s))
         timer_start(&s->whole, s->service->loop, RATE_SPAN_MS, on_whole, s);
-        return;
-    }
-    smtp_reply_write(&s->out, 421, "4.4.2", STR("The session took too long, closing connection"));
-    session_end(s, "session limit");
+    else
+        end_overdue(s);
 }
 
 bool session_is_inbound(const struct session *s)

@@ -51,6 +51,7 @@ struct intake {
     struct dkim_signer *signer;
     struct str signatures;    /* what the signer made of it */
     uint64_t rate_bytes;      /* since the last look at the clock */
+    uint64_t span_bytes;      /* between the last two; before the second, as many as one likes */
     struct dkim_hash *octets; /* all of them, for LMTP (proxy/partial.h); NULL: nobody asks */
 };
 
@@ -144,6 +145,7 @@ struct session {
     unsigned messages, commands;
     int64_t begun_ms;
     bool stepping, again, input_ended, ended, draining;
+    bool overdue;       /* a message is waited for, then it ends */
     bool paused;        /* reading, because the spool's disk is behind */
     bool held_back;     /* reading, because commands wait for an answer */
     const char *moment; /* of the stage that is being answered, for the log */

@@ -1,5 +1,7 @@
 """Bad input of every kind: a clear reply, nothing passed on, and a session that goes on or ends."""
 
+import time
+
 from lib.check import has, same, starts, true
 from lib.client import stuffed
 from lib.mail import message
@@ -308,6 +310,24 @@ def test_idle_and_endless_sessions(t):
             client.ehlo()
             starts(client.read(), words)
             true(client.ended(), "the connection stays open")
+
+
+def test_a_message_that_outlasts_the_session(t):
+    """A message that comes at a good rate is not cut when the session's time is up: it would never get through. Then the session ends."""
+    guard, bob = t.guard(limits={"session": "3s"}), t.recipient()
+    mail = message(recipient=bob, body=b"x" * 998 + b"\r\n")
+    with guard.client(GOOD) as client:
+        client.envelope("alice@good.test", bob)
+        client.say("DATA", "354 ")
+        begun = time.monotonic()
+        client.send(mail)
+        while time.monotonic() - begun < 3.5:
+            client.send(b"y" * 998 + b"\r\n")
+            time.sleep(0.1)
+        client.send(b".\r\n")
+        starts(client.read(), "250 2.0.0 Ok")
+        starts(client.read(), "421 4.4.2 The session took too long")
+        true(client.ended(), "the connection stays open")
 
 
 def test_sender_domain(t):

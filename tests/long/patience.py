@@ -65,11 +65,37 @@ def data_just_fast_enough(client):
     starts(client.read(), "250 ")
 
 
+def message_that_outlasts_the_session(client, rate):
+    """140 s, where limits.session is 100."""
+    client.envelope("alice@good.test", "bob@example.net")
+    client.say("DATA", "354 ")
+    client.send(message())
+    for _ in range(140):
+        client.send((b"x" * 998 + b"\r\n") * (rate // 1000))
+        time.sleep(1)
+    client.send(b".\r\n")
+    return client.read()
+
+
+def large_message_on_a_slow_line(client):
+    starts(message_that_outlasts_the_session(client, 6000), "250 ")
+    starts(client.read(), "421 4.4.2 The session took too long")
+
+
+def message_that_dawdles(client):
+    try:
+        starts(message_that_outlasts_the_session(client, 1000), "421 4.4.2 The session took too long")
+    except OSError:  # it was sent on
+        starts(client.read(), "421 4.4.2 The session took too long")
+
+
 CASES = {
     "DATA, and then nothing: 421 after a minute": data_that_does_not_come,
     "a chunk, and then nothing: 421 after a minute": chunk_that_does_not_come,
     "STARTTLS, and then nothing: closed after 20 s": handshake_that_does_not_come,
     "a message that takes more than a minute, and comes at more than limits.data_rate, is taken": data_just_fast_enough,
+    "a message that takes longer than limits.session, at 6 kB a second, is taken; then the session ends": large_message_on_a_slow_line,
+    "one at 1 kB a second is not": message_that_dawdles,
 }
 
 
@@ -96,7 +122,7 @@ def main():
             directory / "guard",
             backend.address,
             "127.0.0.1:1",
-            {"tls": {"cert": str(pair.cert), "key": str(pair.key)}, "screen": {"sender_domain": "off", "fcrdns": "off"}, **off},
+            {"limits": {"session": "100s"}, "tls": {"cert": str(pair.cert), "key": str(pair.key)}, "screen": {"sender_domain": "off", "fcrdns": "off"}, **off},
         )
         guard.settings["listen"][0]["tls"] = "starttls"
         guard.write()
