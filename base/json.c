@@ -2,6 +2,8 @@
 
 #include "base/utf8.h"
 
+#include <string.h>
+
 void json_init(struct json *j, struct buf *out)
 {
     *j = (struct json){.out = out};
@@ -47,12 +49,33 @@ void json_array_end(struct json *j)
     close_with(j, ']');
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Eight octets at once. With subtraction, an octet below the one subtracted gets its highest bit; a borrow from the octet
+ * before only makes one of eight look worse than it is. */
+static bool are_plain(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t x, quote, slash, del;
+
+    memcpy(&x, p, sizeof(x));
+    quote = x ^ ones * '"';
+    slash = x ^ ones * '\\';
+    del = x ^ ones * 0x7f;
+    return (((x - ones * ' ') | (quote - ones) | (slash - ones) | (del - ones) | x) & tops) == 0;
+}
+
 /* How much of s stands for itself: printable ASCII, as most text is. */
 static size_t plain_length(struct str s)
 {
     size_t n = 0;
 
-    while (n < s.n && s.p[n] >= ' ' && s.p[n] < 0x7f && s.p[n] != '"' && s.p[n] != '\\')
+    while (n + 8 <= s.n && are_plain(s.p + n))
+        n += 8;
+    while (n < s.n && is_plain((unsigned char)s.p[n]))
         n++;
     return n;
 }
@@ -73,8 +96,32 @@ static struct str add_character(struct buf *out, struct str s)
     return str_from(s, n > 0 ? n : 1);
 }
 
+/* Text that stands for itself, in quotes, with a character before and behind it where there is one: most of what is
+ * written is such keys and values, so they are worth a step of their own. */
+static void add_plain(struct buf *out, char before, struct str s, char behind)
+{
+    size_t n = s.n + 2 + (before != '\0') + (behind != '\0');
+    char *p = buf_reserve(out, n);
+
+    if (p == NULL)
+        return;
+    if (before != '\0')
+        *p++ = before;
+    *p++ = '"';
+    if (s.n > 0)
+        memcpy(p, s.p, s.n);
+    p[s.n] = '"';
+    if (behind != '\0')
+        p[s.n + 1] = behind;
+    buf_commit(out, n);
+}
+
 static void add_text(struct buf *out, struct str s)
 {
+    if (plain_length(s) == s.n) {
+        add_plain(out, '\0', s, '\0');
+        return;
+    }
     buf_add_char(out, '"');
     while (s.n > 0) {
         size_t plain = plain_length(s);
@@ -87,9 +134,15 @@ static void add_text(struct buf *out, struct str s)
 
 void json_key(struct json *j, const char *key)
 {
-    before_value(j);
-    add_text(j->out, str_of(key));
-    buf_add_char(j->out, ':');
+    struct str text = str_of(key);
+
+    if (plain_length(text) == text.n) {
+        add_plain(j->out, j->need_comma ? ',' : '\0', text, ':');
+    } else {
+        before_value(j);
+        add_text(j->out, text);
+        buf_add_char(j->out, ':');
+    }
     j->need_comma = false;
 }
 

@@ -102,7 +102,8 @@ void decided_recipient(struct session *s)
     outcome = answered(s, s->reply_code, s->reply_enhanced, str_dup(s->tx->mem, s->reply_text));
     json_init(&json, told);
     json.need_comma = before > 0;
-    decision_put_recipient(&json, &s->facts, s->tx->suspicion, &outcome);
+    decision_put_recipient(&json, &s->facts, s->facts.recipient.grey != NULL ? s->tx->suspicion : NULL,
+                           &outcome);
     s->tx->told_count++;
     if (told->overflow ||
         s->tx->told_count > DECISION_RECIPIENTS_MAX) { /* there may be room for a shorter one */

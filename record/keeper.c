@@ -41,6 +41,7 @@ struct keeper {
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t work;
     struct buf waiting;
+    int64_t waiting_count;
     bool asleep, closing, abandoned;
 
     /* The thread's own. */
@@ -55,18 +56,18 @@ struct keeper {
 
 /* ---- trouble ---- */
 
-static size_t count_lines(struct str lines)
+static int64_t count_lines(struct str lines)
 {
-    size_t count = 0;
+    int64_t count = 0;
 
     for (size_t i = 0; i < lines.n; i++)
         count += lines.p[i] == '\n';
     return count;
 }
 
-static void note_trouble(struct keeper *k, const char *what, struct str lost)
+static void note_trouble(struct keeper *k, const char *what, int64_t lost)
 {
-    metric_add(k->lost, (int64_t)count_lines(lost));
+    metric_add(k->lost, lost);
     if (!k->failing)
         log_note(LOG_ERROR, "history-unwritten", "%s: %s: decisions are not recorded; mail flows", what,
                  strerror(errno));
@@ -239,23 +240,26 @@ static bool write_all(struct keeper *k, struct str *rest)
     return true;
 }
 
-static void write_lines(struct keeper *k, struct str lines)
+static void write_lines(struct keeper *k, struct str lines, int64_t count)
 {
     struct str rest = lines, missing_end = STR("\n");
 
     if (!have_file(k)) {
-        note_trouble(k, k->folder, lines);
+        note_trouble(k, k->folder, count);
         return;
     }
     if (k->torn)
         k->torn = !write_all(k, &missing_end);
     if (!k->torn && write_all(k, &rest)) {
         note_success(k);
+        metric_add(k->written, count);
     } else {
+        int64_t unwritten = count_lines(rest);
+
         k->torn = k->torn || rest.n < lines.n;
-        note_trouble(k, k->name, rest);
+        metric_add(k->written, count - unwritten);
+        note_trouble(k, k->name, unwritten);
     }
-    metric_add(k->written, (int64_t)(count_lines(lines) - count_lines(rest)));
 }
 
 /* ---- the thread ---- */
@@ -275,7 +279,7 @@ static void wait_for_lines(struct keeper *k)
 }
 
 /* Takes all that waits, which may be nothing; false when no more will come. */
-static bool take_lines(struct keeper *k, struct buf *taken)
+static bool take_lines(struct keeper *k, struct buf *taken, int64_t *count_out)
 {
     bool more;
 
@@ -293,6 +297,8 @@ static bool take_lines(struct keeper *k, struct buf *taken)
         *taken = k->waiting;
         k->waiting = empty;
     }
+    *count_out = k->waiting_count;
+    k->waiting_count = 0;
     pthread_mutex_unlock(&k->lock);
     return more;
 }
@@ -318,13 +324,14 @@ static void *keep(void *arg)
 {
     struct keeper *k = arg;
     struct buf taken;
+    int64_t count;
     bool abandoned;
 
     buf_init(&taken, KEEPER_WAITING_BYTES);
     tidy(k);
-    while (take_lines(k, &taken)) {
-        if (taken.n > 0)
-            write_lines(k, buf_str(&taken));
+    while (take_lines(k, &taken, &count)) {
+        if (count > 0)
+            write_lines(k, buf_str(&taken), count);
         else
             tidy(k);
         forget_lines(&taken);
@@ -419,6 +426,7 @@ void keeper_add(struct keeper *k, struct str line)
 
     pthread_mutex_lock(&k->lock);
     fits_in = append(&k->waiting, line);
+    k->waiting_count += fits_in;
     sleeps = k->asleep;
     k->asleep = false;
     pthread_mutex_unlock(&k->lock);

@@ -48,7 +48,8 @@ def session(guard, host, *lines):
 
 def test_one_record_each(t):
     """Each transaction leaves one record, and each session that came to none: what was seen, and who decided."""
-    guard, bob = t.guard(dnsbl={"lists": [SPAM_LIST]}, spf={"on_fail": "reject"}), t.recipient()
+    guard = t.guard(dnsbl={"lists": [SPAM_LIST]}, spf={"on_fail": "reject"}, runtime={"workers": 1})
+    bob = t.recipient()
     text = signed(message(recipient=bob), t.world.good_rsa, "rsa")
     deliver(guard, GOOD, "alice@good.test", bob, text, "250 ")
     session(guard, LISTED, ("MAIL FROM:<x@listed.test>", "250"), (f"RCPT TO:<{bob}>", "554"))
@@ -95,7 +96,8 @@ def test_one_record_each(t):
 
 def test_filters(t):
     """history chooses by time, sender, recipient, client and action; a line each, the newest last."""
-    guard, bob, carol = t.guard(dmarc={"reject": "always"}), t.recipient(), t.recipient()
+    guard = t.guard(dmarc={"reject": "always"}, runtime={"workers": 1})  # records in the order of sessions
+    bob, carol = t.recipient(), t.recipient()
     deliver(guard, GOOD, "alice@good.test", bob, message(recipient=bob), "250 ")
     deliver(guard, OTHER, "eve@other.test", carol, message(recipient=carol), "550 5.7.1 Refused by the DMARC")
     session(guard, GOOD, ("MAIL FROM:<>", "250"), (f"RCPT TO:<{bob}>", "250"), (f"RCPT TO:<{carol}>", "250"))
