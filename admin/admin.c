@@ -200,17 +200,21 @@ struct admin *admin_start(int fd, admin_ready_fn *ready, void *arg, struct fail 
     return admin;
 }
 
-void admin_stop(struct admin **admin)
+/* Others may listen to the same socket: it must be closed, and not be shut down. */
+void admin_leave(struct admin *admin)
 {
-    MHD_socket fd;
+    MHD_socket fd = admin != NULL ? MHD_quiesce_daemon(admin->daemon) : MHD_INVALID_SOCKET;
 
-    if (*admin == NULL)
-        return;
-    /* Others may listen to the same socket: it must be closed, and not be shut down. */
-    fd = MHD_quiesce_daemon((*admin)->daemon);
-    MHD_stop_daemon((*admin)->daemon);
     if (fd != MHD_INVALID_SOCKET)
         close(fd);
+}
+
+void admin_stop(struct admin **admin)
+{
+    if (*admin == NULL)
+        return;
+    admin_leave(*admin);
+    MHD_stop_daemon((*admin)->daemon);
     free(*admin);
     *admin = NULL;
 }

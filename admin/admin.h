@@ -20,6 +20,8 @@ typedef bool admin_ready_fn(char *why, size_t why_bytes, void *arg);
 int admin_bind(const struct endpoint *at, struct fail *fail);
 /* Takes the descriptor. `ready` may be NULL: always ready. NULL and a fail when the thread cannot be had. */
 struct admin *admin_start(int fd, admin_ready_fn *ready, void *arg, struct fail *fail);
+/* Listens no more; requests that are there are answered. NULL is fine. */
+void admin_leave(struct admin *admin);
 /* When it returns, `ready` never runs again. NULL is fine; leaves NULL. */
 void admin_stop(struct admin **admin);
 uint16_t admin_port(const struct admin *admin); /* where port 0 was asked for */

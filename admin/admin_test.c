@@ -196,6 +196,33 @@ static void test_many(void **state)
     close(fds[0]);
 }
 
+static void test_leaving(void **state)
+{
+    const char *request = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    struct admin *admin = started();
+    struct endpoint at = loopback;
+    struct fail fail = {""};
+    char answer[256] = "";
+    int fd, other;
+
+    (void)state;
+    t_case("after it has left, another may listen there, and who was there is answered", NULL);
+    at.port = admin_port(admin);
+    t_same_int(admin_bind(&at, &fail), -1);
+    fd = connect_to(admin);
+    t_true(strncmp(ask_for(admin, "GET", "/healthz"), "HTTP/1.1 200 ", 13) ==
+           0); /* by then fd is there, too */
+    admin_leave(admin);
+    other = admin_bind(&at, &fail);
+    t_true(other >= 0);
+    t_true(write(fd, request, strlen(request)) == (ssize_t)strlen(request));
+    t_true(read(fd, answer, sizeof(answer) - 1) > 0);
+    t_true(strncmp(answer, "HTTP/1.1 200 ", 13) == 0);
+    close(fd);
+    close(other);
+    admin_stop(&admin);
+}
+
 static void test_taken_port(void **state)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
@@ -218,8 +245,9 @@ static void test_taken_port(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages),   cmocka_unit_test(test_head), cmocka_unit_test(test_ready),
-        cmocka_unit_test(test_metrics), cmocka_unit_test(test_many), cmocka_unit_test(test_taken_port),
+        cmocka_unit_test(test_pages),      cmocka_unit_test(test_head), cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_metrics),    cmocka_unit_test(test_many), cmocka_unit_test(test_leaving),
+        cmocka_unit_test(test_taken_port),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -277,6 +277,12 @@ struct control *control_start(struct loop *loop, int fd, const char *path, contr
     return control;
 }
 
+void control_leave(struct control *control)
+{
+    if (control != NULL)
+        listener_stop(&control->listener);
+}
+
 void control_stop(struct control **control)
 {
     struct control *c = *control;

@@ -46,6 +46,8 @@ int control_bind(const char *path, struct fail *fail);
 
 /* Takes the descriptor. The file stays when all is over: the next process replaces it. */
 struct control *control_start(struct loop *loop, int fd, const char *path, control_fn *obey, void *arg);
+/* Listens no more; who is there already gets his answer. NULL is fine. */
+void control_leave(struct control *control);
 void control_stop(struct control **control); /* NULL is fine; leaves NULL */
 
 #endif

@@ -153,6 +153,34 @@ static void test_many(void **state)
     close(fds[0]);
 }
 
+static void test_leaving(void **state)
+{
+    struct fail fail = {""};
+    struct client client;
+    struct bed bed;
+    int late;
+
+    (void)state;
+    set_up(&bed);
+    t_case("after it has left, who was there gets his answer, and nobody else", NULL);
+    t_same_z(ask(&bed, "first\n"), "{\"a\":\"\"}\n");
+    client = (struct client){.bed = &bed, .fd = connect_to(bed.path)};
+    t_same_z(ask(&bed, "second\n"), "{\"a\":\"\"}\n"); /* by then the other one is there, too */
+    control_leave(bed.control);
+    late = control_bind(bed.path, &fail); /* nobody listens there any more */
+    t_true(late >= 0);
+    close(late);
+    buf_init(&client.answer, 1024);
+    t_true(write(client.fd, "third\n", 6) == 6);
+    client.watch = watch_start(bed.loop, client.fd, WATCH_READ, on_readable, &client);
+    loop_run(bed.loop);
+    t_same_z(buf_z(&client.answer), "{\"a\":\"\"}\n");
+    t_same_z(bed.asked, "third");
+    close(client.fd);
+    buf_fini(&client.answer);
+    tear_down(&bed);
+}
+
 static void test_file(void **state)
 {
     struct fail fail = {""};
@@ -201,7 +229,7 @@ static void test_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_orders), cmocka_unit_test(test_many),
-                                       cmocka_unit_test(test_file)};
+                                       cmocka_unit_test(test_leaving), cmocka_unit_test(test_file)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

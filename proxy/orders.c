@@ -47,6 +47,8 @@ static void order_reload(struct server *server, struct buf *answer)
     buf_init(&why, FAULTS_BYTES);
     if (server->draining)
         buf_add_z(&why, "the daemon is draining\n");
+    else if (server->leaving)
+        buf_add_z(&why, "another process has just taken over; ask that one\n");
     else
         (void)reload(server, &why);
     json_init(&json, answer);

@@ -45,8 +45,8 @@ static void leave(struct server *server, pid_t pid)
     notify("MAINPID=%ld", (long)pid);
     notify_end();
     server->leaving = true;
-    control_stop(&server->control);
-    admin_stop(&server->admin);
+    control_leave(server->control);
+    admin_leave(server->admin);
     server_close_listening(server);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_leave(server->workers[i]);
