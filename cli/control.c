@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A reload reads all files again, and the daemon answers one after the other. */
-enum { JSON = 1000, SOCKET, ONCE, ANSWER_MS = 60000 };
+/* A reload reads all files again, which may be on a slow disk. */
+enum { JSON = 1000, SOCKET, ONCE, ANSWER_MS = 10000, RELOAD_MS = 60000 };
 
 static const struct option list[] = {{"json", no_argument, NULL, JSON},
                                      {"config", required_argument, NULL, 'c'},
@@ -65,6 +66,7 @@ static int unreachable(const struct cli_control *control, const char *why)
 static int connect_to(const struct cli_control *control)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
+    struct timeval patience = {ANSWER_MS / 1000, 0};
     int fd;
 
     if (*control->socket == '\0' || strlen(control->socket) >= sizeof(to.sun_path)) {
@@ -73,6 +75,8 @@ static int connect_to(const struct cli_control *control)
     }
     strcpy(to.sun_path, control->socket);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) /* connect() waits while the daemon takes nobody in */
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
         return fd;
     if (fd >= 0)
@@ -81,14 +85,14 @@ static int connect_to(const struct cli_control *control)
 }
 
 /* Until the daemon closes; false when it takes too long. */
-static bool receive(int fd, struct buf *answer)
+static bool receive(int fd, int within_ms, struct buf *answer)
 {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     char part[4096];
     ssize_t n = 1;
 
     while (n > 0 && !answer->overflow) {
-        if (poll(&ready, 1, ANSWER_MS) <= 0)
+        if (poll(&ready, 1, within_ms) <= 0)
             return false;
         n = read(fd, part, sizeof(part));
         if (n > 0)
@@ -126,7 +130,7 @@ int cli_control_ask(struct cli_control *control, const char *order, struct str *
         return unreachable(control, *control->socket == '\0' ? "admin.socket is empty" : strerror(errno));
     buf_init(&answer, CONTROL_ANSWER_MAX + 1);
     (void)!send(fd, line, strlen(line), MSG_NOSIGNAL); /* who may not ask is told before */
-    in_time = receive(fd, &answer);
+    in_time = receive(fd, strcmp(order, "reload") == 0 ? RELOAD_MS : ANSWER_MS, &answer);
     close(fd);
     *text_out = str_trim(str_copy(control->mem, buf_str(&answer)));
     buf_fini(&answer);

@@ -226,6 +226,22 @@ def test_status_with_settings_that_have_faults(t):
     has(text, "backends: is empty")
 
 
+def test_daemon_that_stands_still(t):
+    """Of a daemon that does not answer a verb says so, within ten seconds, however many ask."""
+    guard = controlled(t)
+    guard.daemon.send(signal.SIGSTOP)
+    try:
+        asking = [Daemon([guard.binary, "status", "--socket", path_of(guard)], guard.dir / f"ask{i}.log") for i in range(24)]
+        for one in asking:
+            one.start()
+        for one in asking:
+            same(one.wait(30), UNREACHABLE, "the exit code")
+        has(tail(asking[0].log), "it does not answer")
+    finally:
+        guard.daemon.send(signal.SIGCONT)
+    wait_for(lambda: guard.cli("status")[0] == FINE, "the daemon to answer again")
+
+
 def test_nonsense_on_the_socket(t):
     """What is no order is told so; silent visitors do not keep others out for long, nor hold up the end."""
     guard = controlled(t)
