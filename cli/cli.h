@@ -50,6 +50,7 @@ int cli_upgrade(int argc, char **argv);
 int cli_drain(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_history(int argc, char **argv);
+int cli_replay(int argc, char **argv);
 int cli_sink(int argc, char **argv);
 int cli_greylist_list(int argc, char **argv);
 int cli_greylist_show(int argc, char **argv);

@@ -348,12 +348,6 @@ static bool take_word(struct cli_records *r, const char *word)
     return r->filter.address == NULL || str_has(text, '@') || str_eq_z(text, "<>");
 }
 
-static bool take_nothing(int option, struct cli_records *records)
-{
-    (void)option, (void)records;
-    return false;
-}
-
 int cli_explain(int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, CLI_RECORDS_JSON},
@@ -362,7 +356,7 @@ int cli_explain(int argc, char **argv)
                                             {0}};
     struct explaining e = {.records = {.verb = "explain", .limit = LIMIT_USUAL}};
     struct cli_records *r = &e.records;
-    int code = cli_records_options(r, argc, argv, options, LIMIT_MOST, take_nothing);
+    int code = cli_records_options(r, argc, argv, options, LIMIT_MOST, NULL);
 
     if (code != CLI_FINE)
         return code;

@@ -261,6 +261,12 @@ static void tell_dmarc(struct buf *out, const struct decision *d)
             found->record->testing ? ", for a test" : "", dmarc_policy_name(f->dmarc->policy));
 }
 
+static void tell_disposition(struct buf *out, const struct decision *d)
+{
+    if (d->disposition == DMARC_POLICY_QUARANTINE)
+        row(out, "DMARC", 0, "it is marked, for the mail server behind us to put aside");
+}
+
 static void tell_message(struct buf *out, const struct decision *d)
 {
     const struct message_facts *f = &d->facts.message;
@@ -279,6 +285,7 @@ static void tell_message(struct buf *out, const struct decision *d)
             *f->arc->sealer != '\0' ? ", sealed last by " : "", f->arc->sealer,
             *f->arc->reason != '\0' ? ": " : "", f->arc->reason);
     tell_dmarc(out, d);
+    tell_disposition(out, d);
 }
 
 void cli_explain_seen(struct buf *out, const struct decision *d)

@@ -66,6 +66,9 @@ const struct cli_verb cli_verbs[] = {
     {"history",
      "[--json] [-c FILE] [--since 1h] [--from ADDRESS] [--to ADDRESS] [--ip IP | NETWORK] [--action ACTION] [--limit N]",
      "What was decided lately, a line each, the newest last.", cli_history, "1: nothing is on record; 65: it cannot be read; 0: else"},
+    {"replay", "[--json] -c NEW.yaml [--since 7d] [--limit N]",
+     "What would have been decided with other settings: each change, and how many of what kind.", cli_replay,
+     "0: nothing would change; 1: something would; 65: the records cannot be read"},
     {"sink",
      "[--json] --listen IP:PORT --maildir DIR [--port-file FILE] [--reject-rcpt PATTERN] [--defer-rcpt "
      "PATTERN] "

@@ -57,7 +57,7 @@ static bool take_option(int option, struct cli_records *records, uint64_t limit_
     case CLI_RECORDS_SINCE:
         return take_since(records, optarg);
     default:
-        return option >= CLI_RECORDS_OWN && take(option, records);
+        return take != NULL && option >= CLI_RECORDS_OWN && take(option, records);
     }
 }
 

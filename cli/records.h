@@ -37,7 +37,7 @@ int cli_records_open(struct cli_records *records);
 void cli_records_close(struct cli_records *records); /* fine after a failed open, too */
 
 /* Options that these verbs share, with their numbers; a verb's own begin at CLI_RECORDS_OWN. Reads all options, of which
- * `take` gets the verb's own with optarg and says whether it understands: an exit code, said why. */
+ * `take` (NULL: there are none) gets the verb's own with optarg and says whether it understands: an exit code, said why. */
 enum { CLI_RECORDS_JSON = 1000, CLI_RECORDS_LIMIT, CLI_RECORDS_SINCE, CLI_RECORDS_OWN };
 typedef bool cli_records_take_fn(int option, struct cli_records *records);
 int cli_records_options(struct cli_records *records, int argc, char **argv, const struct option *options,

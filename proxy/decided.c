@@ -149,6 +149,8 @@ void decided_message(struct session *s, int code, const char *text)
     json = begin_transaction(s, "message");
     outcome = answered(s, code, s->reply_enhanced, text);
     decision_put_message(&json, &s->facts, id != NULL ? str_trim(id->value) : STR(""));
+    if (s->facts.message.dmarc != NULL)
+        json_put_z(&json, "disposition", dmarc_policy_name(decide_dmarc_disposition(s->service->config, &s->facts)));
     decision_put_text(&json, "backend", s->tx->backend);
     decision_put_text(&json, "signed", s->tx->intake->signatures.n > 0 ? "yes" : s->tx->unsigned_why);
     decision_put_outcome(&json, "verdict", &outcome);

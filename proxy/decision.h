@@ -66,7 +66,8 @@ struct decision {
     const char *tls, *message_id, *backend, *signing;
     const char *end; /* why the session ended, when that ended this */
     unsigned failed_logins;
-    struct facts facts; /* those of a recipient are with it */
+    enum dmarc_policy disposition; /* what DMARC's policy came to here */
+    struct facts facts;            /* those of a recipient are with it */
     struct decision_recipient *recipients;
     size_t recipients_count;
     int64_t recipients_left_out;

@@ -400,6 +400,7 @@ bool decision_read(struct arena *mem, struct str line, struct decision *decision
     d->signing = text_or_null(mem, root, "signed");
     d->end = text_or_null(mem, root, "end");
     d->failed_logins = (unsigned)number_at(root, "failed_logins");
+    d->disposition = word_at(root, "disposition", dmarc_policy_name_word, DMARC_POLICY_REJECT, DMARC_POLICY_NONE);
     read_client(mem, root, d);
     read_transaction(mem, root, d);
     read_recipients(mem, root, d);
