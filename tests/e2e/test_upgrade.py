@@ -130,6 +130,12 @@ def test_nobody_is_refused(t):
     same(len(t.postfix.deliveries(bob, count=len(crowd.sent))), len(crowd.sent), "messages")
     same(guard.daemon.wait(), 0, "the exit code of the first process")
 
+    def on_record():
+        records = json.loads(guard.cli("history", "--json", "--limit", "10000")[1])["records"]
+        return len({record["id"] for record in records if record["at"] == "message"})
+
+    wait_for(lambda: on_record() == len(crowd.sent), "a record of each message")
+
 
 def refused(guard, count=1):
     wait_for(lambda: len(guard.events(event="handover.failed")) >= count, "the upgrade to fail")
