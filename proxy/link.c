@@ -174,6 +174,21 @@ void link_fail(struct link *link, const char *why)
     broke(link, link->reused && !link->heard, why);
 }
 
+/* It is the holder's turn: who leaves now had enough of waiting, which is no fault. */
+static bool is_holders_turn(const struct link *link)
+{
+    return link->state == LINK_BUSY && smtp_client_replies_due(link->dialogue) == 0 &&
+           !timer_is_started(&link->deadline);
+}
+
+static void left(struct link *link, const char *why)
+{
+    if (is_holders_turn(link))
+        broke(link, true, why);
+    else
+        link_fail(link, why);
+}
+
 /* ---- deadlines ---- */
 
 /* When silence was the end of a kept connection, the others of this backend are not worth a wait of the same length each: the
@@ -504,7 +519,10 @@ static void handle(struct link *link, const struct smtp_client_event *event)
         link_fail(link, why);
         break;
     case SMTP_CLIENT_BROKEN:
-        link_fail(link, event->why);
+        if (event->closed)
+            left(link, event->why);
+        else
+            link_fail(link, event->why);
         break;
     default:
         link_fail(link, "an answer that nobody waits for");
@@ -574,7 +592,10 @@ static void on_conn_end(int error, const char *why, void *arg)
         broke(link, true, why); /* as with a stale connection: once more, without blame */
         return;
     }
-    link_fail(link, error == 0 ? "it closed the connection" : why);
+    if (error == 0)
+        left(link, "it closed the connection");
+    else
+        link_fail(link, why);
 }
 
 static const struct conn_events conn_events = {on_conn_connect, on_conn_data, on_conn_drain, on_conn_tls,

@@ -33,8 +33,8 @@ struct link_events {
     /* CHALLENGE, AUTH, MAIL, RCPT, DATA, MESSAGE */
     void (*on_reply)(const struct smtp_client_event *event, void *arg);
     void (*on_drain)(void *arg); /* what was written is with the kernel: time for the next piece */
-    /* `stale`: a kept link that died before it answered anything, or TLS that need not be. Another link to
-     * the same backend may do better. Of a link that is lent the owner hears after its holder, and also when
+    /* `stale`: a kept link that died before it answered anything, one whose backend had enough of waiting for its holder, or
+     * TLS that need not be. Another link to the same backend may do better. Of a link that is lent the owner hears after its holder, and also when
      * its holder has cut it. */
     void (*on_broke)(bool stale, void *arg);
 };

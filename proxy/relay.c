@@ -21,6 +21,8 @@ enum relay_state {
     RELAY_UNUSED,
     RELAY_WAITS_RCPT,
     RELAY_OPEN,
+    RELAY_LEFT,    /* as open, but the backend did not want to wait for the message any longer */
+    RELAY_REPLAYS, /* it hears MAIL and RCPT once more */
     RELAY_WAITS_DATA,
     RELAY_SENDING,
     RELAY_WAITS_MESSAGE,
@@ -31,6 +33,11 @@ enum relay_state {
 struct lack {
     int code;
     const char *enhanced, *text;
+};
+
+struct accepted {
+    struct str recipient, dsn;
+    struct accepted *next;
 };
 
 struct relay {
@@ -45,6 +52,8 @@ struct relay {
     struct str recipient, recipient_dsn; /* the one whose answer is due */
     struct str domain;                   /* his */
     unsigned accepted;                   /* recipients, so far */
+    struct accepted *first, **end;       /* they */
+    unsigned replays_due;                /* replies to their second RCPT */
     bool *tried;                         /* for each backend, whether it was asked for this transaction */
     const struct lack *lack;             /* of the last backend that could be reached; NULL: none */
     bool unreached;                      /* another one could not be, and may have what is lacking */
@@ -155,16 +164,18 @@ static bool speaks_lmtp(const struct relay *relay)
     return relay->backend->settings->protocol == PROTOCOL_LMTP;
 }
 
+static void put_rcpt(struct relay *relay, struct str recipient, struct str dsn)
+{
+    smtp_client_rcpt(link_dialogue(relay->link), recipient, link_can(relay->link)->dsn ? dsn : STR(""));
+}
+
 static void say_rcpt(struct relay *relay)
 {
-    bool dsn = link_can(relay->link)->dsn;
-
-    smtp_client_rcpt(link_dialogue(relay->link), relay->recipient, dsn ? relay->recipient_dsn : STR(""));
+    put_rcpt(relay, relay->recipient, relay->recipient_dsn);
     link_flush(relay->link);
 }
 
-/* With the first recipient. */
-static void say_mail(struct relay *relay)
+static void put_mail(struct relay *relay)
 {
     struct str dsn = link_can(relay->link)->dsn ? relay->ask.dsn : STR("");
     const char *parameters = str_fmt(relay->mem, "%s%s%s%.*s", relay->ask.binary ? " BODY=BINARYMIME" : "",
@@ -173,6 +184,12 @@ static void say_mail(struct relay *relay)
 
     smtp_client_mail(link_dialogue(relay->link), relay->ask.mail_from, relay->ask.size, relay->ask.eightbit,
                      str_of(parameters));
+}
+
+/* With the first recipient. */
+static void say_mail(struct relay *relay)
+{
+    put_mail(relay);
     say_rcpt(relay);
 }
 
@@ -241,12 +258,31 @@ static const struct lack *lack_of(const struct relay *relay)
     return relay->ask.requiretls && !link_keeps_requiretls(relay->link) ? &requiretls : NULL;
 }
 
+/* The transaction anew, as far as it had come. */
+static void replay(struct relay *relay)
+{
+    put_mail(relay);
+    for (const struct accepted *a = relay->first; a != NULL; a = a->next)
+        put_rcpt(relay, a->recipient, a->dsn);
+    relay->replays_due = relay->accepted;
+    link_flush(relay->link);
+}
+
 /* What this backend lacks another may have. */
 static void on_ready(void *arg)
 {
     struct relay *relay = arg;
 
     relay->lack = lack_of(relay);
+    if (relay->state == RELAY_REPLAYS && relay->lack == NULL) {
+        replay(relay);
+        return;
+    }
+    if (relay->state == RELAY_REPLAYS) {
+        link_rest(&relay->link);
+        over(relay);
+        return;
+    }
     if (relay->lack == NULL) {
         begin_rcpt(relay);
     } else if (relay->ask.own != NULL) {
@@ -266,14 +302,47 @@ static void on_mail(struct relay *relay, const struct smtp_reply *reply)
     relay->refused_text = str_copy(relay->mem, reply->text);
 }
 
+static void remember(struct relay *relay)
+{
+    struct accepted *a = ARENA_NEW(relay->mem, struct accepted);
+
+    *a = (struct accepted){.recipient = relay->recipient, .dsn = relay->recipient_dsn};
+    *relay->end = a;
+    relay->end = &a->next;
+    relay->accepted++;
+}
+
+static void begin_message(struct relay *relay);
+
+/* All are taken once more, or the message comes again. */
+static void on_replayed(struct relay *relay, const struct smtp_reply *reply)
+{
+    if (reply->code >= 300 && relay->refused_code == 0)
+        relay->refused_code = reply->code;
+    if (--relay->replays_due > 0)
+        return;
+    if (relay->refused_code == 0) {
+        begin_message(relay);
+        return;
+    }
+    relay->refused_code = 0;
+    link_reset(&relay->link);
+    over(relay);
+}
+
 static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
 {
+    if (relay->state == RELAY_REPLAYS) {
+        on_replayed(relay, reply);
+        return;
+    }
     relay->state = RELAY_OPEN;
     if (relay->refused_code != 0) {
         give_refusal(relay);
         return;
     }
-    relay->accepted += reply->code < 300;
+    if (reply->code < 300)
+        remember(relay);
     if (reply->code < 300 && speaks_lmtp(relay))
         addressees_add(&relay->addressees, relay->recipient, relay->alone);
     give_reply(relay, reply);
@@ -514,6 +583,7 @@ static bool is_waiting(const struct relay *relay)
 {
     switch (relay->state) {
     case RELAY_WAITS_RCPT:
+    case RELAY_REPLAYS:
     case RELAY_WAITS_DATA:
     case RELAY_SENDING:
     case RELAY_WAITS_MESSAGE:
@@ -521,6 +591,13 @@ static bool is_waiting(const struct relay *relay)
     default:
         return false;
     }
+}
+
+/* Another connection may hear all of it again. A login's may not be replaced. */
+static bool may_replay(const struct relay *relay)
+{
+    return (relay->state == RELAY_OPEN || relay->state == RELAY_REPLAYS) && relay->accepted > 0 &&
+           relay->ask.own == NULL;
 }
 
 /* Before the session heard anything, another link may do the same work. */
@@ -535,7 +612,9 @@ static void on_broke(bool stale, void *arg)
         relay->tried[relay->backend->number] = false; /* the backend itself has not failed */
     else
         relay->unreached = true;
-    if (relay->answered || relay->state != RELAY_WAITS_RCPT)
+    if (stale && may_replay(relay))
+        relay->state = RELAY_LEFT;
+    else if (relay->answered || relay->state != RELAY_WAITS_RCPT)
         relay->state = RELAY_OVER;
     if (waiting && !note_divided(relay))
         answer_soon(relay);
@@ -584,12 +663,23 @@ static void find_link(struct relay *relay)
         over(relay);
 }
 
+/* To the same backend, which has taken its recipients. */
+static void begin_replay(struct relay *relay)
+{
+    relay->state = RELAY_REPLAYS;
+    relay->link = link_open(relay->backend, &relay->ask.client, &link_events, relay);
+    if (relay->link == NULL)
+        over(relay);
+}
+
 static void on_again(void *arg)
 {
     struct relay *relay = arg;
 
     if (relay->aside.code != 0)
         give_aside(relay);
+    else if (relay->state == RELAY_LEFT)
+        begin_replay(relay);
     else if (relay->refused_code != 0)
         give_refusal(relay);
     else if (relay->state == RELAY_OVER || relay->answered)
@@ -614,6 +704,7 @@ struct relay *relay_open(struct arena *mem, struct backends *backends, const str
                             .answer = answer,
                             .arg = arg,
                             .tried = ARENA_ARRAY(mem, bool, backends_count(backends))};
+    relay->end = &relay->first;
     addressees_init(&relay->addressees, mem);
     return relay;
 }
@@ -669,7 +760,7 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
         answer_soon(relay);
         return;
     }
-    if (relay->link == NULL) { /* it broke between two recipients: those before are gone with it */
+    if (relay->link == NULL) { /* it ended between two recipients: those before are gone with it */
         over(relay);
         return;
     }
@@ -721,22 +812,28 @@ bool relay_wants_digest(const struct relay *relay)
     return relay->addressees.count > 1 || relay->addressees.alone;
 }
 
-void relay_message(struct relay *relay, const struct relay_message *message)
+static void begin_message(struct relay *relay)
 {
-    relay->message = *message;
-    if (relay->link == NULL || relay->state != RELAY_OPEN) {
-        over(relay);
-        return;
-    }
     if (relay->addressees.alone) {
         struct partial_pair pair = pair_of(relay, relay->addressees.first->recipient);
 
         relay->state = RELAY_WAITS_DATA;
         relay->asking = partials_ask_taken(backends_partials(relay->backends), backends_loop(relay->backends),
-                                           relay->mem, &pair, message->digest, on_taken, relay);
+                                           relay->mem, &pair, relay->message.digest, on_taken, relay);
         return;
     }
     send_message(relay);
+}
+
+void relay_message(struct relay *relay, const struct relay_message *message)
+{
+    relay->message = *message;
+    if (relay->state == RELAY_LEFT)
+        answer_soon(relay);
+    else if (relay->link == NULL || relay->state != RELAY_OPEN)
+        over(relay);
+    else
+        begin_message(relay);
 }
 
 void relay_spool_ready(struct relay *relay)

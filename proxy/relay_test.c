@@ -120,7 +120,7 @@ static const struct fault {
 
     /* once a recipient was accepted */
     {"RCPT: 250 twice", {"RCPT=250 a\r\n250 b\r\n"}, 250, "a", 451, 1, 0, false},
-    {"hung up after RCPT", {"RCPT=250 a\r\n!close"}, 250, "a", 451, 1, 0, false},
+    {"hung up after RCPT", {"RCPT=250 a\r\n!close"}, 250, "a", 451, 2, 0, false},
     {"DATA deferred", {"DATA=452 4.3.1 Full\r\n"}, 250, "Ok", 452, 1, 0, false},
     {"DATA refused", {"DATA=554 5.5.1 No\r\n"}, 250, "Ok", 554, 1, 0, false},
     {"DATA: 421", {"DATA=421 4.3.2 Down\r\n!close"}, 250, "Ok", 451, 1, 0, false},
@@ -459,6 +459,50 @@ static void test_pool_limit(void **state)
     WAIT(fakebackend_open(fakes[0]) == 2);
     t_same_int(fakebackend_heard(fakes[0], "QUIT"), MANY - 2);
     t_same_int(fakebackend_taken(fakes[0]), MANY);
+}
+
+/* ---- a backend that does not wait for the message ---- */
+
+static void test_left_waiting(void **state)
+{
+    static const struct {
+        const char *name, *rule;
+        int code;
+        unsigned taken, recipients; /* heard, in all */
+    } rows[] = {
+        {"it hears all of it again on another connection", NULL, 250, 1, 4},
+        {"also when it said why", "1.RCPT#2=250 Ok\r\n421 4.4.2 Timeout\r\n!close", 250, 1, 4},
+        {"a recipient that is not taken again", "2.RCPT#2=550 5.1.1 Gone\r\n", 451, 0, 4},
+        {"a sender that is not", "2.MAIL=450 4.7.1 Later\r\n", 451, 0, 4},
+        {"it hangs up again", "2.RCPT=!close", 451, 0, 3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        t_case(rows[i].name, "5321 4.5.3.2");
+        fakebackend_rules(fakes[0], (const char *const[]){rows[i].rule, NULL});
+        begin(&work);
+        t_same_int(rcpt(&work, "c@d.test"), 250);
+        t_same_int(rcpt(&work, "e@d.test"), 250);
+        fakebackend_hang_up(fakes[0]);
+        let_pass();
+        t_same_int(backends_choose(backends, (bool[FAKES]){false}, STR(""))->failures, 0);
+        t_same_int(message(&work), rows[i].code);
+        t_same_int(fakebackend_visits(fakes[0]), 2);
+        t_same_int(fakebackend_taken(fakes[0]), rows[i].taken);
+        t_same_int(fakebackend_heard(fakes[0], "RCPT"), rows[i].recipients);
+        t_same_int(work.answers, 3);
+        if (rows[i].taken > 0)
+            expect_message(fakes[0]);
+        reopen_bed();
+    }
+    t_case("nobody is there any more", NULL);
+    begin(&work);
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    fakebackend_close_door(fakes[0]);
+    fakebackend_hang_up(fakes[0]);
+    let_pass();
+    t_same_int(message(&work), 451);
 }
 
 /* ---- connections that died meanwhile ---- */
@@ -1042,6 +1086,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BED(test_kinds_of_mail),
         ON_BED(test_kinds_of_backends),
+        ON_BED(test_left_waiting),
         ON_BED(test_delivers),
         ON_BED(test_pipelining),
         ON_BED(test_faults),

@@ -31,7 +31,7 @@ struct smtp_client {
     enum smtp_protocol protocol;
     const char *hostname;
     struct buf *out;
-    bool want_tls, tls_done, ready;
+    bool want_tls, tls_done, ready, closed;
     unsigned recipients;     /* accepted in this transaction */
     char introduced_as[256]; /* how the true client greets: our EHLO once it was introduced */
     const char *broken_why;
@@ -337,9 +337,10 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
 {
     enum expected what;
 
+    client->closed = client->due.n == 0 && reply->code == 421;
     if (client->due.n == 0)
-        return broken(client, reply->code == 421 ? "the backend closed the session (421)"
-                                                 : "a reply that nobody waits for");
+        return broken(client, client->closed ? "the backend closed the session (421)"
+                                             : "a reply that nobody waits for");
     what = (enum expected)client->due.p[0];
     buf_consume(&client->due, 1);
     send_held(client);
@@ -398,5 +399,6 @@ void smtp_client_next(struct smtp_client *client, struct smtp_client_event *even
                                                      : broken(client, "an answer that is no SMTP reply");
     }
     if (client->broken_why != NULL)
-        *event_out = (struct smtp_client_event){.kind = SMTP_CLIENT_BROKEN, .why = client->broken_why};
+        *event_out = (struct smtp_client_event){
+            .kind = SMTP_CLIENT_BROKEN, .why = client->broken_why, .closed = client->closed};
 }

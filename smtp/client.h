@@ -41,6 +41,7 @@ struct smtp_client_event {
     enum smtp_client_event_kind kind;
     struct smtp_reply reply;
     const char *why;
+    bool closed; /* BROKEN: it said 421, unasked */
 };
 
 enum smtp_protocol { PROTOCOL_SMTP, PROTOCOL_LMTP };

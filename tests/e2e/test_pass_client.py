@@ -2,7 +2,7 @@
 
 from lib.check import has, same, starts
 from lib.mail import message
-from lib.postfix import RECEIVER, Postfix
+from lib.postfix import RECEIVER, Postfix, fields_added
 from lib.world import BOT, GOOD
 
 
@@ -52,3 +52,19 @@ def test_xforward_that_is_not_offered(t):
         deliver(guard, GOOD, "alice@good.test", f"{user}@example.net")
         postfix.delivery(f"{user}@example.net")
     has(guard.event(event="backend.xclient")["text"], "does not offer XFORWARD")
+
+
+def test_postfix_that_does_not_wait(t):
+    """A message that comes more slowly than Postfix waits for it is delivered, once: Postfix hears its envelope again."""
+    postfix, guard = before(t, "xclient", "smtpd_timeout = 2s\nsmtpd_authorized_xclient_hosts = 127.0.0.1\n")
+    mail = message(sender="alice@good.test", recipient="u1@example.net")
+    with guard.client(GOOD) as client:
+        client.envelope("alice@good.test", "u1@example.net", "u2@example.net")
+        client.say("DATA", "354 ")
+        client.send(mail)
+        postfix.logged("timeout after RCPT from ")
+        client.send(b".\r\n")
+        starts(client.read(), "250 2.0.0 Ok")
+    for user in ("u1@example.net", "u2@example.net"):
+        fields_added(postfix.delivery(user), mail)
+    same(guard.events(event="backend.down"), [], "what is held against Postfix")
