@@ -150,7 +150,8 @@ void decided_message(struct session *s, int code, const char *text)
     outcome = answered(s, code, s->reply_enhanced, text);
     decision_put_message(&json, &s->facts, id != NULL ? str_trim(id->value) : STR(""));
     if (s->facts.message.dmarc != NULL)
-        json_put_z(&json, "disposition", dmarc_policy_name(decide_dmarc_disposition(s->service->config, &s->facts)));
+        json_put_z(&json, "disposition",
+                   dmarc_policy_name(decide_dmarc_disposition(s->service->config, &s->facts)));
     decision_put_text(&json, "backend", s->tx->backend);
     decision_put_text(&json, "signed", s->tx->intake->signatures.n > 0 ? "yes" : s->tx->unsigned_why);
     decision_put_outcome(&json, "verdict", &outcome);
@@ -205,6 +206,19 @@ void decided_session(struct session *s)
     end_record(s->service, &json);
 }
 
+/* Whoever floods us must not push everything else out of the history: the log has all of them. */
+static bool is_one_too_many(struct service *service)
+{
+    enum { SPAN_MS = 60000, A_SPAN = 60 };
+    int64_t now_ms = loop_now_ms(service->loop);
+
+    if (service->limits_recorded == 0 || now_ms - service->limits_since_ms >= SPAN_MS) {
+        service->limits_since_ms = now_ms;
+        service->limits_recorded = 0;
+    }
+    return service->limits_recorded++ >= A_SPAN;
+}
+
 void decided_limits(struct service *service, const struct listen_settings *listen, const struct ip *ip,
                     const char *check, const char *reply)
 {
@@ -214,7 +228,7 @@ void decided_limits(struct service *service, const struct listen_settings *liste
         .action = ACTION_DROP, .code = 421, .enhanced = enhanced, .check = check, .text = text};
     struct json json;
 
-    if (!keeper_wants(service->keeper))
+    if (!keeper_wants(service->keeper) || is_one_too_many(service))
         return;
     snprintf(text, sizeof(text), "%.*s", STR_ARG(str_trim(str_from(str_of(reply), strlen("421 4.x.x ")))));
     memcpy(enhanced, reply + strlen("421 "), strlen(enhanced));

@@ -37,6 +37,8 @@ struct service {
     struct failures *failures; /* NULL: none are wanted */
     struct keeper *keeper;     /* shared; NULL: nothing is recorded */
     struct buf record;         /* the one that is being written */
+    int64_t limits_since_ms;   /* see decided_limits() */
+    unsigned limits_recorded;
     struct store *store;       /* shared */
     struct clients *clients;   /* shared */
     struct told *told;         /* shared */

@@ -94,6 +94,26 @@ def test_one_record_each(t):
         true(line or record["at"] == "mail", f"the log knows {record['id']}")
 
 
+def test_flood(t):
+    """Of clients beyond the limits so many are recorded as explain anything: a flood pushes nothing else out."""
+    guard = t.guard(limits={"connections_per_client": 1}, runtime={"workers": 1})
+    with guard.client(GOOD):
+        for _ in range(70):
+            guard.client(GOOD, greeting="421 4.7.0 Too many connections").close()
+    found = recorded(guard, 61, "--limit", "100")
+    same([r["at"] for r in found], ["limits"] * 60 + ["connect"], "what is on record")
+    same(
+        [found[0]["client"]["ip"], found[0]["verdict"]],
+        [
+            GOOD.address,
+            {"action": "drop", "reply": 421, "enhanced": "4.7.0", "check": "connections",
+             "text": "Too many connections from your address"},
+        ],
+        "the first",
+    )
+    has(guard.cli("explain", GOOD.address, "--limit", "3")[1], "fewer connections to us at the same time")
+
+
 def test_filters(t):
     """history chooses by time, sender, recipient, client and action; a line each, the newest last."""
     guard = t.guard(dmarc={"reject": "always"}, runtime={"workers": 1})  # records in the order of sessions
