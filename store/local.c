@@ -229,6 +229,15 @@ static void serve(struct local *local, struct store_token *batch)
     checkpoint_after_commit(local->checkpoint, sqlite_log_pages(local->db));
 }
 
+static enum sqlite_outcome expire_slice(struct local *local, size_t *deleted_out, struct fail *fail)
+{
+    enum sqlite_outcome outcome = sqlite_begin(local->db, fail);
+
+    if (outcome == SQLITE_WORKED)
+        outcome = sqlite_expire(local->db, clock_unix(local->clock), deleted_out, fail);
+    return outcome == SQLITE_WORKED ? sqlite_commit(local->db, fail) : outcome;
+}
+
 /* Only when nobody waits. A lock held elsewhere is no matter here: the next slice will do. */
 static void expire(struct local *local)
 {
@@ -238,12 +247,14 @@ static void expire(struct local *local)
 
     if (local->db == NULL || clock_mono_ms(local->clock) < local->expire_ms)
         return;
-    outcome = sqlite_expire(local->db, clock_unix(local->clock), &deleted, &fail);
+    outcome = expire_slice(local, &deleted, &fail);
     local->expire_ms =
         clock_mono_ms(local->clock) + (deleted == SQLITE_SLICE_ROWS ? EXPIRE_BUSY_MS : EXPIRE_IDLE_MS);
     if (outcome == SQLITE_DAMAGED)
         begin_anew(local, &fail);
-    else
+    else if (outcome == SQLITE_UNAVAILABLE)
+        go_away(local, &fail);
+    else if (outcome == SQLITE_WORKED)
         checkpoint_after_commit(local->checkpoint, sqlite_log_pages(local->db));
 }
 

@@ -51,7 +51,8 @@ enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table, struct str 
 enum sqlite_outcome sqlite_first_keys(struct sqlite *db, struct arena *mem, const char *table, size_t most,
                                       struct str *keys_out, size_t *count_out, struct fail *fail);
 
-/* Deletes a slice of what expired before this hour; deleted_out = SQLITE_SLICE_ROWS: there may be more. */
+/* Deletes a slice of what expired before this hour, in a transaction; deleted_out = SQLITE_SLICE_ROWS: there may be
+ * more. */
 enum sqlite_outcome sqlite_expire(struct sqlite *db, int64_t now_unix, size_t *deleted_out,
                                   struct fail *fail);
 

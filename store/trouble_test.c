@@ -159,6 +159,37 @@ static void test_disk_full(void **state)
     t_same_int(bed_ask_file("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
 }
 
+/* Rows that have expired go when nobody waits, at the end of a request that writes nothing. */
+static void test_disk_full_while_rows_expire(void **state)
+{
+    struct rlimit before, none;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    char key[16];
+
+    (void)state;
+    bed_open_store();
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        bed_added(key, 1, bed_wall_s + 10);
+    }
+    bed_advance_s(2 * 3600);
+    getrlimit(RLIMIT_FSIZE, &before);
+    none = before;
+    none.rlim_cur = 1024;
+    setrlimit(RLIMIT_FSIZE, &none);
+    for (int i = 0; i < 3; i++)
+        bed_add("nobody", 0, 0);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    bed_advance_s(5);
+    t_case("when they could not go, a row that comes again is there once", NULL);
+    for (int i = 0; i < 50; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        bed_added(key, 1, bed_wall_s + 50000);
+    }
+    t_same_int(bed_ask_file("SELECT count(*) - count(DISTINCT key) FROM heap"), 0);
+}
+
 static void test_corrupt_at_start(void **state)
 {
     static const char garbage[] =
@@ -413,6 +444,7 @@ int main(void)
         ROW(test_locked),
         ROW(test_disk_full),
         HEAPED(test_disk_full),
+        HEAPED(test_disk_full_while_rows_expire),
         ROW(test_corrupt_at_start),
         ROW(test_corrupt_at_run_time),
         HEAPED(test_corrupt_at_run_time),
