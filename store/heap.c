@@ -48,16 +48,18 @@ static uint64_t hash_of(struct str table, struct str key)
 
 /* ---- where rows lie ---- */
 
-static enum sqlite_outcome learn_newer(struct heap *heap, struct fail *fail)
+static enum sqlite_outcome learn_newer(struct heap *heap, int64_t *learnt_out, struct fail *fail)
 {
     sqlite3_stmt *st = heap->statements[ST_NEWER];
     enum sqlite_outcome outcome;
     int code;
 
+    *learnt_out = 0;
     sqlite3_bind_int64(st, 1, heap->last_id);
     while ((code = sqlite3_step(st)) == SQLITE_ROW) {
         heap->last_id = sqlite3_column_int64(st, 0);
         places_add(heap->places, hash_of(sqlite_bytes(st, 1), sqlite_bytes(st, 2)), heap->last_id);
+        ++*learnt_out;
     }
     outcome = sqlite_explain(heap->db, code, fail);
     sqlite3_reset(st);
@@ -80,20 +82,26 @@ static enum sqlite_outcome ask_version(struct heap *heap, int64_t *version_out, 
 static enum sqlite_outcome look_through(struct heap *heap, struct fail *fail)
 {
     enum sqlite_outcome outcome = ask_version(heap, &heap->version, fail);
+    int64_t rows;
 
     heap->places = places_new();
-    return outcome == SQLITE_WORKED ? learn_newer(heap, fail) : outcome;
+    return outcome == SQLITE_WORKED ? learn_newer(heap, &rows, fail) : outcome;
 }
 
-enum sqlite_outcome heap_begin(struct heap *heap, struct fail *fail)
+enum sqlite_outcome heap_begin(struct heap *heap, struct heap_others *others, struct fail *fail)
 {
-    int64_t before = heap->version;
+    int64_t before = heap->version, learnt;
     enum sqlite_outcome outcome = SQLITE_WORKED;
 
     if (heap->places == NULL)
         return outcome;
     outcome = ask_version(heap, &heap->version, fail);
-    return outcome == SQLITE_WORKED && heap->version != before ? learn_newer(heap, fail) : outcome;
+    if (outcome != SQLITE_WORKED || heap->version == before)
+        return outcome;
+    outcome = learn_newer(heap, &learnt, fail);
+    others->wrote = true;
+    others->added += learnt;
+    return outcome;
 }
 
 /* ---- one row ---- */

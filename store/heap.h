@@ -23,8 +23,14 @@ enum sqlite_outcome heap_open(struct sqlite3 *db, const struct sqlite_settings *
                               struct heap **heap_out, struct fail *fail);
 void heap_close(struct heap **heap); /* before the connection; NULL is fine; leaves NULL */
 
-/* At the beginning of each transaction that writes. */
-enum sqlite_outcome heap_begin(struct heap *heap, struct fail *fail);
+/* What other processes have written. */
+struct heap_others {
+    bool wrote;
+    int64_t added; /* rows, to all tables */
+};
+
+/* At the beginning of each transaction that writes. Adds to `others` what they wrote since the last one. */
+enum sqlite_outcome heap_begin(struct heap *heap, struct heap_others *others, struct fail *fail);
 
 /* As sqlite_get() and sqlite_put(), without counting. */
 enum sqlite_outcome heap_get(struct heap *heap, struct arena *mem, const char *table, struct str key,

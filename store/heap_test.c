@@ -117,6 +117,36 @@ static void test_comes_again(void **state)
     t_true(bed_count_rows() <= 100);
 }
 
+/* ---- counting ---- */
+
+static void add_numbered(char first, int count, int64_t expires_unix)
+{
+    char key[16];
+
+    for (int i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "%c%d", first, i);
+        bed_added(key, 1, expires_unix);
+    }
+}
+
+static void test_counts_of_others(void **state)
+{
+    (void)state;
+    bed_settings.rows_max = 100;
+    bed_open_store();
+    add_numbered('a', 100, bed_wall_s + 50000);
+    t_case("a table that another process has emptied has room again: nothing new goes", NULL);
+    bed_change_file("DELETE FROM heap");
+    add_numbered('b', 50, bed_wall_s + 50000);
+    t_same_int(bed_count_rows(), 50);
+    t_case("rows that another process brings count", NULL);
+    bed_change_file("WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 150)"
+                    " INSERT INTO heap (tbl, key, value, expires, expires_hour)"
+                    " SELECT 'test', CAST('c' || i AS BLOB), x'31', 1700040000, 472233 FROM n");
+    add_numbered('d', 50, bed_wall_s + 50000);
+    t_true(bed_count_rows() <= 100);
+}
+
 /* ---- memory ---- */
 
 static struct str numbered(char buffer[16], int i)
@@ -224,8 +254,9 @@ static void test_prefix(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ROW(test_another_writer), ROW(test_deleted_elsewhere), ROW(test_comes_again),
-        ROW(test_memory),         ROW(test_file_of_before),    ROW(test_prefix),
+        ROW(test_another_writer),   ROW(test_deleted_elsewhere), ROW(test_comes_again),
+        ROW(test_counts_of_others), ROW(test_memory),            ROW(test_file_of_before),
+        ROW(test_prefix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,8 @@ static const char *const statement_sql[STATEMENTS] = {
     [ST_FIRST_KEYS] = "SELECT key FROM rows WHERE tbl = ?1 LIMIT ?2",
 };
 
-/* Rows of one table that expire. Counting them in SQL reads them all, so it is done once, at the start. */
+/* Rows of one table that expire. Counting them in SQL reads them all, so it is done at the start, and again when others
+ * have written so much that the number may be far off (must_count). */
 struct table {
     char name[32];
     int64_t rows, rows_max;
@@ -58,6 +59,7 @@ struct sqlite {
     struct sqlite_settings settings;
     size_t log_pages;
     bool is_counted; /* the tables' rows are known */
+    struct heap_others others; /* since they were counted */
 };
 
 /* ---- errors ---- */
@@ -222,6 +224,8 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
                                   -1, &st, NULL);
     enum sqlite_outcome outcome;
 
+    for (size_t i = 0; i < db->tables_count; i++)
+        db->tables[i].rows = 0;
     while (code == SQLITE_OK || code == SQLITE_ROW) {
         struct table *table;
 
@@ -234,8 +238,17 @@ static enum sqlite_outcome count_rows(struct sqlite *db, struct fail *fail)
     }
     outcome = sqlite_explain(db->db, code, fail);
     db->is_counted = outcome == SQLITE_WORKED;
+    db->others = (struct heap_others){0};
     sqlite3_finalize(st);
     return outcome;
+}
+
+/* Before a row is added. A number that is too high would have rows go that have just come; one that is too low, more
+ * stay than may. Whoever writes beside us takes away without our knowing, but what he adds the heap learns of. */
+static bool must_count(const struct sqlite *db, const struct table *table)
+{
+    return !db->is_counted || (db->others.wrote && table->rows >= table->rows_max) ||
+           db->others.added > table->rows_max / 10;
 }
 
 /* ---- rows ---- */
@@ -249,7 +262,7 @@ enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
     sqlite3_reset(st);
     if ((code & 0xff) == SQLITE_BUSY)
         return SQLITE_HELD;
-    return outcome == SQLITE_WORKED ? heap_begin(db->heap, fail) : outcome;
+    return outcome == SQLITE_WORKED ? heap_begin(db->heap, &db->others, fail) : outcome;
 }
 
 enum sqlite_outcome sqlite_commit(struct sqlite *db, struct fail *fail)
@@ -368,7 +381,7 @@ enum sqlite_outcome sqlite_put(struct sqlite *db, const char *table_name, struct
     bool counts = row->value.n > 0 && row->expires_unix > 0;
     enum sqlite_outcome outcome = SQLITE_WORKED;
 
-    if (counts && !counted && !db->is_counted)
+    if (counts && !counted && must_count(db, table))
         outcome = count_rows(db, fail);
     if (outcome == SQLITE_WORKED && counts && !counted && table->rows >= table->rows_max)
         outcome = make_room(db, table, fail);
