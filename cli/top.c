@@ -92,7 +92,7 @@ static void wait_a_moment(void)
 int cli_top(int argc, char **argv)
 {
     struct cli_control control;
-    struct sample sample;
+    struct sample sample = {0};
     int code = cli_control_open(&control, "top", true, argc, argv);
 
     if (code == CLI_FINE)
