@@ -508,6 +508,7 @@ static void handle(struct link *link, const struct smtp_client_event *event)
     case SMTP_CLIENT_RCPT:
     case SMTP_CLIENT_DATA:
     case SMTP_CLIENT_MESSAGE:
+    case SMTP_CLIENT_NOOP:
         handle_reply(link, event);
         break;
     case SMTP_CLIENT_RESET:

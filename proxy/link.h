@@ -30,7 +30,7 @@ struct link;
 
 struct link_events {
     void (*on_ready)(void *arg);
-    /* CHALLENGE, AUTH, MAIL, RCPT, DATA, MESSAGE */
+    /* CHALLENGE, AUTH, MAIL, RCPT, DATA, MESSAGE, NOOP */
     void (*on_reply)(const struct smtp_client_event *event, void *arg);
     void (*on_drain)(void *arg); /* what was written is with the kernel: time for the next piece */
     /* `stale`: a kept link that died before it answered anything, one whose backend had enough of waiting for its holder, or

@@ -351,6 +351,66 @@ static void test_own_link(void **state)
     t_same_int(me.lost, 0);
 }
 
+static void test_slow_message(void **state)
+{
+    static const char *const late[] = {"NOOP#2=", NULL},
+                             *const refused[] = {"NOOP=500 5.5.2 What?\r\n", NULL},
+                             *const gone[] = {"NOOP=421 4.4.2 Timeout\r\n!close", NULL};
+
+    (void)state;
+    t_case("while its message comes slowly, the backend has something to answer", "5321 4.5.3.2");
+    log_in("PLAIN", "AGEAYg==", "235");
+    begin_on(&work, login_link(me.login));
+    relay_keep_alive(work.relay); /* there is no transaction yet */
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    for (unsigned i = 1; i < 4; i++) {
+        relay_keep_alive(work.relay);
+        relay_keep_alive(work.relay); /* one at a time */
+        let_pass();
+        t_same_int(fakebackend_heard(fakes[0], "NOOP"), i);
+    }
+    t_same_int(message(&work), 250);
+    end_work(&work);
+    t_case("the message waits for that answer, which may be a refusal", NULL);
+    fakebackend_rules(fakes[0], refused);
+    begin_on(&work, login_link(me.login));
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    relay_keep_alive(work.relay);
+    t_same_int(message(&work), 250);
+    end_work(&work);
+    t_case("a backend that has had enough: the message comes again, after another login", NULL);
+    fakebackend_rules(fakes[0], gone);
+    begin_on(&work, login_link(me.login));
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    relay_keep_alive(work.relay);
+    t_same_int(message(&work), 451);
+    t_same_int(fakebackend_taken(fakes[0]), 2);
+    end_work(&work);
+    WAIT(me.lost == 1);
+    login_close(&me.login);
+    t_case("and one that does not answer", NULL);
+    reopen();
+    log_in("PLAIN", "AGEAYg==", "235");
+    fakebackend_rules(fakes[0], late);
+    begin_on(&work, login_link(me.login));
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    relay_keep_alive(work.relay);
+    let_pass();
+    fake_settings[0].reply_timeout_ms = SHORT_MS;
+    relay_keep_alive(work.relay);
+    t_same_int(message(&work), 451);
+    end_work(&work);
+    login_close(&me.login);
+    fake_settings[0].reply_timeout_ms = PATIENT_MS;
+    t_case("all others may be replaced, and are not asked", NULL);
+    begin(&work);
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    relay_keep_alive(work.relay);
+    let_pass();
+    t_same_int(fakebackend_heard(fakes[0], "NOOP"), 2);
+    end_work(&work);
+}
+
 static void test_lost(void **state)
 {
     static const char *const closes[] = {"RCPT#2=!close", NULL}, *const silent[] = {"RCPT=", NULL};
@@ -485,6 +545,7 @@ int main(void)
         ON_LOGIN_BED(test_dialogues),      ON_LOGIN_BED(test_trouble),    ON_LOGIN_BED(test_silence),
         ON_LOGIN_BED(test_other_backends), ON_LOGIN_BED(test_stale_link), ON_LOGIN_BED(test_given_up),
         ON_LOGIN_BED(test_own_link),       ON_LOGIN_BED(test_lost),       ON_LOGIN_BED(test_offer),
+        ON_LOGIN_BED(test_slow_message),
     };
 
     return cmocka_run_group_tests(tests, make_contexts, drop_contexts);

@@ -21,8 +21,9 @@ enum relay_state {
     RELAY_UNUSED,
     RELAY_WAITS_RCPT,
     RELAY_OPEN,
-    RELAY_LEFT,    /* as open, but the backend did not want to wait for the message any longer */
-    RELAY_REPLAYS, /* it hears MAIL and RCPT once more */
+    RELAY_LEFT,       /* as open, but the backend did not want to wait for the message any longer */
+    RELAY_REPLAYS,    /* it hears MAIL and RCPT once more */
+    RELAY_WAITS_NOOP, /* the message is there, the reply to NOOP not yet */
     RELAY_WAITS_DATA,
     RELAY_SENDING,
     RELAY_WAITS_MESSAGE,
@@ -565,6 +566,10 @@ static void on_reply(const struct smtp_client_event *event, void *arg)
     case SMTP_CLIENT_DATA:
         on_data_answer(relay, &event->reply);
         break;
+    case SMTP_CLIENT_NOOP:
+        if (relay->state == RELAY_WAITS_NOOP)
+            begin_message(relay);
+        break;
     default:
         on_message(relay, &event->reply);
         break;
@@ -584,6 +589,7 @@ static bool is_waiting(const struct relay *relay)
     switch (relay->state) {
     case RELAY_WAITS_RCPT:
     case RELAY_REPLAYS:
+    case RELAY_WAITS_NOOP:
     case RELAY_WAITS_DATA:
     case RELAY_SENDING:
     case RELAY_WAITS_MESSAGE:
@@ -832,8 +838,19 @@ void relay_message(struct relay *relay, const struct relay_message *message)
         answer_soon(relay);
     else if (relay->link == NULL || relay->state != RELAY_OPEN)
         over(relay);
+    else if (smtp_client_replies_due(link_dialogue(relay->link)) > 0)
+        relay->state = RELAY_WAITS_NOOP;
     else
         begin_message(relay);
+}
+
+void relay_keep_alive(struct relay *relay)
+{
+    if (relay->ask.own == NULL || relay->link == NULL || relay->state != RELAY_OPEN ||
+        smtp_client_replies_due(link_dialogue(relay->link)) > 0)
+        return;
+    smtp_client_noop(link_dialogue(relay->link));
+    link_flush(relay->link);
 }
 
 void relay_spool_ready(struct relay *relay)

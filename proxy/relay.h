@@ -68,6 +68,8 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn);
 bool relay_wants_digest(const struct relay *relay); /* of the message, now that its recipients are there */
 void relay_message(struct relay *relay, const struct relay_message *message);
 void relay_spool_ready(struct relay *relay);
+/* While the message comes slowly: a connection that is a login's own, and cannot be replaced, has something to answer. */
+void relay_keep_alive(struct relay *relay);
 /* In the middle of a transaction: RSET; in the middle of a message: the connection is cut. */
 void relay_close(struct relay **relay);
 

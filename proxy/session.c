@@ -472,6 +472,7 @@ static void on_rate(void *arg)
     if (!s->paused)
         intake->span_bytes = intake->rate_bytes;
     intake->rate_bytes = 0;
+    relay_keep_alive(s->tx->relay);
     timer_start(&s->budget, s->service->loop, RATE_SPAN_MS, on_rate, s);
 }
 

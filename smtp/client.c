@@ -24,6 +24,7 @@ enum expected {
     AT_DATA,
     AT_MESSAGE,
     AT_RSET,
+    AT_NOOP,
     AT_QUIT
 };
 
@@ -205,6 +206,11 @@ void smtp_client_reset(struct smtp_client *client)
     command(client, AT_RSET, "RSET");
 }
 
+void smtp_client_noop(struct smtp_client *client)
+{
+    command(client, AT_NOOP, "NOOP");
+}
+
 void smtp_client_quit(struct smtp_client *client)
 {
     command(client, AT_QUIT, "QUIT");
@@ -380,6 +386,8 @@ static enum smtp_client_event_kind take_reply(struct smtp_client *client, const 
         return SMTP_CLIENT_MESSAGE;
     case AT_RSET:
         return reply->code < 300 ? SMTP_CLIENT_RESET : broken(client, "RSET was refused");
+    case AT_NOOP:
+        return SMTP_CLIENT_NOOP;
     default:
         return broken(client, "closed after QUIT");
     }

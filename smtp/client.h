@@ -33,6 +33,7 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_DATA,       /* `reply`: 354 sends the message now; else the transaction ends with it */
     SMTP_CLIENT_MESSAGE,    /* `reply` to the end of the message: the one that counts; LMTP: one each */
     SMTP_CLIENT_RESET,      /* RSET was answered 250: ready for the next transaction */
+    SMTP_CLIENT_NOOP,       /* NOOP was answered, whatever with */
     SMTP_CLIENT_REFUSED,    /* greeting, EHLO or XCLIENT got 4xx or 5xx: `reply` */
     SMTP_CLIENT_BROKEN,     /* `why` */
 };
@@ -75,6 +76,8 @@ void smtp_client_message_sent(struct smtp_client *client, bool ends_with_crlf);
  * are. What comes next is SMTP_CLIENT_MESSAGE. */
 void smtp_client_bdat(struct smtp_client *client, uint64_t bytes);
 void smtp_client_reset(struct smtp_client *client);
+/* At any time but within AUTH or a message; only when it was answered may a message begin. */
+void smtp_client_noop(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);
 
 /* What the backend said it can do; the caller remembers it between connections. */

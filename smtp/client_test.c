@@ -37,6 +37,7 @@ static void tell(const struct smtp_client_event *event)
         [SMTP_CLIENT_DATA] = "data",
         [SMTP_CLIENT_MESSAGE] = "message",
         [SMTP_CLIENT_RESET] = "reset",
+        [SMTP_CLIENT_NOOP] = "noop",
         [SMTP_CLIENT_REFUSED] = "refused",
         [SMTP_CLIENT_BROKEN] = "broken",
     };

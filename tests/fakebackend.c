@@ -26,13 +26,14 @@ enum verb {
     BODY,
     DOT,
     RSET,
+    NOOP,
     QUIT,
     VERBS
 };
 
 static const char *const verbs[VERBS] = {"CONNECT", "EHLO",     "LHLO", "HELO", "STARTTLS", "XCLIENT",
                                          "AUTH",    "RESPONSE", "MAIL", "RCPT", "DATA",     "BDAT",
-                                         "BODY",    "DOT",      "RSET", "QUIT"};
+                                         "BODY",    "DOT",      "RSET", "NOOP", "QUIT"};
 
 static const char *const usual[VERBS] = {
     [CONNECT] = "220 fake ESMTP\r\n",
@@ -48,6 +49,7 @@ static const char *const usual[VERBS] = {
     [BODY] = "",
     [DOT] = "250 2.0.0 Taken\r\n",
     [RSET] = "250 2.0.0 Ok\r\n",
+    [NOOP] = "250 2.0.0 Ok\r\n",
     [QUIT] = "221 2.0.0 Bye\r\n!close",
 };
 
