@@ -88,7 +88,7 @@ static struct str add_character(struct buf *out, struct str s)
     uint32_t code = n > 0 ? utf8_code(s, n) : c;
 
     if (c == '"' || c == '\\')
-        buf_fmt(out, "\\%c", c);
+        buf_add(out, (const char[]){'\\', (char)c}, 2);
     else if (n == 0 || !utf8_is_harmless(code)) /* all of these have 16 bits at the most */
         buf_fmt(out, "\\u%04x", (unsigned)code);
     else

@@ -149,8 +149,11 @@ static void tell_spf(struct buf *out, const char *name, const struct spf_answer 
 {
     if (spf == NULL)
         return;
-    row(out, name, took_ms, "%s for %s%s%s", spf_result_name(spf->result), spf->domain,
-        *spf->reason != '\0' ? ": " : "", spf->reason);
+    if (spf->result == SPF_PASS && spf->mechanism != NULL)
+        row(out, name, took_ms, "pass for %s, whose record has %s", spf->domain, spf->mechanism);
+    else
+        row(out, name, took_ms, "%s for %s%s%s", spf_result_name(spf->result), spf->domain,
+            *spf->reason != '\0' ? ": " : "", spf->reason);
     if (*spf->explanation != '\0')
         row(out, name, 0, "its owner explains: %s", spf->explanation);
 }

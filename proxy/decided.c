@@ -100,6 +100,8 @@ void decided_recipient(struct session *s)
     if (!is_wanted(s))
         return;
     outcome = answered(s, s->reply_code, s->reply_enhanced, str_dup(s->tx->mem, s->reply_text));
+    if (told->room == 0)
+        (void)buf_reserve(told, 1000); /* one recipient, and some more: it need not grow */
     json_init(&json, told);
     json.need_comma = before > 0;
     decision_put_recipient(&json, &s->facts, s->facts.recipient.grey != NULL ? s->tx->suspicion : NULL,

@@ -62,7 +62,6 @@ WORDS_OF(rdns_state_name, enum rdns_state)
 WORDS_OF(helo_form_name, enum helo_form)
 WORDS_OF(sender_domain_name, enum sender_domain)
 WORDS_OF(spf_result_name, enum spf_result)
-WORDS_OF(spf_scope_name, enum spf_scope)
 WORDS_OF(dkim_result_name, enum dkim_result)
 WORDS_OF(arc_result_name, enum arc_result)
 WORDS_OF(dmarc_result_name, enum dmarc_result)
@@ -116,7 +115,8 @@ static const struct dnsbl_answer *read_lists(struct arena *mem, const json_t *ob
     return answer;
 }
 
-static const struct spf_answer *read_spf(struct arena *mem, const json_t *object, uint32_t *ms_out)
+static const struct spf_answer *read_spf(struct arena *mem, const json_t *object, enum spf_scope scope,
+                                         uint32_t *ms_out)
 {
     struct spf_answer *spf;
 
@@ -126,7 +126,7 @@ static const struct spf_answer *read_spf(struct arena *mem, const json_t *object
     *ms_out = ms_at(object, "ms");
     *spf = (struct spf_answer){
         .result = word_at(object, "result", spf_result_name_word, SPF_PERMERROR, SPF_TEMPERROR),
-        .scope = word_at(object, "scope", spf_scope_name_word, SPF_MFROM, SPF_MFROM),
+        .scope = scope,
         .domain = text_at(mem, object, "domain"),
         .mechanism = text_or_null(mem, object, "mechanism"),
         .explanation = text_at(mem, object, "explanation"),
@@ -233,9 +233,13 @@ static void read_dmarc(struct arena *mem, const json_t *object, struct message_f
     found = ARENA_NEW(mem, struct dmarc_discovery);
     found->found = word_at(object, "found", dmarc_found_name_word, DMARC_FOUND_PERMERROR, DMARC_NOT_FOUND);
     found->from_domain = f->from_domain;
+    found->record = read_policy(mem, object);
     found->org_domain = text_or_null(mem, object, "org_domain");
     found->record_domain = text_or_null(mem, object, "record_domain");
-    found->record = read_policy(mem, object);
+    if (found->org_domain == NULL)
+        found->org_domain = f->from_domain;
+    if (found->record_domain == NULL && found->record != NULL)
+        found->record_domain = f->from_domain;
     found->reason = "";
     f->discovery = found;
 }
@@ -278,7 +282,15 @@ static void read_client(struct arena *mem, const json_t *root, struct decision *
     f->helo_form = word_at(object, "helo_form", helo_form_name_word, HELO_SINGLE_LABEL, HELO_NOT_SEEN);
     d->tls = text_or_null(mem, object, "tls");
     f->dnsbl = read_lists(mem, json_object_get(root, "dnsbl"), &took_ms[FACT_DNSBL]);
-    f->spf_helo = read_spf(mem, json_object_get(root, "spf_helo"), &took_ms[FACT_SPF_HELO]);
+    f->spf_helo = read_spf(mem, json_object_get(root, "spf_helo"), SPF_HELO, &took_ms[FACT_SPF_HELO]);
+}
+
+/* Of MAIL FROM; where log.privacy has hidden that, it stands by itself. */
+static struct str domain_of(struct arena *mem, const json_t *root, const char *from)
+{
+    const char *at = strrchr(from, '@'), *domain = text_or_null(mem, root, "sender_domain");
+
+    return str_of(domain != NULL ? domain : at != NULL ? at + 1 : "");
 }
 
 static void read_transaction(struct arena *mem, const json_t *root, struct decision *d)
@@ -290,12 +302,12 @@ static void read_transaction(struct arena *mem, const json_t *root, struct decis
         return;
     d->from = text_at(mem, root, "from");
     f->sender.text = str_of(d->from);
-    f->sender.domain = str_of(text_at(mem, root, "sender_domain"));
+    f->sender.domain = domain_of(mem, root, d->from);
     f->null_sender = *d->from == '\0';
     f->sender_domain = word_at(root, "sender", sender_domain_name_word, SENDER_TEMPERROR, SENDER_NOT_ASKED);
     took_ms[FACT_SENDER] = ms_at(root, "sender_ms");
     f->to_postmaster = flag_at(root, "to_postmaster");
-    f->spf = read_spf(mem, json_object_get(root, "spf"), &took_ms[FACT_SPF]);
+    f->spf = read_spf(mem, json_object_get(root, "spf"), SPF_MFROM, &took_ms[FACT_SPF]);
     if (f->spf == NULL && f->null_sender)
         f->spf = d->facts.session.spf_helo;
     f->domains = read_lists(mem, json_object_get(root, "domains"), &took_ms[FACT_DOMAINS]);
@@ -400,7 +412,8 @@ bool decision_read(struct arena *mem, struct str line, struct decision *decision
     d->signing = text_or_null(mem, root, "signed");
     d->end = text_or_null(mem, root, "end");
     d->failed_logins = (unsigned)number_at(root, "failed_logins");
-    d->disposition = word_at(root, "disposition", dmarc_policy_name_word, DMARC_POLICY_REJECT, DMARC_POLICY_NONE);
+    d->disposition =
+        word_at(root, "disposition", dmarc_policy_name_word, DMARC_POLICY_REJECT, DMARC_POLICY_NONE);
     read_client(mem, root, d);
     read_transaction(mem, root, d);
     read_recipients(mem, root, d);

@@ -87,6 +87,7 @@ static void put_lists(struct json *json, const char *key, const struct dnsbl_ans
     json_object_end(json);
 }
 
+/* The key says whose it is, and the mechanism why it passed. */
 static void put_spf(struct json *json, const char *key, const struct spf_answer *spf, uint32_t took_ms)
 {
     if (spf == NULL)
@@ -94,11 +95,11 @@ static void put_spf(struct json *json, const char *key, const struct spf_answer 
     begin(json, key);
     put_number(json, "ms", took_ms);
     json_put_z(json, "result", spf_result_name(spf->result));
-    json_put_z(json, "scope", spf_scope_name(spf->scope));
     decision_put_text(json, "domain", spf->domain);
     decision_put_text(json, "mechanism", spf->mechanism);
     put_words(json, "explanation", spf->explanation);
-    put_words(json, "reason", spf->reason);
+    if (spf->result != SPF_PASS)
+        put_words(json, "reason", spf->reason);
     put_number(json, "lookups", spf->lookups);
     put_number(json, "void_lookups", spf->void_lookups);
     json_object_end(json);
@@ -166,11 +167,18 @@ static void put_arc(struct json *json, const struct arc_answer *arc, uint32_t to
     json_object_end(json);
 }
 
-static void put_policy(struct json *json, const struct dmarc_discovery *found)
+/* As a rule all are one domain, and then it is told once. */
+static void put_domain(struct json *json, const char *key, const char *domain, const char *from_domain)
+{
+    if (domain != NULL && (from_domain == NULL || strcmp(domain, from_domain) != 0))
+        decision_put_text(json, key, domain);
+}
+
+static void put_policy(struct json *json, const struct dmarc_discovery *found, const char *from_domain)
 {
     json_put_z(json, "found", dmarc_found_name(found->found));
-    decision_put_text(json, "org_domain", found->org_domain);
-    decision_put_text(json, "record_domain", found->record_domain);
+    put_domain(json, "org_domain", found->org_domain, from_domain);
+    put_domain(json, "record_domain", found->record_domain, from_domain);
     if (found->record == NULL)
         return;
     json_put_z(json, "published", dmarc_policy_name(found->record->policy));
@@ -193,7 +201,7 @@ static void put_dmarc(struct json *json, const struct message_facts *f, uint32_t
     put_flag(json, "dkim_aligned", dmarc->dkim_aligned);
     decision_put_text(json, "reason", dmarc->reason);
     if (f->discovery != NULL)
-        put_policy(json, f->discovery);
+        put_policy(json, f->discovery, f->from_domain);
     json_object_end(json);
 }
 
@@ -242,7 +250,8 @@ void decision_put_transaction(struct json *json, const struct facts *facts)
     const struct transaction_facts *f = &facts->transaction;
 
     put_address(json, "from", f->sender.text);
-    put_str(json, "sender_domain", f->sender.domain);
+    if (log_privacy() != LOG_PRIVACY_NONE) /* else it stands there */
+        put_str(json, "sender_domain", f->sender.domain);
     decision_put_text(json, "sender", sender_domain_name(f->sender_domain));
     if (f->sender_domain != SENDER_NOT_ASKED)
         put_number(json, "sender_ms", facts->took_ms[FACT_SENDER]);

@@ -43,7 +43,7 @@ def test_taken(t):
         "score 0: 0 of 1 list it",
         "pass for mx.good.test",
         "good.test is there",
-        "pass for good.test: 127.0.1.1 matches",
+        "pass for good.test, whose record has ip4:127.0.1.1",
         "pass for good.test, selector rsa (rsa-sha256, 2048 bits)",
         "_dmarc.good.test says p=reject",
         f"to <{bob}>: 250",
