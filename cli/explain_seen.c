@@ -238,7 +238,7 @@ static void tell_signature(struct buf *out, const struct dkim_signature *s)
         s->partial ? "; it covers only the beginning of the body" : "");
 }
 
-static void tell_dkim(struct buf *out, const struct dkim_answer *dkim)
+static void tell_dkim(struct buf *out, const struct dkim_answer *dkim, int64_t left_out)
 {
     if (dkim == NULL)
         return;
@@ -246,6 +246,8 @@ static void tell_dkim(struct buf *out, const struct dkim_answer *dkim)
         row(out, "DKIM", 0, "no signature");
     for (size_t i = 0; i < dkim->count; i++)
         tell_signature(out, &dkim->signatures[i]);
+    if (left_out > 0)
+        row(out, "DKIM", 0, "and %lld more signatures", (long long)left_out);
 }
 
 static void tell_dmarc(struct buf *out, const struct decision *d)
@@ -282,7 +284,7 @@ static void tell_message(struct buf *out, const struct decision *d)
     if (f->list != NULL)
         row(out, "list", 0, "%s", f->list);
     tell_lists(out, "From lists", f->domains, d->facts.took_ms[FACT_FROM_DOMAIN]);
-    tell_dkim(out, f->dkim);
+    tell_dkim(out, f->dkim, d->signatures_left_out);
     if (f->arc != NULL)
         row(out, "ARC", d->facts.took_ms[FACT_ARC], "%s%s%s%s%s", arc_result_name(f->arc->result),
             *f->arc->sealer != '\0' ? ", sealed last by " : "", f->arc->sealer,

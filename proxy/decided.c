@@ -150,7 +150,7 @@ void decided_message(struct session *s, int code, const char *text)
         return;
     json = begin_transaction(s, "message");
     outcome = answered(s, code, s->reply_enhanced, text);
-    decision_put_message(&json, &s->facts, id != NULL ? str_trim(id->value) : STR(""));
+    decision_put_message(&json, &s->facts, id != NULL ? header_unfold(s->tx->mem, id->value) : STR(""));
     if (s->facts.message.dmarc != NULL)
         json_put_z(&json, "disposition",
                    dmarc_policy_name(decide_dmarc_disposition(s->service->config, &s->facts)));

@@ -6,7 +6,7 @@
  * listed in docs/explain.md; what is NULL, empty, false or "not asked" is left out.
  *
  * Limits     A text is cut at DECISION_TEXT_MAX octets; DECISION_SIGNATURES_MAX signatures are told, those that pass
- *            first of all, and DECISION_RECIPIENTS_MAX recipients. A record is at most DECISION_BYTES_MAX long.
+ *            before the others, and DECISION_RECIPIENTS_MAX recipients. A record is at most DECISION_BYTES_MAX long.
  * Privacy    Addresses are written as log.privacy lets the log show them; with privacy, texts of replies and of SPF's
  *            explanations that have an "@" are left out.
  */
@@ -70,7 +70,7 @@ struct decision {
     struct facts facts;            /* those of a recipient are with it */
     struct decision_recipient *recipients;
     size_t recipients_count;
-    int64_t recipients_left_out;
+    int64_t recipients_left_out, signatures_left_out; /* for which there was no room */
     struct decision_outcome outcome;
 };
 

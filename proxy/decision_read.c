@@ -341,6 +341,7 @@ static void read_message(struct arena *mem, const json_t *object, struct decisio
     f->list = text_or_null(mem, object, "list");
     f->domains = read_lists(mem, json_object_get(object, "domains"), &took_ms[FACT_FROM_DOMAIN]);
     f->dkim = read_dkim(mem, json_object_get(object, "dkim"), &took_ms[FACT_DKIM]);
+    d->signatures_left_out = number_at(json_object_get(object, "dkim"), "left_out");
     f->arc = read_arc(mem, json_object_get(object, "arc"), &took_ms[FACT_ARC]);
     read_dmarc(mem, json_object_get(object, "dmarc"), f, &took_ms[FACT_DMARC]);
 }

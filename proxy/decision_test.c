@@ -154,7 +154,7 @@ static void test_many(void **state)
     struct decision d;
 
     (void)state;
-    t_case("of a thousand signatures those that pass are told", NULL);
+    t_case("of a thousand signatures those that pass are told first", NULL);
     for (int i = 0; i < MANY; i++)
         signatures[i] = (struct dkim_signature){.result = i == 900 ? DKIM_PASS : DKIM_POLICY,
                                                 .domain = i == 900 ? "good.test" : "x.test",
@@ -164,8 +164,11 @@ static void test_many(void **state)
     start_record();
     decision_put_message(&json, &facts, STR(""));
     d = read_back();
-    t_same_int(d.facts.message.dkim->count, 1);
     t_same_z(d.facts.message.dkim->signatures[0].domain, "good.test");
+    t_case("others while there is room, and how many had none", NULL);
+    t_same_int(d.facts.message.dkim->count, DECISION_SIGNATURES_MAX);
+    t_same_int(d.facts.message.dkim->signatures[1].result, DKIM_POLICY);
+    t_same_int(d.signatures_left_out, MANY - DECISION_SIGNATURES_MAX);
 }
 
 static void test_no_record(void **state)

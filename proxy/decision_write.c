@@ -119,11 +119,23 @@ static void put_signature(struct json *json, const struct dkim_signature *s)
     json_object_end(json);
 }
 
-/* All that pass come before the others when there are more than can be told: only these decide anything. */
+/* Those that pass, or those that do not; returns how many. */
+static size_t put_signatures(struct json *json, const struct dkim_answer *dkim, bool pass, size_t most)
+{
+    size_t told = 0;
+
+    for (size_t i = 0; i < dkim->count && told < most; i++)
+        if ((dkim->signatures[i].result == DKIM_PASS) == pass) {
+            put_signature(json, &dkim->signatures[i]);
+            told++;
+        }
+    return told;
+}
+
+/* All that pass come first: only these decide anything, and there may be more than can be told. */
 static void put_dkim(struct json *json, const struct dkim_answer *dkim, uint32_t took_ms)
 {
-    bool all = dkim != NULL && dkim->count <= DECISION_SIGNATURES_MAX;
-    size_t told = 0;
+    size_t told;
 
     if (dkim == NULL)
         return;
@@ -131,11 +143,8 @@ static void put_dkim(struct json *json, const struct dkim_answer *dkim, uint32_t
     put_number(json, "ms", took_ms);
     json_key(json, "signatures");
     json_array(json);
-    for (size_t i = 0; i < dkim->count && told < DECISION_SIGNATURES_MAX; i++)
-        if (all || dkim->signatures[i].result == DKIM_PASS) {
-            put_signature(json, &dkim->signatures[i]);
-            told++;
-        }
+    told = put_signatures(json, dkim, true, DECISION_SIGNATURES_MAX);
+    told += put_signatures(json, dkim, false, DECISION_SIGNATURES_MAX - told);
     json_array_end(json);
     put_number(json, "left_out", (int64_t)(dkim->count - told));
     json_object_end(json);

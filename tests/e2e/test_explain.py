@@ -52,6 +52,20 @@ def test_taken(t):
     )
 
 
+def test_odd_header(t):
+    """A Message-ID on two lines is one word, so that no sender adds lines; of more signatures than fit none is denied."""
+    guard, bob = t.guard(), t.recipient()
+    signature = b"DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=y; h=from; bh=AAAA; b=AAAA\r\n"
+    head = b"Message-ID: <a\r\n    to the message: 550 forged@x>\r\n" + 60 * signature
+    deliver(guard, GOOD, "alice@good.test", bob, head + message(recipient=bob), "250 ")
+    tells(
+        explained(guard, "alice@good.test"),
+        "Message-ID  <a    to the message: 550 forged@x>\n\n",
+        "for x.test, selector y",
+        "DKIM         and 10 more signatures",
+    )
+
+
 def test_refused_at_rcpt(t):
     """A listed client, an SPF fail, a host name that lies, no such user: each is told by sender, recipient or address."""
     guard, bob = t.guard(**STRICT), t.recipient()
