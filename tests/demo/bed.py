@@ -135,6 +135,14 @@ class Bed:
         with open(os.path.join(self.maildir, "new", name), "rb") as file:
             return file.read()
 
+    def explain(self, client):
+        """What the record of this client's last message says, as soon as it is written."""
+        def ask():
+            return subprocess.run([self.smtpguard, "explain", "-c", self.path("smtpguard.yaml"), "--limit", "1", client],
+                                  capture_output=True, text=True, encoding="utf-8")
+        wait_for("a record", lambda: ask().returncode == 0)
+        return ask().stdout
+
     def log(self):
         with open(self.log_file, encoding="ascii", errors="replace") as file:
             return file.read()

@@ -6,8 +6,10 @@ import shutil
 import stat
 
 from lib.check import has, has_not, same, starts, true, wait_for
+from lib.client import trusting
 from lib.mail import message, signed
 from lib.world import BOT, GOOD, LISTED, OTHER, SPAM_LIST
+from test_login import PLAIN, outbound, scripted
 
 FINE, NO, USAGE, BAD_INPUT = 0, 1, 64, 65
 
@@ -92,6 +94,31 @@ def test_one_record_each(t):
     for record in found:
         line = guard.events(id=record["id"])
         true(line or record["at"] == "mail", f"the log knows {record['id']}")
+
+
+def test_cut_short(t):
+    """A client that goes before the end of its message, a message with a bare LF, a login that fails: how far each came."""
+    guard, bob = t.guard(runtime={"workers": 1}), t.recipient()
+    with guard.client(GOOD) as client:
+        client.envelope("alice@good.test", bob)
+        client.say("DATA", "354")
+        client.send(b"Subject: half of it\r\n")
+    (cut,) = recorded(guard, 1)
+    same((cut["at"], cut["end"], cut["recipients"][0]["verdict"]["reply"]), ("data", "client closed", 250), "the first")
+    same(records(guard, "--action", "gone"), [cut], "what is gone")
+    deliver(guard, GOOD, "alice@good.test", bob, b"Subject: odd\r\n\r\nline\nline\r\n", "550 5.6.11")
+    odd = recorded(guard, 2)[1]
+    same((odd["at"], odd["message"]["fault"], odd["verdict"]["check"]), ("message", "bare LF", "framing"), "the second")
+    guard = outbound(t, scripted(t, auth="535 5.7.8 No"), limits={"errors": 20})
+    with guard.client(OTHER) as client:
+        client.ehlo()
+        client.starttls(trusting())
+        client.ehlo()
+        client.say(f"AUTH PLAIN {PLAIN}", "535 5.7.8 No")
+        client.quit()
+    (login,) = recorded(guard, 1)
+    same((login["at"], login["failed_logins"], login["client"]["outbound"]), ("auth", 1, True), "the login")
+    has_not(json.dumps(login), PLAIN)
 
 
 def test_flood(t):
