@@ -322,8 +322,13 @@ static void on_replayed(struct relay *relay, const struct smtp_reply *reply)
         relay->refused_code = reply->code;
     if (--relay->replays_due > 0)
         return;
-    if (relay->refused_code == 0) {
+    if (relay->refused_code == 0 && relay->message.pieces != NULL) {
         begin_message(relay);
+        return;
+    }
+    if (relay->refused_code == 0) {
+        relay->state = RELAY_WAITS_RCPT;
+        begin_rcpt(relay);
         return;
     }
     relay->refused_code = 0;
@@ -766,12 +771,16 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
         answer_soon(relay);
         return;
     }
-    if (relay->link == NULL) { /* it ended between two recipients: those before are gone with it */
-        over(relay);
-        return;
-    }
     if (relay->addressees.alone) {
         answer_alone(relay);
+        return;
+    }
+    if (relay->state == RELAY_LEFT) {
+        answer_soon(relay);
+        return;
+    }
+    if (relay->link == NULL) { /* it broke between two recipients: those before are gone with it */
+        over(relay);
         return;
     }
     relay->state = RELAY_WAITS_RCPT;

@@ -12,8 +12,8 @@
  * Retry      A kept-open connection that turns out dead before it answered anything is replaced silently; a
  *            backend that cannot be reached is left alone for a while (with backoff) and the next one is
  *            tried. Both only before the first recipient was answered. After it, where the backend had enough of
- *            waiting for the message (which may come slowly), it hears MAIL and RCPT again on another connection; all
- *            recipients must be taken again, else it is 451.
+ *            waiting for the next recipient or the message (which may come slowly), it hears MAIL and RCPT again on
+ *            another connection; all recipients must be taken again, else it is 451.
  * Domains    The backend is one for the first recipient's domain. Once one was accepted, those whose domain it is
  *            not for get 451 4.5.3: the client sends them the message next (RFC 5321 4.5.3.1.10).
  */

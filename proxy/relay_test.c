@@ -240,17 +240,18 @@ static void test_refused_mail(void **state)
     t_same_int(fakebackend_heard(fakes[0], "RCPT"), 1);
 }
 
-/* ---- after the first answer there is no way back ---- */
+/* ---- after the first answer there is no way to another backend ---- */
 
 static const struct {
     const char *name, *rule;
     int rcpt, message;
+    unsigned visits;
 } later[] = {
-    {"hung up at the second recipient", "RCPT#2=!close", 451, 451},
-    {"garbage at the second recipient", "RCPT#2=what\r\n", 451, 451},
-    {"354 at the second recipient", "RCPT#2=354 Go\r\n", 451, 451},
-    {"hung up after the second recipient", "RCPT#2=250 Ok\r\n!close", 250, 451},
-    {"421 at the second recipient", "RCPT#2=421 Down\r\n!close", 451, 451},
+    {"hung up at the second recipient", "RCPT#2=!close", 451, 451, 1},
+    {"garbage at the second recipient", "RCPT#2=what\r\n", 451, 451, 1},
+    {"354 at the second recipient", "RCPT#2=354 Go\r\n", 451, 451, 1},
+    {"hung up after the second recipient, each time", "RCPT#2=250 Ok\r\n!close", 250, 451, 2},
+    {"421 at the second and the third: the first has the message", "RCPT#2=421 Down\r\n!close", 451, 250, 3},
 };
 
 static void test_second_recipient(void **state)
@@ -267,12 +268,13 @@ static void test_second_recipient(void **state)
         t_same_int(rcpt(&work, "c@d.test"), 250);
         t_same_int(rcpt(&work, "e@d.test"), later[i].rcpt);
         let_pass();
-        t_case("no other connection takes over, on no backend", NULL);
+        t_case(str_fmt(work.mem, "%s: no other backend takes over", later[i].name), NULL);
         t_same_int(rcpt(&work, "g@d.test"), 451);
+        let_pass();
         t_same_int(message(&work), later[i].message);
-        t_same_int(fakebackend_visits(fakes[0]), 1);
+        t_same_int(fakebackend_visits(fakes[0]), later[i].visits);
         t_same_int(fakebackend_visits(fakes[1]), 0);
-        t_same_int(fakebackend_taken(fakes[0]), 0);
+        t_same_int(fakebackend_taken(fakes[0]), later[i].message == 250);
     }
 }
 
@@ -496,6 +498,16 @@ static void test_left_waiting(void **state)
             expect_message(fakes[0]);
         reopen_bed();
     }
+    t_case("and between two recipients", "5321 4.5.3.2");
+    begin(&work);
+    t_same_int(rcpt(&work, "c@d.test"), 250);
+    fakebackend_hang_up(fakes[0]);
+    let_pass();
+    t_same_int(rcpt(&work, "e@d.test"), 250);
+    t_same_int(fakebackend_heard(fakes[0], "RCPT"), 3);
+    t_same_int(message(&work), 250);
+    expect_message(fakes[0]);
+    reopen_bed();
     t_case("nobody is there any more", NULL);
     begin(&work);
     t_same_int(rcpt(&work, "c@d.test"), 250);
