@@ -452,9 +452,9 @@ void keeper_stop(struct keeper **keeper)
     k->asleep = false;
     pthread_mutex_unlock(&k->lock);
     pthread_cond_signal(&k->work);
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += HANG_S;
-    if (pthread_timedjoin_np(k->thread, NULL, &until) == 0) {
+    if (pthread_clockjoin_np(k->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
         free_keeper(k);
         return;
     }
