@@ -80,6 +80,8 @@ static void tell_client(struct buf *out, const struct decision *d)
     tell_rdns(out, &d->facts);
     if (f->helo != NULL)
         row(out, "HELO", 0, "\"%s\": %s", f->helo, meaning_of_helo(f->helo_form));
+    if (f->unknown)
+        row(out, "client", 0, "not known to the proxy in front, whose address stands above");
     if (f->gateway)
         row(out, "gateway", 0, "this private address hides many clients: it says nothing about any of them");
     if (f->dns_sick)

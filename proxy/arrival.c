@@ -207,6 +207,7 @@ bool arrival_introduce(struct session *s, const char **why_out)
     if (who.given & SMTP_XCLIENT_ADDR) {
         is_known = !(who.unavailable & SMTP_XCLIENT_ADDR);
         *f = (struct session_facts){.client = is_known ? who.addr : f->client,
+                                    .unknown = !is_known,
                                     .outbound = s->listen->role == ROLE_OUTBOUND};
         f->trusted = is_known && net_list_has(&s->service->config->networks, &f->client);
         smtp_server_offer_xclient(s->server, is_known && net_list_has(&s->listen->xclient, &f->client));

@@ -272,6 +272,7 @@ static void read_client(struct arena *mem, const json_t *root, struct decision *
     f->outbound = flag_at(object, "outbound");
     f->may_log_in = flag_at(object, "may_log_in");
     f->authenticated = flag_at(object, "authenticated");
+    f->unknown = flag_at(object, "unknown");
     f->gateway = flag_at(object, "gateway");
     f->early_talker = flag_at(object, "early_talker");
     f->dns_sick = flag_at(object, "dns_sick");

@@ -239,6 +239,7 @@ void decision_put_client(struct json *json, const struct facts *facts, const cha
     put_flag(json, "outbound", f->outbound);
     put_flag(json, "may_log_in", f->may_log_in);
     put_flag(json, "authenticated", f->authenticated);
+    put_flag(json, "unknown", f->unknown);
     put_flag(json, "gateway", f->gateway);
     put_flag(json, "early_talker", f->early_talker);
     put_flag(json, "dns_sick", f->dns_sick);

@@ -36,7 +36,8 @@ struct session_facts {
     bool outbound;      /* came to a listener for our own clients: no inbound checks */
     bool may_log_in;    /* AUTH is offered to it */
     bool authenticated; /* has logged in at the backend: no inbound checks, may relay */
-    bool gateway;       /* a private address that hides many clients: says nothing about any of them */
+    bool unknown; /* so the proxy in front says (XCLIENT), whose address stands here then: nobody's friend */
+    bool gateway; /* a private address that hides many clients: says nothing about any of them */
     bool early_talker;
     enum rdns_state rdns;
     const char *rdns_name; /* the PTR's name, verified or not; NULL: none */

@@ -99,7 +99,7 @@ static void change_session(struct under *u, struct facts *f)
     struct session_facts *s = &f->session;
     bool was_trusted = s->trusted;
 
-    s->trusted = net_list_has(&u->config->networks, &s->client);
+    s->trusted = !s->unknown && net_list_has(&u->config->networks, &s->client);
     if (was_trusted && is_inbound(f))
         u->gaps |= REPLAY_GAP_CLIENT;
     if (is_inbound(f) && f->transaction.sender.text.p != NULL)

@@ -204,6 +204,8 @@ def test_xclient_lends_no_rights(t):
             client.say("MAIL FROM:<alice@good.test>", "250 ")
             client.say("RCPT TO:<bob@elsewhere.test>", "550 5.7.1 We do not relay")
             client.quit()
+    same_again = "2 decisions on record: 2 would be the same"
+    wait_for(lambda: guard.cli("replay")[1].startswith(same_again), "records of which replay says so")
 
 
 def test_swaks_says_xclient(t):
