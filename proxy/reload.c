@@ -202,6 +202,7 @@ static void take_over(struct server *server, const struct config *fresh, const s
     server->certificates_watch.read = prepared->certificates_mark;
     server->lists_watch.read = prepared->lists_mark;
     server->loaded_unix = clock_unix(clock_system());
+    server->reloaded_since = true;
     metric_set(gauges.reload_ok, 1);
     log_note(LOG_INFO, "reload", "%s is in force", fresh->file);
     tell_what_takes_a_restart(server->first, fresh);

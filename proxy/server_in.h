@@ -44,6 +44,7 @@ struct server {
     size_t workers_count, workers_ended;
     struct timer watch, watchdog, enough;
     struct handover *handover; /* to a newer process that gets ready; NULL: none */
+    bool reloaded_since;       /* it was started: it may have read the settings of before */
     struct fail upgrade_fail;  /* why the last one failed; "": it did not, or there was none */
     struct watch *elder;       /* on the one that this one replaces, until it has left; NULL: none */
     struct watch certificates_watch, lists_watch;

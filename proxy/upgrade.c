@@ -3,6 +3,7 @@
 #include "base/bug.h"
 #include "base/notify.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -35,7 +36,8 @@ static void on_enough(void *arg)
         server_drain(server);
 }
 
-/* systemd hears of the new process from this one, which it still believes; from then on only from the other. */
+/* systemd hears of the new process from this one, which it still believes; from then on only from the other. What was put
+ * in force while that one started, it reads again. */
 static void leave(struct server *server, pid_t pid)
 {
     int64_t drain_ms = server->config->runtime.drain_ms;
@@ -50,6 +52,8 @@ static void leave(struct server *server, pid_t pid)
     server_close_listening(server);
     for (size_t i = 0; i < server->workers_count; i++)
         worker_leave(server->workers[i]);
+    if (server->reloaded_since)
+        kill(pid, SIGHUP);
     timer_start(&server->enough, server->loop, drain_ms, on_enough, server);
 }
 
@@ -101,6 +105,7 @@ static void start(struct server *server)
     count = list_sockets(server, fds, names);
     log_note(LOG_INFO, "handover.started", "%zu sockets for a new process", count);
     server->upgrade_fail.text[0] = '\0';
+    server->reloaded_since = false;
     server->handover = handover_start(server->loop, fds, names, count, READY_MS, on_word, server, &fail);
     if (server->handover == NULL)
         tell_failure(server, fail.text);

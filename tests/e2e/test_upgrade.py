@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 
 from lib.check import has, same, starts, true, wait_for
 from lib.crowd import Crowd
@@ -231,6 +232,35 @@ def test_upgrade_with_other_settings(t):
     wait_for(lambda: not listens(ports[0]) and listens(ports[1]), "the new listener instead of the old one")
     same(guard.get("/healthz"), (200, "ok\n"), "/healthz at its new address")
     guard.client(GOOD).close()
+
+
+def has_open(pid, path):
+    """Whether a process has this file open; False as long as it is another program."""
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == path for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
+def test_reload_while_a_new_program_starts(t):
+    """Settings that are put in force when the new process has read those of before are in force there, too."""
+    guard = upgradable(t)
+    t.start(guard)
+    elder, state = guard.daemon.process.pid, f"{guard.dir}/state/state.db"
+    with sqlite3.connect(state, isolation_level=None) as lock:
+        lock.execute("BEGIN IMMEDIATE")  # so the new process waits for a while, when it has read its settings
+        guard.daemon.send(signal.SIGUSR2)
+        with open(f"/proc/{elder}/task/{elder}/children", encoding="ascii") as children:
+            younger = int(wait_for(lambda: children.seek(0) == 0 and children.read().split(), "the new process")[0])
+        wait_for(lambda: has_open(younger, state), "the new process to have read its settings")
+        os.kill(younger, signal.SIGSTOP)
+        same(guard.events(event="handover"), [], "handovers before the reload")
+        lock.execute("COMMIT")
+    guard.change(hostname="mx3.example.net")
+    os.kill(younger, signal.SIGCONT)
+    guard.processes.append(younger)
+    wait_for(lambda: in_charge(guard) == younger, "the new process to answer")
+    wait_for(lambda: guard.client(GOOD).greeting.startswith("220 mx3."), "the new settings")
 
 
 def test_upgrade_by_order(t):
