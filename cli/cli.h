@@ -33,6 +33,7 @@ struct cli_verb {
 int cli_run(int argc, char **argv);
 int cli_check_config(int argc, char **argv);
 int cli_config_show(int argc, char **argv);
+int cli_config_migrate(int argc, char **argv);
 int cli_test_spf(int argc, char **argv);
 int cli_test_message(int argc, char **argv);
 int cli_test_dmarc(int argc, char **argv);

@@ -187,6 +187,33 @@ def test_verbs_without_dns(t):
                 true(time.monotonic() - begun < 10, f"test {words[0]} took {time.monotonic() - begun:.1f} s")
 
 
+def test_config_migrate(t):
+    """Settings of Postfix, postgrey, OpenDKIM and OpenDMARC as Debian installs them become a settings file without a fault."""
+    pair = certificate.make(t.dir, "mx")
+    postfix = t.dir / "main.cf"
+    postfix.write_text(f"""myhostname = mx.example.net
+mydestination = $myhostname, example.net, localhost
+message_size_limit = 10240000
+smtpd_tls_cert_file = {pair.cert}
+smtpd_tls_key_file = {pair.key}
+smtpd_recipient_restrictions = reject_rbl_client bl.test=127.0.0.2
+""", encoding="ascii")
+    files = {"postfix": postfix, "postgrey": "/etc/default/postgrey", "opendkim": "/etc/opendkim.conf",
+             "opendmarc": "/etc/opendmarc.conf"}
+    options = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+    _, text, _ = run(t.house.binary, "config", "migrate", *options)
+    settings = t.dir / "migrated.yaml"
+    settings.write_bytes(text)
+    has(text.decode(), "  when: always   # /etc/default/postgrey: postgrey;")
+    has(text.decode(), "- {zone: bl.test, score: 8, codes: [127.0.0.2]}")
+    has(text.decode(), "# /etc/opendkim.conf: Syslog (")
+    same(run(t.house.binary, "check-config", settings, check=False), (0, b"", b""), "what is wrong with it")
+    told = json.loads(run(t.house.binary, "config", "migrate", "--json", *options)[1])
+    taken = {row["setting"] for row in told["taken"]}
+    true({"hostname", "limits.message_size", "greylist.when"} <= taken, f"taken: {taken}")
+    true(all(row["reason"] and row["line"] > 0 for row in told["left"]), "each key that is left has its line and reason")
+
+
 def test_words_that_are_wrong(t):
     """Wrong verbs and options end with 64, an unreadable message with 65, bad settings with 78."""
     binary = t.house.binary
@@ -195,6 +222,8 @@ def test_words_that_are_wrong(t):
         (["test", "spf", "--ip", "nonsense"], USAGE),
         (["test", "dmarc"], USAGE),
         (["run", "--fast"], USAGE),
+        (["config", "migrate", "--exim", "/etc/exim4"], USAGE),
+        (["config", "migrate", "--opendkim", "/nonexistent"], BAD_INPUT),
         (["test", "message", "/nonexistent"], BAD_INPUT),
         (["run", "-c", "/nonexistent"], SETTINGS),
         (["check-config", "/nonexistent"], SETTINGS),
