@@ -70,11 +70,12 @@ void intake_free(struct session *s)
 
 /* ---- the header section ---- */
 
-/* Each server on the way adds a Received field; our own name in them more than once or twice is a loop. */
+/* Each server on the way adds a Received field; one of ours in them more than once or twice is a loop. A backend on this machine
+ * often has our name, so it takes more than that. */
 static void count_received(struct session *s)
 {
     const struct header *header = &s->tx->intake->header;
-    const char *by_us = str_fmt(s->tx->mem, "by %s ", s->service->config->hostname);
+    const char *by_us = str_fmt(s->tx->mem, "by %s (smtpguard) ", s->service->config->hostname);
     struct str text;
 
     for (size_t i = 0; i < header->count; i++) {
