@@ -104,10 +104,12 @@ static void test_shares(void **state)
 
 static void test_changes(void **state)
 {
-    struct listen_settings listens[] = {{.address = some_address()}, {.address = some_address()}};
+    struct listen_settings listens[] = {
+        {.address = some_address()}, {.address = some_address()}, {.address = some_address()}};
     struct config one = {.listens = listens, .listens_count = 1},
                   both = {.listens = listens, .listens_count = 2};
-    struct config other = {.listens = listens + 1, .listens_count = 1};
+    struct config other = {.listens = listens + 1, .listens_count = 1},
+                  all = {.listens = listens, .listens_count = 3};
     struct share shares[2];
     struct ports ports = {0};
     struct fail fail = {""};
@@ -118,16 +120,17 @@ static void test_changes(void **state)
     t_same_int(ports_open(&ports, &one, 2, NULL, &fail), 0);
     t_same_int(ports.count, 2);
     t_true(number_of(ports.list[0].fd) != number_of(ports.list[1].fd));
-    t_case("what cannot be had leaves all as it was", NULL);
+    t_case("when the last of all cannot be had, all is as it was", NULL);
     taken = socket(AF_INET, SOCK_STREAM, 0);
     {
         struct sockaddr_storage name;
-        unsigned bytes = endpoint_to_sockaddr(&listens[1].address, (struct sockaddr *)&name);
+        unsigned bytes = endpoint_to_sockaddr(&listens[2].address, (struct sockaddr *)&name);
 
         t_true(bind(taken, (struct sockaddr *)&name, bytes) == 0 && listen(taken, 1) == 0);
     }
-    t_same_int(ports_open(&ports, &both, 2, NULL, &fail), -1);
+    t_same_int(ports_open(&ports, &all, 2, NULL, &fail), -1);
     t_same_int(ports.count, 2);
+    t_same_int(listener_probe(&listens[1].address, &fail), 0);
     close(taken);
     t_case("a listener that is new is opened, and only it is shared anew", NULL);
     t_same_int(ports_open(&ports, &both, 2, NULL, &fail), 0);

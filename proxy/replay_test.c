@@ -82,6 +82,25 @@ static const struct {
     {"a list that is new", RCPT("", "pass", TAKEN),
      "dnsbl.lists.0.zone=bl.test dnsbl.lists.0.score=8 dnsbl.lists.0.codes=127.0.0.2",
      "rcpt accept -> accept; gaps dnsbl"},
+    {"postmaster of a domain that is ours now is refused by no list",
+     "{\"time\":1,\"at\":\"rcpt\"," CLIENT "}," LISTED("8") "," ENVELOPE "," SPF(
+         "pass") ",\"recipients\":[{\"to\":\"Postmaster@example.org\"," SAID("reject", "relay") "}]}",
+     "domains.relay=example.org dnsbl.lists.0.zone=bl.test dnsbl.lists.0.score=8 "
+     "dnsbl.lists.0.codes=127.0.0.2",
+     "rcpt reject relay -> accept"},
+    {"postmaster does not wait",
+     "{\"time\":1,\"at\":\"rcpt\"," CLIENT "}," ENVELOPE
+     "," SPF("softfail") ",\"recipients\":[{\"to\":\"postmaster@example.net\",\"ours\":true,\"postmaster\":"
+                         "true," TAKEN "}]}",
+     "", "rcpt accept -> accept"},
+    {"a name in From that is listed counts for the message, not for who was asked before",
+     MESSAGE("",
+             "\"domains\":{\"score\":8,\"lists\":[{\"zone\":\"names.test\",\"result\":"
+             "\"listed\",\"score\":8,\"name\":\"o.test\"}]}," DMARC("none"),
+             SAID("reject", "dnsbl")),
+     "dnsbl.lists.0.zone=names.test dnsbl.lists.0.score=8 dnsbl.lists.0.codes=127.0.0.2 "
+     "dnsbl.lists.0.kind=domains",
+     "rcpt accept -> accept, message reject dnsbl -> reject dnsbl; gaps dnsbl"},
     {"DMARC is to refuse", MESSAGE("", DMARC("reject"), TAKEN), "dmarc.reject=always",
      "rcpt accept -> accept, message accept -> reject dmarc"},
     {"DMARC is only to mark",
@@ -151,6 +170,19 @@ static void put_side(struct buf *out, enum action action, const char *check, enu
             action == ACTION_ACCEPT && disposition == DMARC_POLICY_QUARANTINE ? " marked" : "");
 }
 
+static void check_same(const struct replay_answer *a)
+{
+    struct buf was, would;
+
+    buf_init(&was, 100);
+    buf_init(&would, 100);
+    put_side(&was, a->was, a->was_check, a->was_disposition);
+    put_side(&would, a->would.action, a->would.check, a->would_disposition);
+    t_same_int(replay_is_same(a), str_eq(buf_str(&was), buf_str(&would)));
+    buf_fini(&was);
+    buf_fini(&would);
+}
+
 static const char *text_of(const struct replay *replay)
 {
     struct buf out;
@@ -160,6 +192,7 @@ static const char *text_of(const struct replay *replay)
     for (size_t i = 0; i < replay->count; i++) {
         const struct replay_answer *a = &replay->answers[i];
 
+        check_same(a);
         buf_fmt(&out, "%s%s ", i > 0 ? ", " : "", a->moment);
         put_side(&out, a->was, a->was_check, a->was_disposition);
         buf_add_z(&out, " -> ");

@@ -228,6 +228,7 @@ static void test_names(void **state)
 
 static void test_round_trip(void **state)
 {
+    const mode_t before = umask(077); /* as the daemon's */
     struct keeper *keeper = start(&for_a_week);
     struct stat st;
 
@@ -237,6 +238,7 @@ static void test_round_trip(void **state)
     for (int i = 1; i <= 5; i++)
         add(keeper, i);
     keeper_stop(&keeper);
+    umask(before);
     t_same_z(all(), "1 2 3 4 5");
     t_same_z(found(0, RECORD_NEWEST_FIRST, -1), "5 4 3 2 1");
     t_same_z(found(0, RECORD_NEWEST_FIRST, 2), "5 4");
