@@ -97,26 +97,48 @@ static const char *value_of(struct arena *mem, const json_t *settings, const cha
 
 /* ---- in words ---- */
 
-static void add_head(struct buf *out, const struct decision *d)
+static void add_line(struct buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_line(struct buf *out, const char *format, ...)
+{
+    size_t begin = out->n;
+    va_list args;
+
+    va_start(args, format);
+    buf_vfmt(out, format, args);
+    va_end(args);
+    cli_explain_end_line(out, begin);
+}
+
+static void add_title(struct buf *out, struct arena *mem, const struct decision *d)
 {
     const struct decision_outcome *outcome = cli_record_outcome(d);
+    const char *answer = "";
+
+    if (outcome != NULL)
+        answer = str_fmt(mem, ", %d %s%s%s", outcome->code, outcome->enhanced,
+                         outcome->check != NULL ? ", decided by: " : "",
+                         outcome->check != NULL ? outcome->check : "");
+    add_line(out, "%s  %s  %s%s", *d->id != '\0' ? d->id : "-", cli_time_text(mem, d->time_unix),
+             cli_record_action(d), answer);
+}
+
+static void add_head(struct buf *out, const struct decision *d)
+{
     struct arena *mem = arena_new(0);
 
-    buf_fmt(out, "%s  %s  %s", *d->id != '\0' ? d->id : "-", cli_time_text(mem, d->time_unix),
-            cli_record_action(d));
-    if (outcome != NULL)
-        buf_fmt(out, ", %d %s%s%s", outcome->code, outcome->enhanced,
-                outcome->check != NULL ? ", decided by: " : "", outcome->check != NULL ? outcome->check : "");
-    buf_fmt(out, "\n\nClient      %s, on the listener %s%s%s\n", ip_text(mem, &d->facts.session.client),
-            d->listener, d->tls != NULL ? ", " : "", d->tls != NULL ? d->tls : "");
+    add_title(out, mem, d);
+    buf_add_char(out, '\n');
+    add_line(out, "Client      %s, on the listener %s%s%s", ip_text(mem, &d->facts.session.client),
+             d->listener, d->tls != NULL ? ", " : "", d->tls != NULL ? d->tls : "");
     if (d->from != NULL)
-        buf_fmt(out, "From        <%s>\n", d->from);
+        add_line(out, "From        <%s>", d->from);
     for (size_t i = 0; i < d->recipients_count; i++)
-        buf_fmt(out, "To          <%s>\n", d->recipients[i].to);
+        add_line(out, "To          <%s>", d->recipients[i].to);
     if (d->recipients_left_out > 0)
-        buf_fmt(out, "            and %lld more\n", (long long)d->recipients_left_out);
+        add_line(out, "            and %lld more", (long long)d->recipients_left_out);
     if (d->message_id != NULL)
-        buf_fmt(out, "Message-ID  %s\n", d->message_id);
+        add_line(out, "Message-ID  %s", d->message_id);
     arena_free(&mem);
 }
 
@@ -129,7 +151,7 @@ static void add_keys(struct buf *out, const struct explaining *e, const struct d
     for (size_t i = 0; keys.keys[i] != NULL; i++) {
         const char *origin, *value = value_of(mem, e->settings, keys.keys[i], &origin);
 
-        buf_fmt(out, "        %s is now %s (%s)\n", keys.keys[i], value, origin);
+        add_line(out, "        %s is now %s (%s)", keys.keys[i], value, origin);
     }
     arena_free(&mem);
 }
@@ -137,7 +159,7 @@ static void add_keys(struct buf *out, const struct explaining *e, const struct d
 static void add_observed(struct buf *out, const struct decision_outcome *outcome)
 {
     for (size_t i = 0; i < outcome->observed_count; i++)
-        buf_fmt(out, "        %s would have refused it, and only observes\n", outcome->observed[i]);
+        add_line(out, "        %s would have refused it, and only observes", outcome->observed[i]);
 }
 
 static void add_answers(struct buf *out, const struct explaining *e, const struct decision *d,
@@ -148,16 +170,15 @@ static void add_answers(struct buf *out, const struct explaining *e, const struc
         const struct decision_outcome *o = answers[i].outcome;
 
         if (answers[i].recipient != NULL)
-            buf_fmt(out, "    to <%s>: ", answers[i].recipient->to);
+            add_line(out, "    to <%s>: %d %s %s", answers[i].recipient->to, o->code, o->enhanced, o->text);
         else
-            buf_fmt(out, "    to %s: ", what_of(d));
-        buf_fmt(out, "%d %s %s\n", o->code, o->enhanced, o->text);
+            add_line(out, "    to %s: %d %s %s", what_of(d), o->code, o->enhanced, o->text);
         add_observed(out, o);
         if (is_first(answers, i))
             add_keys(out, e, d, o);
     }
     if (d->end != NULL)
-        buf_fmt(out, "    then the session ended: %s\n", d->end);
+        add_line(out, "    then the session ended: %s", d->end);
 }
 
 static void add_advice(struct buf *out, const struct decision *d, const struct answer *answers, size_t count)

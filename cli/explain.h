@@ -10,6 +10,10 @@
 
 enum { EXPLAIN_BYTES_MAX = 1024 * 1024 };
 
+/* Ends the line that began at out->n == begin. Line ends within it, of a reply of several lines or a stranger's text, become
+ * blanks: nobody adds lines of his own to what is told. */
+void cli_explain_end_line(struct buf *out, size_t begin);
+
 /* What each check found, in the order of the session, a line each. */
 void cli_explain_seen(struct buf *out, const struct decision *decision);
 

@@ -17,13 +17,14 @@ static void say(struct buf *out, const char *format, ...) __attribute__((format(
 
 static void say(struct buf *out, const char *format, ...)
 {
+    size_t begin = out->n;
     va_list args;
 
     buf_add_z(out, "    ");
     va_start(args, format);
     buf_vfmt(out, format, args);
     va_end(args);
-    buf_add_char(out, '\n');
+    cli_explain_end_line(out, begin);
 }
 
 /* ---- the connection ---- */

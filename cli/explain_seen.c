@@ -7,8 +7,17 @@
 static void row(struct buf *out, const char *name, uint32_t took_ms, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+void cli_explain_end_line(struct buf *out, size_t begin)
+{
+    for (size_t i = begin; i < out->n; i++)
+        if (out->p[i] == '\n')
+            out->p[i] = ' ';
+    buf_add_char(out, '\n');
+}
+
 static void row(struct buf *out, const char *name, uint32_t took_ms, const char *format, ...)
 {
+    size_t begin = out->n;
     va_list args;
 
     buf_fmt(out, "    %-12s ", name);
@@ -17,7 +26,7 @@ static void row(struct buf *out, const char *name, uint32_t took_ms, const char 
     va_end(args);
     if (took_ms > 0)
         buf_fmt(out, " (%u ms)", (unsigned)took_ms);
-    buf_add_char(out, '\n');
+    cli_explain_end_line(out, begin);
 }
 
 /* ---- the client ---- */

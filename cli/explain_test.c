@@ -207,9 +207,33 @@ static void test_little(void **state)
         }
 }
 
+static void test_lines(void **state)
+{
+    static const char record[] =
+        "{" SESSION ",\"helo\":\"x\\n    greylist "
+                    "none\"},\"spf\":{\"result\":\"fail\",\"domain\":\"s.test\",\"explanation\":\"go\\n"
+        "away\"}," TO("," SAYS("spf", "")) "}";
+    struct arena *mem = arena_new(0);
+    struct decision d;
+    struct buf out;
+    int lines = 0;
+
+    (void)state;
+    t_case("a stranger's text adds no line", NULL);
+    buf_init(&out, EXPLAIN_BYTES_MAX);
+    t_true(decision_read(mem, STR(record), &d));
+    cli_explain_seen(&out, &d);
+    for (size_t i = 0; i < out.n; i++)
+        lines += out.p[i] == '\n';
+    t_same_int(lines, 3); /* HELO, SPF, what its owner explains */
+    buf_fini(&out);
+    arena_free(&mem);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_advice), cmocka_unit_test(test_little)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_advice), cmocka_unit_test(test_little),
+                                       cmocka_unit_test(test_lines)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
