@@ -694,6 +694,31 @@ const char *tls_engine_why(const struct tls_engine *engine)
     return engine->why != NULL ? engine->why : "";
 }
 
+static struct str der_of(struct arena *mem, X509 *certificate)
+{
+    unsigned char *der = NULL;
+    int n = i2d_X509(certificate, &der);
+    struct str copy;
+
+    if (n < 0)
+        out_of_memory();
+    copy = str_copy(mem, str_make((const char *)der, (size_t)n));
+    OPENSSL_free(der);
+    return copy;
+}
+
+size_t tls_engine_chain(const struct tls_engine *engine, struct arena *mem, const struct str **chain_out)
+{
+    STACK_OF(X509) *shown = SSL_is_init_finished(engine->ssl) ? SSL_get_peer_cert_chain(engine->ssl) : NULL;
+    struct str *chain = ARENA_ARRAY(mem, struct str, TLS_CHAIN_MAX);
+    size_t count = 0;
+
+    for (int i = 0; i < sk_X509_num(shown) && count < TLS_CHAIN_MAX; i++)
+        chain[count++] = der_of(mem, sk_X509_value(shown, i));
+    *chain_out = chain;
+    return count;
+}
+
 const char *tls_library_version(void)
 {
     return OpenSSL_version(OPENSSL_VERSION_STRING);

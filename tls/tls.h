@@ -19,8 +19,10 @@
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/fail.h"
+#include "base/str.h"
 
 enum tls_version { TLS_1_2, TLS_1_3 };
 
@@ -92,6 +94,11 @@ const char *tls_engine_version(const struct tls_engine *engine);
 const char *tls_engine_cipher(const struct tls_engine *engine);
 const char *tls_engine_sni(const struct tls_engine *engine); /* or NULL */
 const char *tls_engine_why(const struct tls_engine *engine); /* a sentence once it failed, else "" */
+
+/* The certificates that the other side has shown, in DER, its own first; copies in `mem`. Returns how many: 0 before the
+ * handshake is over, and of a client that has none. tls/peer.h tells what they say. */
+enum { TLS_CHAIN_MAX = 32 };
+size_t tls_engine_chain(const struct tls_engine *engine, struct arena *mem, const struct str **chain_out);
 
 const char *tls_library_version(void); /* "3.0.22" */
 

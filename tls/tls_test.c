@@ -788,6 +788,28 @@ static void test_expiry(void **state)
     tls_context_unref(&server);
 }
 
+static void test_chain(void **state)
+{
+    struct tls_settings settings = {.pair = mx};
+    struct tls_context *server = server_with(&settings), *client = client_with(TLS_VERIFY_NOTHING);
+    struct arena *mem = arena_new(0);
+    const struct str *chain;
+    struct talk talk;
+
+    (void)state;
+    t_case("what a server has shown is told when the handshake is over, and a client shows nothing", NULL);
+    talk_init(&talk, server, client, NULL);
+    t_same_int(tls_engine_chain(talk.client.engine, mem, &chain), 0);
+    talk_run(&talk);
+    t_same_int(tls_engine_chain(talk.server.engine, mem, &chain), 0);
+    t_same_int(tls_engine_chain(talk.client.engine, mem, &chain), 1);
+    talk_fini(&talk);
+    t_true(chain[0].n > 100 && chain[0].p[0] == 0x30); /* a SEQUENCE, which outlives its engine */
+    arena_free(&mem);
+    tls_context_unref(&server);
+    tls_context_unref(&client);
+}
+
 static void test_reload(void **state)
 {
     struct tls_settings settings = {.pair = mx};
@@ -852,7 +874,7 @@ int main(void)
         cmocka_unit_test(test_megabyte),     cmocka_unit_test(test_plain_limit),
         cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_reload),       cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_key_updates),
+        cmocka_unit_test(test_key_updates),  cmocka_unit_test(test_chain),
     };
 
     if (CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free) != 1)
