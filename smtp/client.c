@@ -36,6 +36,8 @@ struct smtp_client {
     unsigned recipients;     /* accepted in this transaction */
     char introduced_as[256]; /* how the true client greets: our EHLO once it was introduced */
     const char *broken_why;
+    smtp_client_heard_fn *heard; /* or NULL */
+    void *heard_arg;
     struct buf input;
     struct buf due;  /* a queue of enum expected, one byte each */
     struct buf held; /* command lines that wait, because the backend does not pipeline */
@@ -77,6 +79,12 @@ void smtp_client_free(struct smtp_client **client)
     smtp_reply_reader_fini(&c->reader);
     free(c);
     *client = NULL;
+}
+
+void smtp_client_listen(struct smtp_client *client, smtp_client_heard_fn *heard, void *arg)
+{
+    client->heard = heard;
+    client->heard_arg = arg;
 }
 
 const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client)
@@ -339,10 +347,25 @@ static enum smtp_client_event_kind after_auth(struct smtp_client *client, const 
     return reply->code / 100 == 3 ? broken(client, "a 3xx where it makes no sense") : SMTP_CLIENT_AUTH;
 }
 
+static const char *command_name(const struct smtp_client *client)
+{
+    static const char *const names[] = {
+        [AT_GREETING] = "greeting", [AT_EHLO] = "EHLO",           [AT_HELO] = "HELO",
+        [AT_STARTTLS] = "STARTTLS", [AT_XCLIENT] = "XCLIENT",     [AT_XCLIENT_EHLO] = "EHLO",
+        [AT_XFORWARD] = "XFORWARD", [AT_AUTH] = "AUTH",           [AT_MAIL] = "MAIL",
+        [AT_RCPT] = "RCPT",         [AT_DATA] = "DATA",           [AT_MESSAGE] = "message",
+        [AT_RSET] = "RSET",         [AT_NOOP] = "NOOP",           [AT_QUIT] = "QUIT",
+    };
+
+    return client->due.n > 0 ? names[(int)client->due.p[0]] : "nothing";
+}
+
 static enum smtp_client_event_kind take_reply(struct smtp_client *client, const struct smtp_reply *reply)
 {
     enum expected what;
 
+    if (client->heard != NULL)
+        client->heard(command_name(client), reply, client->heard_arg);
     client->closed = client->due.n == 0 && reply->code == 421;
     if (client->due.n == 0)
         return broken(client, client->closed ? "the backend closed the session (421)"

@@ -51,6 +51,11 @@ struct smtp_client *smtp_client_new(enum smtp_protocol protocol, const char *hos
                                     struct buf *out);
 void smtp_client_free(struct smtp_client **client);
 
+/* For who shows the dialogue: `heard` is told of each reply as it is taken, before its event, with what it answers:
+ * "greeting", "EHLO", "STARTTLS", …, or "nothing". */
+typedef void smtp_client_heard_fn(const char *command, const struct smtp_reply *reply, void *arg);
+void smtp_client_listen(struct smtp_client *client, smtp_client_heard_fn *heard, void *arg);
+
 void smtp_client_feed(struct smtp_client *client, const char *bytes, size_t n);
 void smtp_client_next(struct smtp_client *client, struct smtp_client_event *event_out);
 void smtp_client_tls_started(struct smtp_client *client);

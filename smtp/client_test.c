@@ -738,6 +738,37 @@ static void test_too_many_commands(void **state)
     close_client();
 }
 
+/* ---- who listens ---- */
+
+static void on_heard(const char *command, const struct smtp_reply *reply, void *arg)
+{
+    buf_fmt(arg, "%s %d %.*s; ", command, reply->code, STR_ARG(reply->text));
+}
+
+static void test_listening(void **state)
+{
+    struct buf heard;
+
+    (void)state;
+    t_case("who listens hears each reply, those that make no event too, and what it answers", NULL);
+    buf_init(&heard, 4096);
+    open_client(true);
+    smtp_client_listen(client, on_heard, &heard);
+    hears("220 mx.test\r\n250-mx.test\r\n250 STARTTLS\r\n454 4.7.0 Not now\r\n", "ready");
+    smtp_client_quit(client);
+    hears("221 2.0.0 Bye\r\n", "broken");
+    t_same_str_z(buf_str(&heard), "greeting 220 mx.test; EHLO 250 mx.test\nSTARTTLS; STARTTLS 454 Not now; QUIT 221 Bye; ");
+    close_client();
+    t_case("and a reply that nobody waits for", NULL);
+    buf_clear(&heard);
+    open_ready("");
+    smtp_client_listen(client, on_heard, &heard);
+    hears("421 Closing\r\n", "broken");
+    t_same_str_z(buf_str(&heard), "nothing 421 Closing; ");
+    close_client();
+    buf_fini(&heard);
+}
+
 /* ---- in pieces ---- */
 
 static void test_pieces(void **state)
@@ -775,7 +806,7 @@ int main(void)
         cmocka_unit_test(test_early),       cmocka_unit_test(test_auth),
         cmocka_unit_test(test_quit),        cmocka_unit_test(test_too_many_commands),
         cmocka_unit_test(test_pieces),      cmocka_unit_test(test_lmtp),
-        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_forward),     cmocka_unit_test(test_listening),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
