@@ -1,91 +1,6 @@
 #include "cli/doctor.h"
 
-#include "base/stream.h"
-#include "proxy/addresses.h"
-#include "smtp/client.h"
-#include "smtp/proxy_header.h"
-
-#include <string.h>
-
-enum { WIRE_BYTES_MAX = 64 * 1024 };
-
-/* One connection in plain text: what it offers to everybody is what it will offer to us. */
-struct visit {
-    struct doctor *doctor;
-    struct stream *stream;
-    struct smtp_client *client;
-    struct buf out;
-    struct timer deadline;
-    bool over, ready;
-    const char *trouble;
-};
-
-static void end(struct visit *visit, const char *trouble)
-{
-    if (visit->over)
-        return;
-    visit->over = true;
-    visit->trouble = trouble;
-    loop_stop(visit->doctor->lookup.loop);
-}
-
-static void send_what_waits(struct visit *visit)
-{
-    struct iovec piece = {visit->out.p, visit->out.n};
-
-    if (visit->out.n == 0)
-        return;
-    stream_write(visit->stream, &piece, 1);
-    buf_consume(&visit->out, visit->out.n);
-}
-
-static void take_events(struct visit *visit)
-{
-    struct smtp_client_event event;
-    struct arena *mem = visit->doctor->lookup.mem;
-
-    do {
-        smtp_client_next(visit->client, &event);
-        if (event.kind == SMTP_CLIENT_READY) {
-            visit->ready = true;
-            smtp_client_quit(visit->client);
-            send_what_waits(visit);
-            end(visit, NULL);
-        } else if (event.kind == SMTP_CLIENT_REFUSED) {
-            end(visit,
-                str_fmt(mem, "it refuses us: %d %.*s", (int)event.reply.code, STR_ARG(event.reply.text)));
-        } else if (event.kind == SMTP_CLIENT_BROKEN) {
-            end(visit, str_fmt(mem, "it does not speak SMTP: %s", event.why));
-        }
-    } while (event.kind != SMTP_CLIENT_NEED_INPUT && !visit->over);
-}
-
-static void on_connect(void *arg)
-{
-    (void)arg; /* it speaks first */
-}
-
-static void on_data(const char *bytes, size_t n, void *arg)
-{
-    struct visit *visit = arg;
-
-    smtp_client_feed(visit->client, bytes, n);
-    take_events(visit);
-    if (!visit->over)
-        send_what_waits(visit);
-}
-
-static void on_end(int error, void *arg)
-{
-    struct visit *visit = arg;
-
-    end(visit, error == 0 ? "it closed the connection" : strerror(error));
-}
-
-static void on_deadline(void *arg)
-{
-    end(arg, "it does not answer in time");
-}
+#include "cli/visit.h"
 
 static void look_at_size(struct doctor *doctor, const char *address, const struct smtp_capabilities *c)
 {
@@ -128,20 +43,13 @@ static void look_at_offers(struct doctor *doctor, const struct backend_settings 
     look_at_size(doctor, address, c);
 }
 
-static void on_addresses(void *arg)
-{
-    loop_stop(arg);
-}
-
 /* The first of those that its name has. */
 static bool find_address(struct doctor *doctor, const struct backend_settings *backend,
                          struct endpoint *at_out)
 {
     struct addresses found;
 
-    addresses_find(&found, doctor->lookup.dns, backend->host, backend->endpoint.port, on_addresses,
-                   doctor->lookup.loop);
-    loop_run(doctor->lookup.loop);
+    cli_visit_find(&doctor->lookup, backend->host, backend->endpoint.port, &found);
     if (found.count == 0)
         doctor_add(doctor, DOCTOR_FAIL, "backend", "correct its name in backends, or its A and AAAA records",
                    "%s: its name has no address: %s", backend->address, found.why);
@@ -150,41 +58,28 @@ static bool find_address(struct doctor *doctor, const struct backend_settings *b
     return found.count > 0;
 }
 
+/* One connection in plain text: what it offers to everybody is what it will offer to us. */
 static void look_at_backend(struct doctor *doctor, const struct backend_settings *backend)
 {
-    static const struct stream_events events = {on_connect, on_data, NULL, on_end};
-    struct visit visit = {.doctor = doctor};
-    struct loop *loop = doctor->lookup.loop;
-    const char *hostname = doctor->lookup.config->hostname;
-    struct endpoint at = backend->endpoint;
+    struct visit_ask ask = {.at = backend->endpoint,
+                            .path = backend->path,
+                            .protocol = backend->protocol,
+                            .proxy_header = backend->pass_client == PASS_PROXY_V2,
+                            .within_ms = backend->connect_timeout_ms,
+                            .step_ms = backend->connect_timeout_ms};
+    struct visit_answer answer;
 
-    if (backend->host != NULL && !find_address(doctor, backend, &at))
+    if (backend->host != NULL && !find_address(doctor, backend, &ask.at))
         return;
-    buf_init(&visit.out, WIRE_BYTES_MAX);
-    visit.client =
-        smtp_client_new(backend->protocol, hostname != NULL ? hostname : "localhost", false, &visit.out);
-    visit.stream = backend->path != NULL
-                       ? stream_connect_unix(loop, backend->path, WIRE_BYTES_MAX, &events, &visit)
-                       : stream_connect(loop, &at, WIRE_BYTES_MAX, &events, &visit);
-    if (backend->pass_client == PASS_PROXY_V2) {
-        proxy_header_write(&visit.out, NULL, NULL); /* no client: it is us */
-        send_what_waits(&visit);
-    }
-    timer_start(&visit.deadline, loop, backend->connect_timeout_ms, on_deadline, &visit);
-    while (!visit.over)
-        loop_run(loop);
-    timer_stop(&visit.deadline);
-    if (visit.ready) {
+    cli_visit(&doctor->lookup, &ask, &answer);
+    if (answer.ready) {
         doctor_add(doctor, DOCTOR_OK, "backend", NULL, "%s answers", backend->address);
-        look_at_offers(doctor, backend, smtp_client_capabilities(visit.client));
+        look_at_offers(doctor, backend, &answer.offers);
     } else {
         doctor_add(doctor, DOCTOR_FAIL, "backend",
                    "start it, correct backends, or let it accept connections from here", "%s: %s",
-                   backend->address, visit.trouble);
+                   backend->address, answer.trouble);
     }
-    stream_close(&visit.stream);
-    smtp_client_free(&visit.client);
-    buf_fini(&visit.out);
 }
 
 void doctor_backends(struct doctor *doctor)
