@@ -112,6 +112,11 @@ static void give_ours(struct relay *relay, const char *text)
     give(relay, &reply);
 }
 
+/* 530 asks for STARTTLS or a login (RFC 3207 4, RFC 4954 6) from whoever talks to the backend, and that is us: our settings
+ * lack it, and no client can help it. */
+enum { WANTS_MORE_OF_US = 530 };
+static const char wants_more[] = "The mail server behind this one wants TLS or a login from it";
+
 static void give_reply(struct relay *relay, const struct smtp_reply *reply)
 {
     char enhanced[16];
@@ -120,6 +125,10 @@ static void give_reply(struct relay *relay, const struct smtp_reply *reply)
                               .text = reply->text,
                               .backend = relay->backend->settings->address};
 
+    if (reply->code == WANTS_MORE_OF_US) {
+        give_ours(relay, wants_more);
+        return;
+    }
     snprintf(enhanced, sizeof(enhanced), "%.*s", STR_ARG(reply->enhanced));
     give(relay, &out);
 }
@@ -133,7 +142,10 @@ static void give_refusal(struct relay *relay)
                                 .of_sender = true,
                                 .backend = relay->backend->settings->address};
 
-    give(relay, &reply);
+    if (relay->refused_code == WANTS_MORE_OF_US)
+        give_ours(relay, wants_more);
+    else
+        give(relay, &reply);
 }
 
 /* Beside the transaction: what was said so far stays as it is, and another connection may still be tried. */
