@@ -320,6 +320,14 @@ static void free_keeper(struct keeper *k)
     free(k);
 }
 
+/* While nothing comes. What a file that has gone took of the disk is free only when it is closed. */
+static void rest(struct keeper *k)
+{
+    tidy(k);
+    if (k->fd >= 0 && !fits(k))
+        close_file(k);
+}
+
 static void *keep(void *arg)
 {
     struct keeper *k = arg;
@@ -333,7 +341,7 @@ static void *keep(void *arg)
         if (count > 0)
             write_lines(k, buf_str(&taken), count);
         else
-            tidy(k);
+            rest(k);
         forget_lines(&taken);
     }
     buf_fini(&taken);

@@ -226,6 +226,22 @@ static void test_names(void **state)
 
 /* ---- writing and reading ---- */
 
+/* Has this process a file of the folder open? */
+static bool is_one_open(void)
+{
+    char name[32], path[4096];
+
+    for (int fd = 0; fd < 100; fd++) {
+        ssize_t n;
+
+        snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        n = readlink(name, path, sizeof(path));
+        if (n > 0 && str_starts(str_make(path, (size_t)n), str_of(folder)))
+            return true;
+    }
+    return false;
+}
+
 static void test_round_trip(void **state)
 {
     const mode_t before = umask(077); /* as the daemon's */
@@ -321,6 +337,7 @@ static void test_change(void **state)
     keeper_change(keeper, &none);
     t_true(!keeper_wants(keeper));
     WAIT_UNTIL(count_files() == 0);
+    WAIT_UNTIL(!is_one_open());
     keeper_change(keeper, &for_a_week);
     t_true(keeper_wants(keeper));
     add_and_wait(keeper, 2);
