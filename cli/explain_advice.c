@@ -27,6 +27,13 @@ static void say(struct buf *out, const char *format, ...)
     cli_explain_end_line(out, begin);
 }
 
+/* Of trouble that passes. */
+static const char *what_then(const struct asked *asked)
+{
+    return asked->outcome->action == ACTION_REJECT ? "Send it once more, later."
+                                                   : "Its server comes again by itself.";
+}
+
 /* ---- the connection ---- */
 
 static void advise_limits(struct buf *out, const struct asked *asked)
@@ -157,8 +164,7 @@ static void advise_spf(struct buf *out, const struct asked *asked)
     if (spf == NULL)
         return;
     if (spf->result == SPF_TEMPERROR) {
-        say(out, "The DNS of %s did not answer (%s). Its server comes again by itself.", spf->domain,
-            spf->reason);
+        say(out, "The DNS of %s did not answer (%s). %s", spf->domain, spf->reason, what_then(asked));
         return;
     }
     if (spf->result == SPF_PERMERROR) {
@@ -294,7 +300,7 @@ static void advise_dmarc(struct buf *out, const struct asked *asked)
     const bool has_record = f->discovery != NULL && f->discovery->record_domain != NULL;
 
     if (f->dmarc == NULL || f->dmarc->result == DMARC_TEMPERROR) {
-        say(out, "The DMARC policy of %s could not be read. Its server comes again by itself.", from);
+        say(out, "The DMARC policy of %s could not be read. %s", from, what_then(asked));
         return;
     }
     say(out,

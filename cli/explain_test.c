@@ -91,8 +91,13 @@ static const struct {
     {"SPF temperror",
      "{" SESSION "},\"spf\":{\"result\":\"temperror\",\"domain\":\"s.test\",\"reason\":\"r\"}," TO(
          "," SAYS("spf", "")) "}",
-     {"The DNS of s.test did not answer (r)"},
+     {"The DNS of s.test did not answer (r). Send it once more"},
      {"spf.mode", "spf.on_temperror"}},
+    {"SPF temperror, and the client is to come again",
+     "{" SESSION "},\"spf\":{\"result\":\"temperror\",\"domain\":\"s.test\",\"reason\":\"r\"}," TO(
+         ",\"verdict\":{\"action\":\"defer\",\"reply\":451,\"check\":\"spf\"}") "}",
+     {"The DNS of s.test did not answer (r). Its server comes again"},
+     {NULL}},
     {"SPF permerror",
      "{" SESSION "},\"spf\":{\"result\":\"permerror\",\"domain\":\"s.test\",\"reason\":\"r\"}," TO(
          "," SAYS("spf", "")) "}",
@@ -140,7 +145,7 @@ static const struct {
      {"dmarc.mode", "dmarc.quarantine"}},
     {"DMARC's temperror",
      MESSAGE("\"from_domain\":\"o.test\",\"dmarc\":{\"result\":\"temperror\"}", "dmarc"),
-     {"could not be read"},
+     {"could not be read. Send it once more"},
      {"dmarc.mode", "dmarc.on_temperror"}},
     {"the backend", "{" SESSION "}," TO("," SAYS("backend", "")) "}", {"said this itself"}, {NULL}},
 };
