@@ -36,7 +36,7 @@ static const char *const statement_sql[STATEMENTS] = {
 struct heap {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENTS];
-    struct places *places; /* NULL: a guest who has not asked yet */
+    struct places *places; /* NULL: a guest who has not looked yet */
     int64_t version;
     int64_t last_id; /* up to it all rows are in places */
 };
@@ -79,11 +79,14 @@ static enum sqlite_outcome ask_version(struct heap *heap, int64_t *version_out, 
 }
 
 /* The version first: what is committed between the two is learnt twice rather than never; then last_id has it. */
-static enum sqlite_outcome look_through(struct heap *heap, struct fail *fail)
+enum sqlite_outcome heap_look(struct heap *heap, struct fail *fail)
 {
-    enum sqlite_outcome outcome = ask_version(heap, &heap->version, fail);
+    enum sqlite_outcome outcome;
     int64_t rows;
 
+    if (heap->places != NULL)
+        return SQLITE_WORKED;
+    outcome = ask_version(heap, &heap->version, fail);
     heap->places = places_new();
     return outcome == SQLITE_WORKED ? learn_newer(heap, &rows, fail) : outcome;
 }
@@ -91,11 +94,8 @@ static enum sqlite_outcome look_through(struct heap *heap, struct fail *fail)
 enum sqlite_outcome heap_begin(struct heap *heap, struct heap_others *others, struct fail *fail)
 {
     int64_t before = heap->version, learnt;
-    enum sqlite_outcome outcome = SQLITE_WORKED;
+    enum sqlite_outcome outcome = ask_version(heap, &heap->version, fail);
 
-    if (heap->places == NULL)
-        return outcome;
-    outcome = ask_version(heap, &heap->version, fail);
     if (outcome != SQLITE_WORKED || heap->version == before)
         return outcome;
     outcome = learn_newer(heap, &learnt, fail);
@@ -117,8 +117,6 @@ static enum sqlite_outcome step_where_it_lies(struct heap *heap, enum statement 
     int64_t id;
 
     *id_out = 0;
-    if (heap->places == NULL)
-        outcome = look_through(heap, fail);
     sqlite3_bind_text(st, 2, table, -1, SQLITE_STATIC);
     sqlite_bind_bytes(st, 3, key);
     while (outcome == SQLITE_WORKED && places_next(heap->places, &search, &id)) {
@@ -216,9 +214,7 @@ enum sqlite_outcome heap_delete_first(struct heap *heap, const char *table, int6
     sqlite3_bind_int64(st, 2, before_hour);
     sqlite3_bind_int64(st, 3, most);
     while ((code = sqlite3_step(st)) == SQLITE_ROW) {
-        if (heap->places != NULL)
-            places_remove(heap->places, hash_of(str_of(table), sqlite_bytes(st, 1)),
-                          sqlite3_column_int64(st, 0));
+        places_remove(heap->places, hash_of(str_of(table), sqlite_bytes(st, 1)), sqlite3_column_int64(st, 0));
         ++*deleted_out;
     }
     outcome = sqlite_explain(heap->db, code, fail);
@@ -308,7 +304,7 @@ enum sqlite_outcome heap_open(sqlite3 *db, const struct sqlite_settings *setting
         outcome = take_over_all(db, settings, fail);
     if (outcome == SQLITE_WORKED)
         outcome = sqlite_prepare(db, statement_sql, heap->statements, STATEMENTS, fail);
-    return outcome == SQLITE_WORKED && !settings->guest ? look_through(heap, fail) : outcome;
+    return outcome == SQLITE_WORKED && !settings->guest ? heap_look(heap, fail) : outcome;
 }
 
 void heap_close(struct heap **heap)

@@ -219,6 +219,33 @@ static void test_memory(void **state)
     sqlite3_close(db);
 }
 
+static void test_guest_looks_first(void **state)
+{
+    const struct sqlite_settings settings = {.guest = true};
+    struct heap *heap = NULL;
+    sqlite3 *db = NULL, *other = NULL;
+    struct fail fail;
+
+    (void)state;
+    bed_open_store();
+    bed_added("a", 1, 0);
+    store_close(&bed_store);
+    sqlite3_open(bed_file, &other);
+    sqlite3_open(bed_file, &db);
+    t_case("a guest who opens the heap reads none of it; to look through it he neither takes nor needs the lock",
+           NULL);
+    t_same_int(heap_open(db, &settings, &heap, &fail), SQLITE_WORKED);
+    t_same_int(heap_places(heap), 0);
+    t_same_int(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    t_same_int(heap_look(heap, &fail), SQLITE_WORKED);
+    t_same_int(heap_places(heap), 1);
+    t_same_int(sqlite3_txn_state(db, NULL), SQLITE_TXN_NONE);
+    sqlite3_exec(other, "COMMIT", NULL, NULL, NULL);
+    heap_close(&heap);
+    sqlite3_close(db);
+    sqlite3_close(other);
+}
+
 /* ---- files of before ---- */
 
 static const char before[] =
@@ -300,6 +327,7 @@ int main(void)
         ROW(test_another_writer),   ROW(test_deleted_elsewhere),
         ROW(test_comes_again),      ROW(test_goes_within_its_transaction),
         ROW(test_counts_of_others), ROW(test_memory),
+        ROW(test_guest_looks_first),
         ROW(test_file_of_before),   ROW(test_prefix),
     };
 

@@ -256,9 +256,13 @@ static bool must_count(const struct sqlite *db, const struct table *table)
 enum sqlite_outcome sqlite_begin(struct sqlite *db, struct fail *fail)
 {
     sqlite3_stmt *st = db->statements[ST_BEGIN];
-    int code = sqlite3_step(st);
-    enum sqlite_outcome outcome = sqlite_explain(db->db, code, fail);
+    enum sqlite_outcome outcome = heap_look(db->heap, fail);
+    int code;
 
+    if (outcome != SQLITE_WORKED)
+        return outcome;
+    code = sqlite3_step(st);
+    outcome = sqlite_explain(db->db, code, fail);
     sqlite3_reset(st);
     if ((code & 0xff) == SQLITE_BUSY)
         return SQLITE_HELD;
