@@ -39,6 +39,7 @@ int cli_test_message(int argc, char **argv);
 int cli_test_dmarc(int argc, char **argv);
 int cli_test_dnsbl(int argc, char **argv);
 int cli_test_helo(int argc, char **argv);
+int cli_test_tls(int argc, char **argv);
 int cli_dkim_genkey(int argc, char **argv);
 int cli_dkim_txt(int argc, char **argv);
 int cli_dkim_check(int argc, char **argv);

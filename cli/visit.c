@@ -166,6 +166,7 @@ static void on_connect(void *arg)
 {
     struct visit *visit = arg;
 
+    visit->answer->connected = true;
     end_step(visit, "connect", "connected");
     if (visit->ask->tls == VISIT_IMPLICIT)
         start_tls(visit);

@@ -41,6 +41,7 @@ struct visit_step {
 };
 
 struct visit_answer {
+    bool connected;
     bool ready;                     /* greeting and EHLO, inside of TLS where there is any, went well */
     const char *trouble;            /* why it is not, or why there is no TLS; NULL: all is as asked */
     struct smtp_capabilities offers; /* of its last EHLO */

@@ -4,6 +4,7 @@ static void take(struct addresses *a, const struct dns_answer *answer)
 {
     for (size_t i = 0; i < answer->count && i < ADDRESSES_MAX; i++)
         a->list[a->count++] = (struct endpoint){.ip = answer->records[i].ip, .port = a->port};
+    a->temporary |= dns_is_temporary(answer->status);
     if (answer->count == 0 && (a->why == NULL || dns_is_temporary(answer->status)))
         a->why = dns_status_name(answer->status);
 }

@@ -18,6 +18,7 @@ struct addresses {
     struct endpoint list[2 * ADDRESSES_MAX];
     size_t count;            /* 0 when it is done: none was found */
     const char *why;         /* then: "nxdomain", "timeout", … */
+    bool temporary;          /* then: the DNS may know of one another time */
     struct dns_token *query; /* the rest is its own */
     struct dns *dns;
     const char *name;

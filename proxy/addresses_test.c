@@ -22,19 +22,20 @@ static const struct {
     const char *name, *zone, *host, *first;
     size_t count;
     const char *why;
+    bool temporary;
 } rows[] = {
     {"both families, IPv6 first", "two.test A 192.0.2.1\ntwo.test AAAA 2001:db8::1\n", "two.test",
-     "[2001:db8::1]:26", 2, NULL},
+     "[2001:db8::1]:26", 2, NULL, false},
     {"several", "many.test A 192.0.2.1\nmany.test A 192.0.2.2\nmany.test A 192.0.2.3\n", "many.test",
-     "192.0.2.1:26", 3, NULL},
+     "192.0.2.1:26", 3, NULL, false},
     {"more than are looked at",
      "many.test A 192.0.2.1\nmany.test A 192.0.2.2\nmany.test A 192.0.2.3\nmany.test A 192.0.2.4\n"
      "many.test A 192.0.2.5\n",
-     "many.test", "192.0.2.1:26", 4, NULL},
+     "many.test", "192.0.2.1:26", 4, NULL, false},
     {"by an alias", "alias.test CNAME one.test\none.test A 192.0.2.9\n", "alias.test", "192.0.2.9:26", 1,
-     NULL},
-    {"none", "one.test A 192.0.2.9\n", "none.test", NULL, 0, "nxdomain"},
-    {"the DNS does not answer", "slow.test RCODE timeout\n", "slow.test", NULL, 0, "timeout"},
+     NULL, false},
+    {"none", "one.test A 192.0.2.9\n", "none.test", NULL, 0, "nxdomain", false},
+    {"the DNS does not answer", "slow.test RCODE timeout\n", "slow.test", NULL, 0, "timeout", true},
 };
 
 static void test_find(void **state)
@@ -56,6 +57,7 @@ static void test_find(void **state)
             t_same_z(endpoint_text(mem, &found.list[0]), rows[i].first);
         else
             t_same_z(found.why, rows[i].why);
+        t_same_int(found.temporary, rows[i].temporary);
         fakedns_free(&fake);
         arena_free(&mem);
     }

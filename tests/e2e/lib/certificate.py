@@ -16,10 +16,11 @@ def key_hash(pair):
     return hashlib.sha256(run("openssl", "pkey", "-pubin", "-outform", "DER", stdin=public)[1]).hexdigest()
 
 
-def make(directory, name, host="mx.example.net"):
-    """A key and a self-signed certificate for `host`; the user that smtpguard runs as may read both."""
+def make(directory, name, host="mx.example.net", days=30, authority=None):
+    """A key and a certificate for `host`, signed by itself or by an `authority` that was made here, too; the user that smtpguard
+    runs as may read both."""
     cert, key = directory / f"{name}.crt", directory / f"{name}.key"
-    kind = "IP" if host.replace(".", "").isdigit() else "DNS"
+    kind = "IP" if host.replace(".", "").isdigit() or ":" in host else "DNS"
     run(
         "openssl",
         "req",
@@ -30,7 +31,7 @@ def make(directory, name, host="mx.example.net"):
         "ec_paramgen_curve:P-256",
         "-nodes",
         "-days",
-        "30",
+        str(days),
         "-subj",
         f"/CN={host}",
         "-addext",
@@ -39,6 +40,7 @@ def make(directory, name, host="mx.example.net"):
         key,
         "-out",
         cert,
+        *(("-CA", authority.cert, "-CAkey", authority.key) if authority else ()),
     )
     shutil.chown(key, "nobody")
     cert.chmod(0o644)
