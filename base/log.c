@@ -310,6 +310,61 @@ struct str log_private(struct str address, char out[LOG_VALUE_MAX])
     return privacy == LOG_PRIVACY_HASH ? hashed(address, out) : domain_only(address, out);
 }
 
+/* What ends an address within a text. */
+static bool ends_word(char c)
+{
+    return (unsigned char)c <= ' ' || strchr("<>()[]\",;:", c) != NULL;
+}
+
+static bool has(struct str text, const char *part)
+{
+    return memmem(text.p, text.n, part, strlen(part)) != NULL;
+}
+
+/* In an URL, as SPF's explanations have them, the @ is escaped, and the address somewhere in the middle. */
+static struct str private_word(struct str word, char out[LOG_VALUE_MAX])
+{
+    return has(word, "%40") ? STR("*") : has(word, "@") ? log_private(word, out) : word;
+}
+
+static void add_bytes(struct str bytes, char out[LOG_VALUE_MAX], size_t *n)
+{
+    bytes = str_upto(bytes, LOG_VALUE_MAX - *n);
+    if (bytes.n > 0)
+        memcpy(out + *n, bytes.p, bytes.n);
+    *n += bytes.n;
+}
+
+struct str log_private_words(struct str text, char out[LOG_VALUE_MAX])
+{
+    char shown[LOG_VALUE_MAX];
+    size_t n = 0;
+
+    if (log_privacy() == LOG_PRIVACY_NONE || text.n == 0 || !(has(text, "@") || has(text, "%40")))
+        return text;
+    if (has(text, "\"@")) /* in a quoted local part nothing says where it begins */
+        return STR("*");
+    while (text.n > 0) {
+        size_t end = 0;
+
+        while (end < text.n && !ends_word(text.p[end]))
+            end++;
+        add_bytes(private_word(str_upto(text, end), shown), out, &n);
+        text = str_from(text, end);
+        add_bytes(str_upto(text, 1), out, &n);
+        text = str_from(text, 1);
+    }
+    return str_make(out, n);
+}
+
+void log_put_words(struct log_line *line, const char *key, struct str text)
+{
+    char out[LOG_VALUE_MAX];
+
+    if (line->wanted)
+        log_put(line, key, log_private_words(text, out));
+}
+
 void log_put_address(struct log_line *line, const char *key, struct str address)
 {
     char out[LOG_VALUE_MAX];

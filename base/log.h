@@ -34,6 +34,9 @@ void log_close(void);                               /* writes what waits, then s
 enum log_privacy log_privacy(void);
 /* A mail address as log.privacy lets it be shown: itself, or a view of `out`. */
 struct str log_private(struct str address, char out[LOG_VALUE_MAX]);
+/* A text of others, above all of a reply, with each address in it so: itself, or a view of `out`. Whoever is named without
+ * his domain stays. */
+struct str log_private_words(struct str text, char out[LOG_VALUE_MAX]);
 
 /* A line is begun, given its fields in order, and ended. Below the level, all of it does nothing. */
 struct log_line {
@@ -50,6 +53,7 @@ void log_put(struct log_line *line, const char *key, struct str value); /* empty
 void log_put_z(struct log_line *line, const char *key, const char *value);
 void log_put_int(struct log_line *line, const char *key, int64_t value);
 void log_put_address(struct log_line *line, const char *key, struct str address); /* obeys log.privacy */
+void log_put_words(struct log_line *line, const char *key, struct str text);      /* likewise, within the text */
 void log_line_end(struct log_line *line);
 
 /* event= and one text: for the process's own life (started, reloaded, certificate changed …). */

@@ -288,6 +288,40 @@ static void test_privacy(void **state)
     t_true(strcmp(shown(LOG_PRIVACY_HASH, "jim@example.test"), first) != 0);
 }
 
+static void test_privacy_of_words(void **state)
+{
+    static const struct {
+        const char *name, *text, *shown;
+    } words[] = {
+        {"a text without addresses stays", "User unknown: 5.1.1", "User unknown: 5.1.1"},
+        {"addresses in any dress", "<Joe@a.test>: no (jim+x@b.test, k@c.test) here",
+         "<*@a.test>: no (*@b.test, *@c.test) here"},
+        {"an address in an URL", "see http://a.test/why?s=joe%40a.test;i=1 now", "see http:*;i=1 now"},
+        {"a quoted local part may begin anywhere", "<\"joe jim\"@a.test> unknown", "*"},
+        {"an @ alone", "@", "*@"},
+    };
+    struct log_settings settings = plain;
+    char out[LOG_VALUE_MAX], endless[3 * LOG_VALUE_MAX];
+
+    (void)state;
+    settings.privacy = LOG_PRIVACY_DOMAINS;
+    log_open(&settings);
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        struct str got = log_private_words(str_of(words[i].text), out);
+
+        t_case(words[i].name, NULL);
+        t_true(str_eq_z(got, words[i].shown));
+    }
+    t_case("a long text is cut", NULL);
+    memset(endless, 'a', sizeof(endless));
+    endless[0] = '@';
+    endless[5] = ' ';
+    t_same_int(log_private_words(str_make(endless, sizeof(endless)), out).n, LOG_VALUE_MAX);
+    log_close();
+    t_case("without privacy all of it", NULL);
+    t_true(str_eq_z(log_private_words(STR("<joe@a.test>"), out), "<joe@a.test>"));
+}
+
 static void test_syslog(void **state)
 {
     struct log_settings to_syslog = plain;
@@ -452,7 +486,7 @@ int main(void)
         cmocka_unit_test(test_values),     cmocka_unit_test(test_time),
         cmocka_unit_test(test_long_value), cmocka_unit_test(test_long_line),
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_privacy),    cmocka_unit_test(test_syslog),
+        cmocka_unit_test(test_privacy), cmocka_unit_test(test_privacy_of_words),    cmocka_unit_test(test_syslog),
         cmocka_unit_test(test_reload),     cmocka_unit_test(test_slow_target),
         cmocka_unit_test(test_threads),    cmocka_unit_test(test_stuck_target),
     };

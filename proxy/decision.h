@@ -7,8 +7,8 @@
  *
  * Limits     A text is cut at DECISION_TEXT_MAX octets; DECISION_SIGNATURES_MAX signatures are told, those that pass
  *            before the others, and DECISION_RECIPIENTS_MAX recipients. A record is at most DECISION_BYTES_MAX long.
- * Privacy    Addresses are written as log.privacy lets the log show them; with privacy, texts of replies and of SPF's
- *            explanations that have an "@" are left out.
+ * Privacy    Addresses are written as log.privacy lets the log show them, those within texts of replies and of SPF's
+ *            explanations, too.
  */
 #ifndef PROXY_DECISION_H
 #define PROXY_DECISION_H

@@ -20,8 +20,9 @@ void decision_put_text(struct json *json, const char *key, const char *text)
 /* What may have an address in it. */
 static void put_words(struct json *json, const char *key, const char *text)
 {
-    if (log_privacy() == LOG_PRIVACY_NONE || !str_has(str_of(text), '@'))
-        decision_put_text(json, key, text);
+    char shown[LOG_VALUE_MAX];
+
+    put_str(json, key, log_private_words(str_of(text), shown));
 }
 
 static void put_flag(struct json *json, const char *key, bool value)

@@ -251,7 +251,7 @@ void record_recipient(const struct session *s)
     log_put_z(&line, "suspicion", s->tx->suspicion);
     log_put_address(&line, "from", s->facts.transaction.sender.text);
     log_put_address(&line, "to", s->facts.recipient.address.text);
-    log_put(&line, "reason", refused ? str_of(v->text) : s->reply_text);
+    log_put_words(&line, "reason", refused ? str_of(v->text) : s->reply_text);
     log_line_end(&line);
 }
 
@@ -298,7 +298,7 @@ void record_message(const struct session *s, int code, const char *text)
     log_put_z(&line, "header_from", s->facts.message.from_domain);
     if (id != NULL)
         log_put(&line, "msgid", str_upto(str_trim(id->value), 200));
-    log_put_z(&line, "reason", text);
+    log_put_words(&line, "reason", str_of(text));
     log_line_end(&line);
 }
 
