@@ -1,17 +1,12 @@
 #include "cli/doctor.h"
 
 #include "base/json.h"
+#include "cli/lookup_options.h"
 
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { OPTION_JSON = 1000, OPTION_DNS, ANSWER_BYTES_MAX = 1024 * 1024, FINDING_MAX = 512 };
-
-struct options {
-    const char *config_file, *dns;
-    bool json;
-};
+enum { ANSWER_BYTES_MAX = 1024 * 1024, FINDING_MAX = 512 };
 
 static const char *const level_names[] = {"OK", "WARN", "FAIL"};
 
@@ -91,27 +86,12 @@ static bool is_well(const struct doctor *doctor)
     return true;
 }
 
-static int read_options(int argc, char **argv, struct options *o)
+static int read_options(int argc, char **argv, struct lookup_options *o)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"dns", required_argument, NULL, OPTION_DNS},
-        {"config", required_argument, NULL, 'c'},
-        {0},
-    };
-    int option;
+    int code = lookup_options_read("doctor", argc, argv, NULL, NULL, NULL, o);
 
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
-        if (option == OPTION_JSON)
-            o->json = true;
-        else if (option == OPTION_DNS)
-            o->dns = optarg;
-        else if (option == 'c')
-            o->config_file = optarg;
-        else
-            return cli_usage("doctor", "\"%s\" is not understood", argv[optind - 1]);
-    }
+    if (code != CLI_FINE)
+        return code;
     if (optind < argc)
         return cli_usage("doctor", "\"%s\" is one word too many", argv[optind]);
     return CLI_FINE;
@@ -119,7 +99,7 @@ static int read_options(int argc, char **argv, struct options *o)
 
 int cli_doctor(int argc, char **argv)
 {
-    struct options o = {.config_file = CLI_CONFIG_FILE};
+    struct lookup_options o = {.config_file = CLI_CONFIG_FILE};
     struct doctor doctor = {.now_unix = clock_unix(clock_system())};
     int code = read_options(argc, argv, &o);
     bool well;

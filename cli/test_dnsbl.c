@@ -1,16 +1,14 @@
-#include "cli/cli.h"
+#include "cli/lookup_options.h"
 
 #include "base/json.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
-enum { OPTION_JSON = 1000, OPTION_DNS, ANSWER_BYTES_MAX = 1024 * 1024 };
+enum { ANSWER_BYTES_MAX = 1024 * 1024 };
 
 struct options {
-    const char *config_file, *dns;
+    struct lookup_options lookup;
     struct ip ip;
-    bool json;
 };
 
 struct run {
@@ -21,25 +19,10 @@ struct run {
 
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"dns", required_argument, NULL, OPTION_DNS},
-        {"config", required_argument, NULL, 'c'},
-        {0},
-    };
-    int option;
+    int code = lookup_options_read("test dnsbl", argc, argv, NULL, NULL, NULL, &o->lookup);
 
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
-        if (option == OPTION_JSON)
-            o->json = true;
-        else if (option == OPTION_DNS)
-            o->dns = optarg;
-        else if (option == 'c')
-            o->config_file = optarg;
-        else
-            return cli_usage("test dnsbl", "\"%s\" is not understood", argv[optind - 1]);
-    }
+    if (code != CLI_FINE)
+        return code;
     if (optind + 1 != argc)
         return cli_usage("test dnsbl", "one address, please");
     if (!ip_parse(str_of(argv[optind]), &o->ip))
@@ -142,7 +125,7 @@ static int ask(struct run *r, const struct options *o)
     timer_start(&deadline, r->lookup.loop, settings->deadline_ms, on_deadline, r);
     loop_run(r->lookup.loop);
     timer_stop(&deadline);
-    if (o->json)
+    if (o->lookup.json)
         print_json(r->lookup.config, r->answer);
     else
         print_text(r->lookup.config, r->answer);
@@ -157,7 +140,7 @@ int cli_test_dnsbl(int argc, char **argv)
 
     if (code != CLI_FINE)
         return code;
-    code = cli_lookup_open(&r.lookup, o.config_file, o.dns);
+    code = cli_lookup_open(&r.lookup, o.lookup.config_file, o.lookup.dns);
     if (code != CLI_FINE)
         return code;
     return cli_lookup_end(&r.lookup, ask(&r, &o));

@@ -1,17 +1,16 @@
-#include "cli/cli.h"
+#include "cli/lookup_options.h"
 
 #include "cli/test_spf.h"
 #include "proxy/decide.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
-enum { OPTION_JSON = 1000, OPTION_DNS, OPTION_IP, ANSWER_BYTES_MAX = 64 * 1024, SPF_DEADLINE_MS = 20 * 1000 };
+enum { OPTION_IP = LOOKUP_OPTION_OWN, ANSWER_BYTES_MAX = 64 * 1024, SPF_DEADLINE_MS = 20 * 1000 };
 
 struct options {
-    const char *config_file, *dns, *helo;
+    struct lookup_options lookup;
+    const char *helo;
     struct ip ip;
-    bool json;
 };
 
 struct run {
@@ -24,30 +23,26 @@ struct run {
     struct timer deadline;
 };
 
+static int take_option(int option, void *arg)
+{
+    struct options *o = arg;
+
+    (void)option; /* there is one */
+    if (!ip_parse(str_of(optarg), &o->ip))
+        return cli_usage("test helo", "--ip: \"%s\" is not an address", optarg);
+    return CLI_FINE;
+}
+
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"dns", required_argument, NULL, OPTION_DNS},
+    static const struct option own[] = {
         {"ip", required_argument, NULL, OPTION_IP},
-        {"config", required_argument, NULL, 'c'},
         {0},
     };
-    int option;
+    int code = lookup_options_read("test helo", argc, argv, own, take_option, o, &o->lookup);
 
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
-        if (option == OPTION_JSON)
-            o->json = true;
-        else if (option == OPTION_DNS)
-            o->dns = optarg;
-        else if (option == 'c')
-            o->config_file = optarg;
-        else if (option != OPTION_IP)
-            return cli_usage("test helo", "\"%s\" is not understood", argv[optind - 1]);
-        else if (!ip_parse(str_of(optarg), &o->ip))
-            return cli_usage("test helo", "--ip: \"%s\" is not an address", optarg);
-    }
+    if (code != CLI_FINE)
+        return code;
     if (optind + 1 != argc)
         return cli_usage("test helo", "one name, please");
     if (o->ip.family == 0)
@@ -171,11 +166,11 @@ int cli_test_helo(int argc, char **argv)
     int code = read_options(argc, argv, &o);
 
     if (code == CLI_FINE)
-        code = cli_lookup_open(&r.lookup, o.config_file, o.dns);
+        code = cli_lookup_open(&r.lookup, o.lookup.config_file, o.lookup.dns);
     if (code != CLI_FINE)
         return code;
     find_out(&r, &o);
-    if (o.json)
+    if (o.lookup.json)
         print_json(&r);
     else
         print_text(&r);

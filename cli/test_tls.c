@@ -1,16 +1,14 @@
 #include "cli/test_tls.h"
 
 #include "base/clock.h"
+#include "cli/lookup_options.h"
 #include "config/value.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    OPTION_JSON = 1000,
-    OPTION_DNS,
-    OPTION_NAME,
+    OPTION_NAME = LOOKUP_OPTION_OWN,
     OPTION_IMPLICIT,
     SMTP_PORT = 25,
     SUBMISSIONS_PORT = 465, /* RFC 8314 3.3 */
@@ -23,8 +21,9 @@ enum {
 static const char words[] = "test tls";
 
 struct options {
-    const char *config_file, *dns, *name, *where;
-    bool json, implicit;
+    struct lookup_options lookup;
+    const char *name, *where;
+    bool implicit;
 };
 
 struct run {
@@ -35,33 +34,28 @@ struct run {
     struct test_tls t;
 };
 
+static int take_option(int option, void *arg)
+{
+    struct options *o = arg;
+
+    if (option == OPTION_NAME)
+        o->name = optarg;
+    else
+        o->implicit = true;
+    return CLI_FINE;
+}
+
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"dns", required_argument, NULL, OPTION_DNS},
+    static const struct option own[] = {
         {"name", required_argument, NULL, OPTION_NAME},
         {"implicit", no_argument, NULL, OPTION_IMPLICIT},
-        {"config", required_argument, NULL, 'c'},
         {0},
     };
-    int option;
+    int code = lookup_options_read(words, argc, argv, own, take_option, o, &o->lookup);
 
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
-        if (option == OPTION_JSON)
-            o->json = true;
-        else if (option == OPTION_DNS)
-            o->dns = optarg;
-        else if (option == OPTION_NAME)
-            o->name = optarg;
-        else if (option == OPTION_IMPLICIT)
-            o->implicit = true;
-        else if (option == 'c')
-            o->config_file = optarg;
-        else
-            return cli_usage(words, "\"%s\" is not understood", argv[optind - 1]);
-    }
+    if (code != CLI_FINE)
+        return code;
     if (optind + 1 != argc)
         return cli_usage(words, "one server, please: its name, or its address");
     o->where = argv[optind];
@@ -236,7 +230,7 @@ static int find_out(struct run *r, const struct options *o)
         visit(r, &r->found.list[i]);
     r->t.now_unix = clock_unix(clock_system());
     code = judge(r);
-    if (o->json)
+    if (o->lookup.json)
         cli_test_tls_json(&r->t);
     else
         cli_test_tls_text(&r->t);
@@ -250,7 +244,7 @@ int cli_test_tls(int argc, char **argv)
     int code = read_options(argc, argv, &o);
 
     if (code == CLI_FINE)
-        code = cli_lookup_open(&r.lookup, o.config_file, o.dns);
+        code = cli_lookup_open(&r.lookup, o.lookup.config_file, o.lookup.dns);
     if (code != CLI_FINE)
         return code;
     return cli_lookup_end(&r.lookup, find_out(&r, &o));
