@@ -107,7 +107,9 @@ static struct str common_name(struct arena *mem, X509 *certificate)
     X509_NAME *subject = X509_get_subject_name(certificate);
     int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
 
-    return at < 0 ? (struct str){0} : text_of(mem, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    if (at < 0)
+        return (struct str){0};
+    return text_of(mem, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
 }
 
 static void add_name(struct str *names, struct tls_peer *peer, struct str name)
