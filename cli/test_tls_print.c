@@ -7,11 +7,6 @@
 
 enum { ANSWER_BYTES_MAX = 1024 * 1024 }; /* OpenSSL takes 100 KiB of certificates at the most */
 
-static const char *dash(const char *text)
-{
-    return text != NULL ? text : "-";
-}
-
 /* ---- JSON ---- */
 
 static void put_peer(struct json *j, const struct tls_peer *p, bool there_is_one)
@@ -116,7 +111,11 @@ void cli_test_tls_text(const struct test_tls *t)
         cli_print(str_of(t->steps[i].answer));
         putchar('\n');
     }
-    printf("%-12s %s %s\n", "TLS", dash(t->visit.version), dash(t->visit.cipher));
+    print_label("TLS");
+    if (t->visit.version != NULL)
+        printf("%s %s\n", t->visit.version, t->visit.cipher);
+    else
+        puts("none");
     if (t->has_peer)
         print_peer(t);
     print_label("verdict");

@@ -125,7 +125,7 @@ def test_servers_without_tls(t):
         same((got["version"], got["trusted"], got["names"], got["not_after"]), (None, False, [], None), "no certificate")
     code, out = visit(t, t.start(Backend(banner=evil)).address, text=True)
     has(out, "220 ?]0;evil??31m")
-    has(out, "verdict      not good: it does not offer STARTTLS")
+    has(out, "TLS          none\nverdict      not good: it does not offer STARTTLS")
 
 
 class Mute(Backend):
