@@ -1,9 +1,6 @@
-#include "proxy/relay.h"
+#include "proxy/relay_in.h"
 
 #include "base/log.h"
-#include "proxy/addressees.h"
-#include "proxy/link.h"
-#include "smtp/data.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,66 +12,6 @@
  * message would make a duplicate).
  */
 
-enum { PIECES_A_WRITE = 32, BYTES_A_WRITE = 64 * 1024 };
-
-enum relay_state {
-    RELAY_UNUSED,
-    RELAY_WAITS_RCPT,
-    RELAY_OPEN,
-    RELAY_LEFT,       /* as open, but the backend did not want to wait for the message any longer */
-    RELAY_REPLAYS,    /* it hears MAIL and RCPT once more */
-    RELAY_WAITS_NOOP, /* the message is there, the reply to NOOP not yet */
-    RELAY_WAITS_DATA,
-    RELAY_SENDING,
-    RELAY_WAITS_MESSAGE,
-    RELAY_OVER
-};
-
-/* What a message needs and a backend has not. */
-struct lack {
-    int code;
-    const char *enhanced, *text;
-};
-
-struct accepted {
-    struct str recipient, dsn;
-    struct accepted *next;
-};
-
-struct relay {
-    struct arena *mem;
-    struct backends *backends;
-    struct relay_ask ask;
-    relay_fn *answer;
-    void *arg;
-    enum relay_state state;
-    struct backend *backend; /* the last one asked */
-    struct link *link;
-    struct str recipient, recipient_dsn; /* the one whose answer is due */
-    struct str domain;                   /* his */
-    unsigned accepted;                   /* recipients, so far */
-    struct accepted *first, **end;       /* they */
-    unsigned replays_due;                /* replies to their second RCPT */
-    bool *tried;                         /* for each backend, whether it was asked for this transaction */
-    const struct lack *lack;             /* of the last backend that could be reached; NULL: none */
-    bool unreached;                      /* another one could not be, and may have what is lacking */
-    bool answered;    /* at least one reply went to the session: no second connection any more */
-    int refused_code; /* the backend's answer to MAIL, when it was a refusal: each recipient gets it */
-    const char *refused_enhanced;
-    struct str refused_text;
-    struct addressees addressees; /* LMTP: those that were accepted */
-    struct partial_query *asking; /* LMTP: must the recipient travel alone, has he the message already? */
-    bool alone;                   /* he must */
-    struct later again;           /* answers that need no waiting, and connections that must be tried anew */
-    struct relay_reply aside;     /* such an answer, which says nothing of the backend's state */
-    const char *trouble;
-    struct relay_message message;
-    size_t next_piece;
-    struct smtp_data_encoder encoder;
-    bool by_chunk; /* BDAT: the octets leave as they are */
-    struct str unsent;
-};
-
 static void on_again(void *arg);
 
 static void answer_soon(struct relay *relay)
@@ -82,7 +19,7 @@ static void answer_soon(struct relay *relay)
     later_start(&relay->again, backends_loop(relay->backends), on_again, relay);
 }
 
-static void over(struct relay *relay)
+void relay_over(struct relay *relay)
 {
     relay->state = RELAY_OVER;
     answer_soon(relay);
@@ -293,7 +230,7 @@ static void on_ready(void *arg)
     }
     if (relay->state == RELAY_REPLAYS) {
         link_rest(&relay->link);
-        over(relay);
+        relay_over(relay);
         return;
     }
     if (relay->lack == NULL) {
@@ -345,7 +282,7 @@ static void on_replayed(struct relay *relay, const struct smtp_reply *reply)
     }
     relay->refused_code = 0;
     link_reset(&relay->link);
-    over(relay);
+    relay_over(relay);
 }
 
 static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
@@ -368,135 +305,10 @@ static void on_rcpt(struct relay *relay, const struct smtp_reply *reply)
 
 /* ---- the message ---- */
 
-/* The next bytes of the message: the pieces in front, then the spool. */
-static enum spool_status next_bytes(struct relay *relay)
-{
-    if (relay->unsent.n > 0)
-        return SPOOL_PIECE;
-    while (relay->next_piece < relay->message.count) {
-        relay->unsent = relay->message.pieces[relay->next_piece++];
-        if (relay->unsent.n > 0)
-            return SPOOL_PIECE;
-    }
-    return spool_read(relay->message.spool, &relay->unsent);
-}
-
-/* What leaves in one write: our fields, the header, a small body and the final dot go out together. */
-struct parcel {
-    struct iovec pieces[PIECES_A_WRITE];
-    int n;
-    size_t bytes;
-};
-
-static bool is_full(const struct parcel *parcel)
-{
-    return parcel->n + 3 > PIECES_A_WRITE ||
-           parcel->bytes >= BYTES_A_WRITE; /* a dot, a piece, and the end of it all */
-}
-
-static void pack(struct parcel *parcel, const void *bytes, size_t n)
-{
-    parcel->pieces[parcel->n++] = (struct iovec){(void *)bytes, n};
-    parcel->bytes += n;
-}
-
-/* A header section may be far longer than a parcel, and than what a connection queues. */
-static void pack_encoded(struct parcel *parcel, struct relay *relay)
-{
-    struct str now = str_upto(relay->unsent, BYTES_A_WRITE - parcel->bytes), piece;
-    size_t n = now.n;
-    bool dot;
-
-    if (relay->by_chunk) {
-        pack(parcel, now.p, now.n);
-        now.n = 0;
-    }
-    while (!is_full(parcel) && smtp_data_encode(&relay->encoder, &now, &dot, &piece)) {
-        if (dot)
-            pack(parcel, ".", 1);
-        pack(parcel, piece.p, piece.n);
-    }
-    relay->unsent = str_from(relay->unsent, n - now.n);
-}
-
-/* What the dialogue has to say is a part of the parcel by now. */
-static void send_parcel(struct relay *relay, struct parcel *parcel)
-{
-    if (parcel->n > 0)
-        conn_write(link_conn(relay->link), parcel->pieces, parcel->n);
-    buf_clear(link_out(relay->link));
-    parcel->n = 0;
-    parcel->bytes = 0;
-}
-
-static void send_end(struct relay *relay, struct parcel *parcel)
-{
-    struct smtp_client *dialogue = link_dialogue(relay->link);
-
-    relay->state = RELAY_WAITS_MESSAGE;
-    if (!relay->by_chunk) {
-        smtp_client_message_sent(dialogue, relay->encoder.at_line_start);
-        if (smtp_client_replies_due(dialogue) == 0) {
-            link_fail(relay->link, "it answered before the end of the message");
-            return;
-        }
-        pack(parcel, link_out(relay->link)->p, link_out(relay->link)->n);
-    }
-    send_parcel(relay, parcel);
-}
-
-/* An unfinished message must never get its final dot. */
-static void give_up(struct relay *relay)
-{
-    relay->trouble = "The message could not be read back from disk, try again later";
-    link_close(&relay->link);
-    over(relay);
-}
-
-/* Writes as long as the kernel takes it; goes on at on_drain or when the spool has read its file. What comes
- * from the file is good only until the next is asked for, so it leaves at once. */
-static void pump(struct relay *relay)
-{
-    struct buf *out = link_out(relay->link);
-    struct parcel parcel = {.n = 0};
-
-    link_await(relay->link);
-    if (out->n > 0) /* "BDAT n LAST" */
-        pack(&parcel, out->p, out->n);
-    while (conn_queued(link_conn(relay->link)) == 0) {
-        switch (next_bytes(relay)) {
-        case SPOOL_PIECE:
-            pack_encoded(&parcel, relay);
-            if (is_full(&parcel) || !spool_is_in_memory(relay->message.spool))
-                send_parcel(relay, &parcel);
-            break;
-        case SPOOL_WAIT:
-            return;
-        case SPOOL_END:
-            send_end(relay, &parcel);
-            return;
-        case SPOOL_ERROR:
-            give_up(relay);
-            return;
-        }
-    }
-}
-
-static void begin_sending(struct relay *relay, bool by_chunk)
-{
-    relay->state = RELAY_SENDING;
-    relay->by_chunk = by_chunk;
-    relay->encoder = (struct smtp_data_encoder){.at_line_start = true};
-    relay->next_piece = 0;
-    relay->unsent = (struct str){0};
-    spool_rewind(relay->message.spool);
-    pump(relay);
-}
-
 static void on_data_answer(struct relay *relay, const struct smtp_reply *reply)
 {
     if (reply->code == 354) {
-        begin_sending(relay, false);
+        relay_send_lines(relay);
         return;
     }
     relay->state = RELAY_OVER;
@@ -595,10 +407,7 @@ static void on_reply(const struct smtp_client_event *event, void *arg)
 
 static void on_drain(void *arg)
 {
-    struct relay *relay = arg;
-
-    if (relay->state == RELAY_SENDING)
-        pump(relay);
+    relay_send_on(arg);
 }
 
 static bool is_waiting(const struct relay *relay)
@@ -683,7 +492,7 @@ static void find_link(struct relay *relay)
     relay->backend = backend;
     relay->link = link_open(backend, &relay->ask.client, &link_events, relay);
     if (relay->link == NULL)
-        over(relay);
+        relay_over(relay);
 }
 
 /* To the same backend, which has taken its recipients. */
@@ -692,7 +501,7 @@ static void begin_replay(struct relay *relay)
     relay->state = RELAY_REPLAYS;
     relay->link = link_open(relay->backend, &relay->ask.client, &link_events, relay);
     if (relay->link == NULL)
-        over(relay);
+        relay_over(relay);
 }
 
 static void on_again(void *arg)
@@ -792,33 +601,11 @@ void relay_rcpt(struct relay *relay, struct str recipient, struct str dsn)
         return;
     }
     if (relay->link == NULL) { /* it broke between two recipients: those before are gone with it */
-        over(relay);
+        relay_over(relay);
         return;
     }
     relay->state = RELAY_WAITS_RCPT;
     begin_rcpt(relay);
-}
-
-static uint64_t message_bytes(const struct relay_message *message)
-{
-    uint64_t bytes = spool_bytes(message->spool);
-
-    for (size_t i = 0; i < message->count; i++)
-        bytes += message->pieces[i].n;
-    return bytes;
-}
-
-static void send_message(struct relay *relay)
-{
-    addressees_expect(&relay->addressees);
-    if (link_can(relay->link)->chunking) {
-        smtp_client_bdat(link_dialogue(relay->link), message_bytes(&relay->message));
-        begin_sending(relay, true);
-        return;
-    }
-    relay->state = RELAY_WAITS_DATA;
-    smtp_client_data(link_dialogue(relay->link));
-    link_flush(relay->link);
 }
 
 static void on_taken(bool yes, void *arg)
@@ -827,7 +614,7 @@ static void on_taken(bool yes, void *arg)
 
     relay->asking = NULL;
     if (!yes) {
-        send_message(relay);
+        relay_send(relay);
         return;
     }
     relay->state = RELAY_OPEN; /* nothing of it was begun */
@@ -849,7 +636,7 @@ static void begin_message(struct relay *relay)
                                            relay->mem, &pair, relay->message.digest, on_taken, relay);
         return;
     }
-    send_message(relay);
+    relay_send(relay);
 }
 
 void relay_message(struct relay *relay, const struct relay_message *message)
@@ -858,7 +645,7 @@ void relay_message(struct relay *relay, const struct relay_message *message)
     if (relay->state == RELAY_LEFT)
         answer_soon(relay);
     else if (relay->link == NULL || relay->state != RELAY_OPEN)
-        over(relay);
+        relay_over(relay);
     else if (smtp_client_replies_due(link_dialogue(relay->link)) > 0)
         relay->state = RELAY_WAITS_NOOP;
     else
@@ -876,8 +663,7 @@ void relay_keep_alive(struct relay *relay)
 
 void relay_spool_ready(struct relay *relay)
 {
-    if (relay->state == RELAY_SENDING && relay->link != NULL)
-        pump(relay);
+    relay_send_on(relay);
 }
 
 void relay_close(struct relay **relay)
