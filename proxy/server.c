@@ -257,6 +257,7 @@ static void stop(struct server *server)
             worker_drain(server->workers[i], 0);
         worker_join(server->workers[i]);
     }
+    upgrade_end(server);
     server_close_listening(server);
     watch_stop(&server->elder);
     passed_free(&server->passed);

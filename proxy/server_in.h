@@ -45,6 +45,8 @@ struct server {
     struct timer watch, watchdog, enough;
     struct handover *handover; /* to a newer process that gets ready; NULL: none */
     bool reloaded_since;       /* it was started: it may have read the settings of before */
+    pid_t younger;             /* which has the sockets, and is to read the settings again when nobody is staying */
+    atomic_size_t staying;     /* workers that may have listeners still */
     struct fail upgrade_fail;  /* why the last one failed; "": it did not, or there was none */
     struct watch *elder;       /* on the one that this one replaces, until it has left; NULL: none */
     struct watch certificates_watch, lists_watch;
@@ -85,5 +87,6 @@ int orders_start(struct server *server, struct fail *fail);
 bool upgrade_start(struct server *server);
 void upgrade_ready(struct server *server); /* after the start: takes charge, now or when it is alone */
 void upgrade_failed(struct server *server, const char *why); /* the start, that is */
+void upgrade_end(struct server *server);                     /* when no worker is left */
 
 #endif

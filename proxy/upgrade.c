@@ -36,8 +36,33 @@ static void on_enough(void *arg)
         server_drain(server);
 }
 
-/* systemd hears of the new process from this one, which it still believes; from then on only from the other. What was put
- * in force while that one started, it reads again. */
+static void on_left(const struct service *services, void *arg)
+{
+    struct server *server = arg;
+
+    (void)services;
+    if (atomic_fetch_sub(&server->staying, 1) == 1)
+        kill(server->younger, SIGHUP);
+}
+
+/* What was put in force while the other one started, it reads again, when the last worker here has closed its sockets: a
+ * listener that is new it has to bind itself. */
+static void have_it_reload(struct server *server, pid_t pid)
+{
+    server->younger = pid;
+    atomic_store(&server->staying, server->workers_count);
+    for (size_t i = 0; i < server->workers_count; i++)
+        worker_ask(server->workers[i], on_left, server);
+}
+
+/* A worker that has ended meanwhile did not answer. */
+void upgrade_end(struct server *server)
+{
+    if (atomic_exchange(&server->staying, 0) > 0)
+        kill(server->younger, SIGHUP);
+}
+
+/* systemd hears of the new process from this one, which it still believes; from then on only from the other. */
 static void leave(struct server *server, pid_t pid)
 {
     int64_t drain_ms = server->config->runtime.drain_ms;
@@ -53,7 +78,7 @@ static void leave(struct server *server, pid_t pid)
     for (size_t i = 0; i < server->workers_count; i++)
         worker_leave(server->workers[i]);
     if (server->reloaded_since)
-        kill(pid, SIGHUP);
+        have_it_reload(server, pid);
     timer_start(&server->enough, server->loop, drain_ms, on_enough, server);
 }
 

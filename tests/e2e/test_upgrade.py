@@ -234,10 +234,12 @@ def test_upgrade_with_other_settings(t):
     guard.client(GOOD).close()
 
 
-def has_open(pid, path):
-    """Whether a process has this file open; False as long as it is another program."""
+def has_read_settings(pid, state):
+    """Whether a new process, and not the fork that becomes it, has got as far as its store."""
     try:
-        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == path for fd in os.listdir(f"/proc/{pid}/fd"))
+        with open(f"/proc/{pid}/environ", "rb") as environment:
+            begun = b"LISTEN_FDNAMES=" in environment.read()
+        return begun and any(os.readlink(f"/proc/{pid}/fd/{fd}") == state for fd in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
 
@@ -252,15 +254,18 @@ def test_reload_while_a_new_program_starts(t):
         guard.daemon.send(signal.SIGUSR2)
         with open(f"/proc/{elder}/task/{elder}/children", encoding="ascii") as children:
             younger = int(wait_for(lambda: children.seek(0) == 0 and children.read().split(), "the new process")[0])
-        wait_for(lambda: has_open(younger, state), "the new process to have read its settings")
+        wait_for(lambda: has_read_settings(younger, state), "the new process to have read its settings")
         os.kill(younger, signal.SIGSTOP)
         same(guard.events(event="handover"), [], "handovers before the reload")
         lock.execute("COMMIT")
-    guard.change(hostname="mx3.example.net")
+    port = free_port()
+    another = {"name": "another", "address": f"127.0.0.1:{port}", "role": "mx", "tls": "none"}
+    guard.change(hostname="mx3.example.net", listen=[*guard.settings["listen"], another])
     os.kill(younger, signal.SIGCONT)
     guard.processes.append(younger)
     wait_for(lambda: in_charge(guard) == younger, "the new process to answer")
     wait_for(lambda: guard.client(GOOD).greeting.startswith("220 mx3."), "the new settings")
+    true(listens(port), "the new listener is not there")
 
 
 def test_upgrade_by_order(t):
