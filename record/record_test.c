@@ -412,14 +412,22 @@ static void test_link(void **state)
 {
     struct keeper *keeper = start(&for_a_week);
     int64_t had_lost = lost();
+    struct stat st;
+    int elsewhere;
 
     (void)state;
     t_case("a link in a file's place is not followed", NULL);
     t_same_int(mkdir(folder, 0750), 0);
-    t_same_int(symlink("/dev/null", path_of("2025-11-29T12.000.jsonl")), 0);
+    elsewhere = open(path_of("elsewhere"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    t_same_int(symlink("elsewhere", path_of("2025-11-29T12.000.jsonl")), 0);
     add_and_wait(keeper, 1);
     t_same_int(lost(), had_lost + 1);
     keeper_stop(&keeper);
+    t_case("nor is what it leads to touched", NULL);
+    t_same_int(fstat(elsewhere, &st), 0);
+    t_same_int(st.st_size, 0);
+    t_same_int(st.st_mode & 0777, 0600);
+    close(elsewhere);
 }
 
 static void test_no_folder(void **state)
