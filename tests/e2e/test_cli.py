@@ -188,7 +188,7 @@ def test_verbs_without_dns(t):
 
 
 def test_config_migrate(t):
-    """Settings of Postfix, postgrey, OpenDKIM and OpenDMARC as Debian installs them become a settings file without a fault."""
+    """Settings of Postfix, postgrey, OpenDKIM and OpenDMARC become a settings file without a fault."""
     pair = certificate.make(t.dir, "mx")
     postfix = t.dir / "main.cf"
     postfix.write_text(f"""myhostname = mx.example.net
@@ -198,8 +198,12 @@ smtpd_tls_cert_file = {pair.cert}
 smtpd_tls_key_file = {pair.key}
 smtpd_recipient_restrictions = reject_rbl_client bl.test=127.0.0.2
 """, encoding="ascii")
+    opendmarc = t.dir / "opendmarc.conf"
+    opendmarc.write_text("# as the package has it, and two lines of an operator's\nPidFile /run/opendmarc/opendmarc.pid\n"
+                         "PublicSuffixList /usr/share/publicsuffix/public_suffix_list.dat\nSyslog true\n"
+                         "AuthservID mx.example.net\nRejectFailures true\n", encoding="ascii")
     files = {"postfix": postfix, "postgrey": "/etc/default/postgrey", "opendkim": "/etc/opendkim.conf",
-             "opendmarc": "/etc/opendmarc.conf"}
+             "opendmarc": opendmarc}
     options = [word for name, file in files.items() for word in (f"--{name}", str(file))]
     _, text, _ = run(t.house.binary, "config", "migrate", *options)
     settings = t.dir / "migrated.yaml"
@@ -210,7 +214,7 @@ smtpd_recipient_restrictions = reject_rbl_client bl.test=127.0.0.2
     same(run(t.house.binary, "check-config", settings, check=False), (0, b"", b""), "what is wrong with it")
     told = json.loads(run(t.house.binary, "config", "migrate", "--json", *options)[1])
     taken = {row["setting"] for row in told["taken"]}
-    true({"hostname", "limits.message_size", "greylist.when"} <= taken, f"taken: {taken}")
+    true({"hostname", "limits.message_size", "greylist.when", "dmarc.reject"} <= taken, f"taken: {taken}")
     true(all(row["reason"] and row["line"] > 0 for row in told["left"]), "each key that is left has its line and reason")
 
 
