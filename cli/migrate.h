@@ -77,17 +77,16 @@ extern const char migrate_same[]; /* a reason to leave a key: it changes nothing
 bool migrate_is_on(struct str value);
 bool migrate_next_word(struct str *rest, struct str *word_out); /* between blanks and commas */
 
-/* Reads a file and calls each() for every key. -1: it cannot be read. */
-typedef void migrate_each_fn(struct migration *m, const struct migrate_entry *entry);
-int migrate_read_words(struct migration *m, const char *file, migrate_each_fn *each,
+/* Reads a file, and applies the rules to each key. -1: it cannot be read. */
+int migrate_read_words(struct migration *m, const char *file, const struct migrate_rule *rules, size_t count,
                        struct fail *fail); /* Key value */
-int migrate_read_equals(struct migration *m, const char *file, migrate_each_fn *each,
+int migrate_read_equals(struct migration *m, const char *file, const struct migrate_rule *rules, size_t count,
                         struct fail *fail); /* key = value */
-int migrate_read_main_cf(struct migration *m, const char *file, migrate_each_fn *each,
-                         struct fail *fail); /* Postfix's */
 /* The options in a shell's variable, as /etc/default has them: NAME="--key=value --key value --key". */
-int migrate_read_options(struct migration *m, const char *file, const char *variable, migrate_each_fn *each,
-                         struct fail *fail);
+int migrate_read_options(struct migration *m, const char *file, const char *variable,
+                         const struct migrate_rule *rules, size_t count, struct fail *fail);
+/* Postfix's, whose keys may refer to later ones: all are held. */
+int migrate_read_main_cf(struct migration *m, const char *file, struct fail *fail);
 
 /* The programs. -1: the file cannot be read. */
 int migrate_postfix(struct migration *m, const char *file, struct fail *fail);

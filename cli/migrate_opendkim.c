@@ -117,11 +117,6 @@ static const struct migrate_rule rules[] = {
     {"TrustAnchorFile", NULL, NULL, "DNSSEC is the resolver's"},
 };
 
-static void on_key(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_apply(m, rules, COUNT(rules), entry);
-}
-
 static struct str held_value(const struct migration *m, const char *key)
 {
     const struct migrate_entry *entry = migrate_held(m, key);
@@ -178,7 +173,7 @@ static void take_mode(struct migration *m, const char *file)
 int migrate_opendkim(struct migration *m, const char *file, struct fail *fail)
 {
     m->held = NULL;
-    if (migrate_read_words(m, file, on_key, fail) != 0)
+    if (migrate_read_words(m, file, rules, COUNT(rules), fail) != 0)
         return -1;
     if (migrate_held(m, "Domain") != NULL)
         take_own_key(m, migrate_held(m, "Domain"));

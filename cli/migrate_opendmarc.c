@@ -47,12 +47,7 @@ static const struct migrate_rule rules[] = {
     {"SoftwareHeader", NULL, NULL, "no field is added but Authentication-Results"},
 };
 
-static void on_key(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_apply(m, rules, COUNT(rules), entry);
-}
-
 int migrate_opendmarc(struct migration *m, const char *file, struct fail *fail)
 {
-    return migrate_read_words(m, file, on_key, fail);
+    return migrate_read_words(m, file, rules, COUNT(rules), fail);
 }

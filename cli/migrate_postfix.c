@@ -239,15 +239,10 @@ static const struct migrate_rule rules[] = {
     {"smtpd_milters", NULL, NULL, "take opendkim and opendmarc out, or mail is looked at twice"},
 };
 
-static void on_key(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_hold(m, entry, NULL);
-}
-
 int migrate_postfix(struct migration *m, const char *file, struct fail *fail)
 {
     m->held = NULL;
-    if (migrate_read_main_cf(m, file, on_key, fail) != 0)
+    if (migrate_read_main_cf(m, file, fail) != 0)
         return -1;
     for (size_t i = 0; i < COUNT(rules); i++)
         if (migrate_held(m, rules[i].key) != NULL)

@@ -74,11 +74,6 @@ static const struct migrate_rule rules[] = {
     {"--hostname", NULL, NULL, "the name is `hostname`"},
 };
 
-static void on_option(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_apply(m, rules, COUNT(rules), entry);
-}
-
 static void take_usual_list(struct migration *m, const char *file, const char *path, const char *setting)
 {
     if (access(path, F_OK) == 0)
@@ -89,7 +84,7 @@ int migrate_postgrey(struct migration *m, const char *file, struct fail *fail)
 {
     const struct migrate_entry program = {file, 0, "postgrey", STR("")};
 
-    if (migrate_read_options(m, file, "POSTGREY_OPTS", on_option, fail) != 0)
+    if (migrate_read_options(m, file, "POSTGREY_OPTS", rules, COUNT(rules), fail) != 0)
         return -1;
     migrate_take(m, &program, "greylist.when", "always",
                  "it delays every stranger; \"suspicious\", the default, delays fewer");

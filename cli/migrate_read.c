@@ -55,13 +55,31 @@ static struct str without_comment(struct str line)
     return str_trim(line);
 }
 
-static void tell(struct migration *m, const char *file, unsigned line, struct str key, struct str value,
-                 migrate_each_fn *each)
+static struct migrate_entry entry_of(struct migration *m, const char *file, unsigned line, struct str key,
+                                     struct str value)
 {
-    each(m, &(struct migrate_entry){file, line, str_dup(m->mem, str_trim(key)), str_trim(value)});
+    return (struct migrate_entry){file, line, str_dup(m->mem, str_trim(key)), str_trim(value)};
 }
 
-int migrate_read_words(struct migration *m, const char *file, migrate_each_fn *each, struct fail *fail)
+/* Where the key ends. */
+typedef size_t key_length_fn(struct str line);
+
+static size_t key_before_blank(struct str line)
+{
+    size_t n = 0;
+
+    while (n < line.n && line.p[n] != ' ' && line.p[n] != '\t')
+        n++;
+    return n;
+}
+
+static size_t key_before_equals(struct str line)
+{
+    return str_find(line, '=');
+}
+
+static int read_lines(struct migration *m, const char *file, key_length_fn *key_length,
+                      const struct migrate_rule *rules, size_t count, struct fail *fail)
 {
     struct lines lines = {0};
     struct str line;
@@ -69,32 +87,29 @@ int migrate_read_words(struct migration *m, const char *file, migrate_each_fn *e
     if (read_all(m, file, &lines.rest, fail) != 0)
         return -1;
     while (next_line(&lines, &line)) {
-        size_t n = 0;
+        struct migrate_entry entry;
+        size_t n;
 
         line = without_comment(line);
-        while (n < line.n && line.p[n] != ' ' && line.p[n] != '\t')
-            n++;
-        if (n > 0)
-            tell(m, file, lines.line, str_upto(line, n), str_from(line, n), each);
+        if (line.n == 0)
+            continue;
+        n = key_length(line);
+        entry = entry_of(m, file, lines.line, str_upto(line, n), str_from(line, n < line.n ? n + 1 : n));
+        migrate_apply(m, rules, count, &entry);
     }
     return 0;
 }
 
-int migrate_read_equals(struct migration *m, const char *file, migrate_each_fn *each, struct fail *fail)
+int migrate_read_words(struct migration *m, const char *file, const struct migrate_rule *rules, size_t count,
+                       struct fail *fail)
 {
-    struct lines lines = {0};
-    struct str line, key, value;
+    return read_lines(m, file, key_before_blank, rules, count, fail);
+}
 
-    if (read_all(m, file, &lines.rest, fail) != 0)
-        return -1;
-    while (next_line(&lines, &line)) {
-        line = without_comment(line);
-        if (line.n == 0)
-            continue;
-        str_cut(line, '=', &key, &value);
-        tell(m, file, lines.line, key, value, each);
-    }
-    return 0;
+int migrate_read_equals(struct migration *m, const char *file, const struct migrate_rule *rules, size_t count,
+                        struct fail *fail)
+{
+    return read_lines(m, file, key_before_equals, rules, count, fail);
 }
 
 /* ---- Postfix: a line that begins with a blank goes on with the one before ---- */
@@ -116,7 +131,7 @@ static struct str join(struct migration *m, struct lines *lines, struct str line
     return line;
 }
 
-int migrate_read_main_cf(struct migration *m, const char *file, migrate_each_fn *each, struct fail *fail)
+int migrate_read_main_cf(struct migration *m, const char *file, struct fail *fail)
 {
     struct lines lines = {0};
     struct str line, key, value;
@@ -128,8 +143,11 @@ int migrate_read_main_cf(struct migration *m, const char *file, migrate_each_fn 
 
         if (str_trim(line).n == 0 || str_trim(line).p[0] == '#')
             continue;
-        if (str_cut(join(m, &lines, line), '=', &key, &value))
-            tell(m, file, at, key, value, each);
+        if (str_cut(join(m, &lines, line), '=', &key, &value)) {
+            struct migrate_entry entry = entry_of(m, file, at, key, value);
+
+            migrate_hold(m, &entry, NULL);
+        }
     }
     return 0;
 }
@@ -142,13 +160,14 @@ static bool is_option(struct str word)
 }
 
 /* "--key=value", "--key value", "--key"; and the one-letter options, whose names are the same with one dash. */
-static void tell_options(struct migration *m, const char *file, unsigned line, struct str words,
-                         migrate_each_fn *each)
+static void apply_options(struct migration *m, const struct migrate_entry *variable, struct str words,
+                          const struct migrate_rule *rules, size_t count)
 {
     struct str word, key, value;
 
     while (migrate_next_word(&words, &word)) {
         struct str after = words;
+        struct migrate_entry entry;
 
         if (!is_option(word))
             continue; /* "$POSTGREY_OPTS", what was there before */
@@ -156,7 +175,8 @@ static void tell_options(struct migration *m, const char *file, unsigned line, s
             words = after;
         else if (!str_has(word, '='))
             value = STR("");
-        tell(m, file, line, key, value, each);
+        entry = entry_of(m, variable->file, variable->line, key, value);
+        migrate_apply(m, rules, count, &entry);
     }
 }
 
@@ -179,8 +199,8 @@ static struct str unquoted(struct migration *m, struct lines *lines, struct str 
     return str_make(text, n);
 }
 
-int migrate_read_options(struct migration *m, const char *file, const char *variable, migrate_each_fn *each,
-                         struct fail *fail)
+int migrate_read_options(struct migration *m, const char *file, const char *variable,
+                         const struct migrate_rule *rules, size_t count, struct fail *fail)
 {
     struct lines lines = {0};
     struct str line, key, value;
@@ -195,7 +215,8 @@ int migrate_read_options(struct migration *m, const char *file, const char *vari
             line = str_trim(str_from(line, strlen("export ")));
         if (!str_cut(line, '=', &key, &value) || !str_eq_z(key, variable))
             continue;
-        tell_options(m, file, at, unquoted(m, &lines, value), each);
+        apply_options(m, &(struct migrate_entry){.file = file, .line = at}, unquoted(m, &lines, value), rules,
+                      count);
     }
     return 0;
 }

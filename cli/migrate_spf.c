@@ -63,14 +63,9 @@ static const struct migrate_rule policyd_rules[] = {
     {"InternalHosts", NULL, NULL, only_spf},
 };
 
-static void on_policyd(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_apply(m, policyd_rules, COUNT(policyd_rules), entry);
-}
-
 int migrate_policyd_spf(struct migration *m, const char *file, struct fail *fail)
 {
-    if (migrate_read_equals(m, file, on_policyd, fail) != 0)
+    if (migrate_read_equals(m, file, policyd_rules, COUNT(policyd_rules), fail) != 0)
         return -1;
     if (migrate_find(m, "spf.on_fail") == NULL && migrate_find(m, "spf.mode") == NULL)
         migrate_take(m, &(struct migrate_entry){file, 0, "policyd-spf", STR("")}, "spf.on_fail", "reject",
@@ -115,14 +110,9 @@ static const struct migrate_rule smf_rules[] = {
     {"SkipAuth", NULL, NULL, "who logs in is never checked"},
 };
 
-static void on_smf(struct migration *m, const struct migrate_entry *entry)
-{
-    migrate_apply(m, smf_rules, COUNT(smf_rules), entry);
-}
-
 int migrate_smf_spf(struct migration *m, const char *file, struct fail *fail)
 {
-    if (migrate_read_words(m, file, on_smf, fail) != 0)
+    if (migrate_read_words(m, file, smf_rules, COUNT(smf_rules), fail) != 0)
         return -1;
     if (migrate_find(m, "spf.on_fail") == NULL)
         migrate_take(m, &(struct migrate_entry){file, 0, "smf-spf", STR("")}, "spf.on_fail", "reject",
